@@ -1,0 +1,1 @@
+"""The two levels of IR: graph values, and loops over buffers."""

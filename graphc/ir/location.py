@@ -1,0 +1,51 @@
+"""Where in the user's program a value was made.
+
+In: the Python call stack. Out: a `Location`: the first frame that is not graphc's own. Passes that build values on
+behalf of others say so with `located(...)`, so that a rewritten value keeps the line of what it replaces.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_HOME = str(Path(__file__).resolve().parent.parent)
+_ROOMS = tuple(str(Path(_HOME, room).resolve()) for room in (".", "passes", "codegen"))
+_override: list[Location | None] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def here() -> Location | None:
+    """The user's line that is being executed, or what `located` says."""
+    if _override:
+        return _override[-1]
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_ROOMS) and not name.startswith(_HOME) and not name.startswith("<"):
+            return Location(name, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+@contextmanager
+def located(location: Location | None) -> Iterator[None]:
+    """Values made inside carry `location`."""
+    _override.append(location)
+    try:
+        yield
+    finally:
+        _override.pop()
