@@ -240,12 +240,14 @@ def _intern(cls: type, dtype: DType, **parts: Any) -> Any:
 def const(value: bool | int | float, dtype: DType) -> Const:
     """The constant `value`, which must be representable in `dtype`."""
     value = bool(value) if dtype.is_bool else int(value) if dtype.is_int else float(value)
-    found = _interned.get((Const, dtype, repr(value)))
-    if not isinstance(found, Const):
-        found = object.__new__(Const)
-        found.dtype, found.value, found.text = dtype, value, repr(value)
-        _interned[Const, dtype, found.text] = found
-    return found
+    key = (Const, dtype, repr(value))
+    found = _interned.get(key)
+    if isinstance(found, Const):
+        return found
+    new = object.__new__(Const)
+    new.dtype, new.value, new.text = dtype, value, repr(value)
+    _interned[key] = new
+    return new
 
 
 def lift(value: Expr | float, dtype: DType) -> Expr:
