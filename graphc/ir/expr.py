@@ -228,13 +228,14 @@ class Mod(Index):
 def _intern(cls: type, dtype: DType, **parts: Any) -> Any:
     key = (cls, dtype, *parts.values())
     found = _interned.get(key)
-    if found is None:
-        found = object.__new__(cls)
-        found.dtype = dtype
-        for name, part in parts.items():
-            setattr(found, name, part)
-        _interned[key] = found
-    return found
+    if found is not None:
+        return found
+    new: Any = object.__new__(cls)
+    new.dtype = dtype
+    for name, part in parts.items():
+        setattr(new, name, part)
+    _interned[key] = new
+    return new
 
 
 def const(value: bool | int | float, dtype: DType) -> Const:
