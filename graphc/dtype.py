@@ -41,6 +41,11 @@ class DType:
     def is_bool(self) -> bool:
         return self.kind == "b"
 
+    @property
+    def accumulator(self) -> DType:
+        """The type in which sums and products of many elements are kept: float32 for the 16-bit floats, else itself."""
+        return float32 if self.is_float and self.bits == 16 else self
+
     def __repr__(self) -> str:
         return f"graphc.{self.name}"
 

@@ -81,9 +81,14 @@ class ContractionSpec:
 
 @dataclass(frozen=True)
 class Contraction:
-    """A sum of products of two operands; `spec(node)` describes every index as strides."""
+    """A sum of products of two operands; `spec(node)` describes every index as strides.
+
+    Where indices leave the operands (a convolution with padding), `expand(node)` first returns an equal value whose
+    contraction is plain; None means that the node is plain already, and only then `spec` may be asked.
+    """
 
     spec: Callable[[Value], ContractionSpec]
+    expand: Callable[[Value], Value | None] = lambda node: None
 
 
 @dataclass(frozen=True)
@@ -116,10 +121,15 @@ Gradient = Callable[["Value", "Value"], Sequence["Value | None"]]
 
 @dataclass(frozen=True)
 class Sample:
-    """Operand arrays and attributes with which tests and the fuzzer exercise an op."""
+    """Operand arrays and attributes with which tests and the fuzzer exercise an op.
+
+    Where `smooth`, the op is twice differentiable in a neighbourhood (1e-2) of its float operands, and gradients are
+    compared with finite differences there; edge values, ties and wild samples say smooth=False.
+    """
 
     arrays: tuple[np.ndarray, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
+    smooth: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +138,8 @@ class Op:
 
     infer(*TensorType, **attrs) -> TensorType        raises ShapeError or DTypeError with what would fit
     reference(*ndarray, **attrs) -> ndarray          the meaning; exact result dtype and shape
-    gradient(node, cotangent) -> one Value or None per operand, or a str: the reason why there is none
+    gradient(node, cotangent) -> one Value or None per operand, or a str: the reason why it is zero
+                                                     everywhere (integer results, steps); autodiff cuts the path there
     """
 
     name: str

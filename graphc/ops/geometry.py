@@ -1,0 +1,56 @@
+"""Windows that sweep over a dimension: the one place of stride, padding and dilation arithmetic.
+
+In: the sizes of one dimension. Out: a `Sweep`, which counts the window's positions and knows the padding of the two
+sweeps that differentiate it. All rules follow from one sentence: output o, tap k meets spread element
+`o * stride + k * dilation - low`, where the input is spread so that its elements lie `spacing` apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Padding = tuple[int, int]
+
+
+def spread(size: int, spacing: int) -> int:
+    """The extent of `size` elements that lie `spacing` apart."""
+    return (size - 1) * spacing + 1 if size else 0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A window of `window` taps over a dimension of `size` elements; negative padding crops."""
+
+    size: int
+    window: int
+    stride: int
+    padding: Padding
+    dilation: int
+    spacing: int = 1
+
+    @property
+    def span(self) -> int:
+        """Spread elements from the first tap to the last, inclusive."""
+        return spread(self.window, self.dilation)
+
+    @property
+    def padded(self) -> int:
+        return spread(self.size, self.spacing) + sum(self.padding)
+
+    @property
+    def count(self) -> int:
+        """Positions of the window; 0 where it does not fit."""
+        return (self.padded - self.span) // self.stride + 1 if self.padded >= self.span else 0
+
+    @property
+    def input_padding(self) -> Padding:
+        """Padding of the sweep with flipped taps over outputs spread by `stride`, in steps of `spacing`: one position
+        for each input element, which meets every output that read this element."""
+        low = self.span - 1 - self.padding[0]
+        return low, spread(self.size, self.spacing) + self.span - 1 - spread(self.count, self.stride) - low
+
+    @property
+    def tap_padding(self) -> Padding:
+        """Padding of the sweep of the outputs (as taps, `stride` apart) over the same spread input, in steps of
+        `dilation`: one position for each tap."""
+        return self.padding[0], self.span - 1 + spread(self.count, self.stride) - self.padded + self.padding[1]
