@@ -108,7 +108,8 @@ def make(name: str, *operands: Value, **attrs: Any) -> Value:
     Raises ShapeError or DTypeError, naming that line, where the op's type rule refuses the operands.
     """
     op = OPS[name]
-    key = (name, operands, tuple(sorted(attrs.items())))
+    # Floats are told apart by their text: 0.0 is not -0.0.
+    key = (name, operands, tuple(sorted((k, repr(v) if v.__class__ is float else v) for k, v in attrs.items())))
     found = _values.get(key)
     if found is not None:
         return found
@@ -148,9 +149,11 @@ def splat(value: Value) -> Any:
     if value.op.name != "constant":
         return None
     array = value.attrs["literal"].array
-    if array.size == 0 or (array.size > 1 and not (array == array.flat[0]).all()):
-        return None
-    return array.flat[0].item()
+    elements = array.reshape(-1)  # compared by bytes: 0.0 is not -0.0, and a NaN is itself
+    for some in (elements[:16], elements):
+        if some.tobytes() != elements[:1].tobytes() * some.size:
+            return None
+    return elements[0].item() if elements.size else None
 
 
 def topological(roots: Iterable[Value]) -> list[Value]:
