@@ -1,5 +1,5 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import elementwise, reduce, shape, source
+from . import contract, convolve, elementwise, reduce, shape, source, window
 
-__all__ = ["elementwise", "reduce", "shape", "source"]
+__all__ = ["contract", "convolve", "elementwise", "reduce", "shape", "source", "window"]
