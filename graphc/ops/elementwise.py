@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..dtype import DTYPES, FLOATS, INTS, DType, bool_, float32, float64
+from ..dtype import DTYPES, FLOATS, INTS, DType, bool_, float64
 from ..dtype import dtype as dtype_of
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Expr, call, const
@@ -146,8 +146,8 @@ def edge_values(dtype: DType) -> np.ndarray:
         values = [0, 1, 2, 3, 13, dtype.bits - 1, dtype.bits, info.max, info.max - 1, info.min, info.min + 1]
         return np.array([*values, 5 if dtype.kind == "u" else -1], dtype.numpy)
     limits = ml_dtypes.finfo(dtype.numpy)
-    values = [0.0, -0.0, 1.0, -1.0, 0.5, -1.5, 2.5, 3.7, -20.3, np.inf, -np.inf, np.nan]
-    return np.array([*values, limits.max, -limits.max, limits.tiny, limits.smallest_subnormal]).astype(dtype.numpy)
+    floats = [0.0, -0.0, 1.0, -1.0, 0.5, -1.5, 2.5, 3.7, -20.3, np.inf, -np.inf, np.nan]
+    return np.array([*floats, limits.max, -limits.max, limits.tiny, limits.smallest_subnormal]).astype(dtype.numpy)
 
 
 def edge_samples(dtype: DType, arity: int) -> Sample:
@@ -232,9 +232,9 @@ def _zero_where(condition: Value, x: Value) -> Value:
     return select(condition, like(x, 0), x)
 
 
-def _share(a: Value, b: Value, ct: Value) -> Value:
-    """The cotangent of `a` in max(a, b): nothing where it lost, half where both are equal."""
-    return _zero_where(_is("lt", a, b), select(_is("eq", a, b), ct * 0.5, ct))
+def _share(ct: Value, a: Value, b: Value, lost: str) -> Value:
+    """The cotangent of `a` in the extreme of both: nothing where `a lost b`, half where they are equal."""
+    return _zero_where(_is(lost, a, b), select(_is("eq", a, b), ct * 0.5, ct))
 
 
 def _gradient_pow(a: Value, b: Value, y: Value, ct: Value) -> tuple[Value, Value]:
@@ -282,7 +282,7 @@ _binary(
 _binary(
     "max",
     np.maximum,
-    lambda a, b, y, ct: (_share(a, b, ct), _share(b, a, ct)),
+    lambda a, b, y, ct: (_share(ct, a, b, "lt"), _share(ct, b, a, "lt")),
     "the greater; NaN if either is NaN; equal operands share the gradient",
     admits=DTYPES,
     body=_bool_as("max", "or"),
@@ -290,7 +290,7 @@ _binary(
 _binary(
     "min",
     np.minimum,
-    lambda a, b, y, ct: (_share(-a, -b, ct), _share(-b, -a, ct)),
+    lambda a, b, y, ct: (_share(ct, a, b, "gt"), _share(ct, b, a, "gt")),
     "the lesser; NaN if either is NaN; equal operands share the gradient",
     admits=DTYPES,
     body=_bool_as("min", "and"),

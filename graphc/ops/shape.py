@@ -8,7 +8,9 @@ normalised tuples (no negative axes, no None); the builders and Tensor methods t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +115,7 @@ def _infer_transpose(x: TensorType, *, perm: tuple[int, ...]) -> TensorType:
 def _infer_broadcast(x: TensorType, *, shape: tuple[int, ...], dims: tuple[int, ...]) -> TensorType:
     _nonnegative("broadcast", shape)
     _extents("broadcast", x, dims=dims)
-    if any(not 0 <= d < len(shape) for d in dims) or any(a >= b for a, b in zip(dims, dims[1:], strict=False)):
+    if any(not 0 <= d < len(shape) for d in dims) or any(a >= b for a, b in pairwise(dims)):
         raise ShapeError(f"broadcast of {x} to {list(shape)}: dims {dims} must increase within 0..{len(shape) - 1}")
     for i, d in enumerate(dims):
         if x.shape[i] not in (1, shape[d]):
@@ -305,7 +307,7 @@ def _ramp(*shape: int, dtype: type = np.float32) -> np.ndarray:
     return (np.arange(prod(shape)) - 2).astype(dtype).reshape(shape)
 
 
-def _each(*attrs: dict, shape: tuple[int, ...] = (2, 3, 4)) -> Iterator[Sample]:
+def _each(*attrs: dict[str, Any], shape: tuple[int, ...] = (2, 3, 4)) -> Iterator[Sample]:
     for dtype in (np.float32, np.int16):
         yield from (Sample((_ramp(*shape, dtype=dtype),), a) for a in attrs)
 
