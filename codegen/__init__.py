@@ -1,0 +1,1 @@
+"""Kernels to machine code: one folder for each kind of target, and what they share."""

@@ -1,0 +1,1 @@
+"""Kernels to LLVM IR text, and that text to object files, assembly, or code in this process."""

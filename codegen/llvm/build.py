@@ -1,0 +1,95 @@
+"""Module text to optimised machine code.
+
+In: LLVM IR text and a `Target`. Out: an object file, assembly, optimised IR, or code in this process. The same text gives
+the same bytes. Vectors are explicit in the text, so no vectoriser runs; text that LLVM rejects is our own bug.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from ..target import Target
+
+
+def compile_module(text: str, target: Target, emit: str = "obj") -> bytes | str:
+    """The module as "obj" (bytes), "asm" or "ll" (text), optimised for `target`."""
+    assert emit in ("obj", "asm", "ll"), emit
+    machine = _machine(target, jit=False)
+    module = _optimised(text, target, machine)
+    if emit == "ll":
+        return str(module)
+    result: bytes | str = machine.emit_object(module) if emit == "obj" else machine.emit_assembly(module)
+    return result
+
+
+class Jit:
+    """The module's code in this process, for as long as the object lives. Symbols resolve against the process."""
+
+    def __init__(self, text: str, target: Target) -> None:
+        machine = _machine(target, jit=True)
+        self._module = _optimised(text, target, machine)
+        self._engine = llvm.create_mcjit_compiler(self._module, machine)
+        self._engine.finalize_object()
+
+    def address(self, symbol: str) -> int:
+        """Where the exported function or variable `symbol` is."""
+        address: int = self._engine.get_function_address(symbol) or self._engine.get_global_value_address(symbol)
+        assert address, f"no symbol {symbol} in the module"
+        return address
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+
+
+def _machine(target: Target, jit: bool) -> Any:
+    _initialize()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=2,
+        reloc="pic",
+        codemodel="jitdefault" if jit else "default",
+        jit=jit,
+    )
+
+
+def _optimised(text: str, target: Target, machine: Any) -> Any:
+    module = _parsed(text)
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def _parsed(text: str) -> Any:
+    """The module, verified; an AssertionError shows the lines around what LLVM rejects."""
+    try:
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise AssertionError(f"LLVM rejects the emitted text: {error}\n{_neighbourhood(text, str(error))}") from error
+    return module
+
+
+def _neighbourhood(text: str, message: str) -> str:
+    """The lines around the one that a parser message names, or around the instruction that a verifier message quotes."""
+    lines = text.splitlines()
+    named = re.search(r":(\d+):\d+: error", message)
+    quoted = [line.strip() for line in message.splitlines() if line.startswith("  ")]
+    spots = [int(named.group(1)) - 1] if named else [i for i, line in enumerate(lines) if line.strip() in quoted]
+    spot = spots[0] if spots else 0
+    return "\n".join(
+        f"{'>' if i == spot else ' '} {i + 1:5} {lines[i]}" for i in range(max(0, spot - 5), min(len(lines), spot + 6))
+    )

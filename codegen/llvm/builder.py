@@ -1,0 +1,122 @@
+"""The text of one LLVM function while it grows.
+
+In: instructions. Out: lines with fresh register names, labels, stack slots gathered at the entry, and the declarations
+of the intrinsics that were called. It knows nothing of kernels; `Value` is what their expressions become.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from graphc.dtype import DType
+
+from . import types
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An operand: its text, element type and lanes; `known` is its number where it is a constant (then lanes is 1)."""
+
+    text: str
+    dtype: DType
+    lanes: int = 1
+    known: bool | int | float | None = None
+
+
+def constant(value: bool | int | float, dtype: DType) -> Value:
+    """A scalar constant."""
+    return Value(types.number(value, dtype), dtype, 1, value)
+
+
+@dataclass
+class Builder:
+    """Lines of a function body; `block` is the label of the block that is being written."""
+
+    lines: list[str] = field(default_factory=list)
+    slots: list[str] = field(default_factory=list)
+    declarations: set[str] = field(default_factory=set)
+    block: str = "entry"
+    _count: int = 0
+    _known: dict[str, str] = field(default_factory=dict)  # instructions of this block that depend on registers only
+
+    def name(self, stem: str = "") -> str:
+        """A fresh name, without % in front."""
+        self._count += 1
+        return f"{stem or 'v'}{self._count}"
+
+    def put(self, line: str) -> None:
+        """An instruction without a result."""
+        self.lines.append("  " + line)
+
+    def op(self, text: str) -> str:
+        """An instruction with a result; returns its register. The same one is not repeated within a block, except loads."""
+        found = self._known.get(text)
+        if found is not None:
+            return found
+        self._count += 1
+        result = f"%v{self._count}"
+        self.lines.append(f"  {result} = {text}")
+        if not text.startswith("load ") and "@llvm.masked." not in text:
+            self._known[text] = result
+        return result
+
+    def call(self, intrinsic: str, result: str, *args: tuple[str, str]) -> str:
+        """`call result @intrinsic(type operand, ...)`, declared once. A type may carry attributes: "ptr align 4"."""
+        bare = ", ".join(kind.split(" align ")[0] for kind, _ in args)
+        self.declarations.add(f"declare {result} @{intrinsic}({bare})")
+        text = f"call {result} @{intrinsic}({', '.join(f'{kind} {operand}' for kind, operand in args)})"
+        if result == "void":
+            self.put(text)
+            return ""
+        return self.op(text)
+
+    def slot(self, scalar: str, count: int) -> str:
+        """A stack slot of `count` elements, aligned for any vector, made once at the entry of the function."""
+        name = f"%{self.name('slot')}"
+        self.slots.append(f"  {name} = alloca [{count} x {scalar}], align 64")
+        return name
+
+    def jump(self, label: str) -> None:
+        self.put(f"br label %{label}")
+
+    def branch(self, condition: str, yes: str, no: str) -> None:
+        self.put(f"br i1 {condition}, label %{yes}, label %{no}")
+
+    def label(self, name: str) -> None:
+        """Starts a block; the one before must have ended."""
+        self.lines.append(f"{name}:")
+        self.block, self._known = name, {}
+
+    @contextmanager
+    def writing_to(self, lines: list[str]) -> Iterator[None]:
+        """Instructions go to `lines` for a while; they must not start a block."""
+        saved = self.lines, self._known
+        self.lines, self._known = lines, {}
+        yield
+        self.lines, self._known = saved
+
+    def widen(self, value: Value, lanes: int) -> Value:
+        """The scalar `value` in every lane; a value that has its lanes already is returned as it is."""
+        if value.lanes == lanes:
+            return value
+        assert value.lanes == 1, f"{value.lanes} lanes cannot become {lanes}"
+        scalar = types.register(value.dtype)
+        if value.known is not None:
+            return Value(types.splat(value.text, scalar, lanes), value.dtype, lanes)
+        return Value(self.splat(value.text, scalar, lanes), value.dtype, lanes)
+
+    def splat(self, operand: str, scalar: str, lanes: int) -> str:
+        """A scalar register in every lane of a vector register."""
+        kind = types.vector(scalar, lanes)
+        first = self.op(f"insertelement {kind} poison, {scalar} {operand}, i32 0")
+        return self.op(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+
+    def lane(self, value: Value, lane: int) -> Value:
+        """One lane of a vector, or a scalar itself."""
+        if value.lanes == 1:
+            return value
+        scalar = types.register(value.dtype)
+        taken = self.op(f"extractelement {types.vector(scalar, value.lanes)} {value.text}, i32 {lane}")
+        return Value(taken, value.dtype)

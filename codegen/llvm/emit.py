@@ -1,0 +1,221 @@
+"""A kernel to the text of one LLVM function.
+
+In: a `Kernel` whose words the target says. Out: `KernelText`: `define internal void @SYMBOL(ptr %p0, ..., i64 %begin,
+i64 %end)`, which runs the tasks begin <= t < end, and the declarations it needs. Vector loops become vectors of `width`
+lanes under uniform control flow, a remainder runs once under a constant mask; loops inside vector loops stay loops of
+all lanes, and vector loops inside vector loops run serially. Machine-independent clean-up is left to LLVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from graphc.dtype import bool_
+from graphc.ir.expr import Array, Expr
+from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
+
+from ..target import Target
+from . import folds, memory, types
+from .builder import Builder, Value
+from .expressions import Scope
+from .folds import VectorLoop
+from .indices import Position
+from .memory import Place
+
+# A vector loop of so few vectors is written out, if its body holds no loop.
+UNROLL_VECTORS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """A function definition, and the lines that a module which contains it needs once."""
+
+    symbol: str
+    text: str
+    declarations: frozenset[str]
+
+
+def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
+    """The text of `kernel` as the function `symbol`. The same kernel gives the same text."""
+    b = Builder()
+    places = {array: Place(f"%p{i}", array.dtype) for i, array in enumerate(kernel.params)}
+    emitter = _Emitter(Scope(b, target, places), kernel)
+    emitter.tasks()
+    written = kernel.written
+    params = [
+        f"ptr noalias nonnull captures(none){'' if array in written else ' readonly'} %p{i}"
+        for i, array in enumerate(kernel.params)
+    ]
+    head = f"define internal void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind {{"
+    lines = [head, "entry:", *b.slots, *b.lines, "}", ""]
+    return KernelText(symbol, "\n".join(lines), frozenset(b.declarations))
+
+
+class _Emitter:
+    """Walks the statements. `loop` is the vector loop around the current statement."""
+
+    def __init__(self, scope: Scope, kernel: Kernel) -> None:
+        self.scope, self.b, self.kernel = scope, scope.b, kernel
+        self.loop: VectorLoop | None = None
+        widths = [stmt.width for stmt in walk(kernel.body) if isinstance(stmt, For)]
+        self.margin = max(widths, default=1)  # elements by which vectors may pass the end of a stack array
+        self.slots: dict[tuple[Array, int], str] = {}
+
+    def tasks(self) -> None:
+        """The loop over tasks, from %begin up to %end."""
+        b, task = self.b, self.kernel.task
+        b.branch(b.op("icmp slt i64 %begin, %end"), "task", "exit")
+        b.label("task")
+        b.put("%t = phi i64 [ %begin, %entry ], [ %t.next, %task.next ]")
+        self.scope.bound[task] = Position(0, (("%t", 1),)) if task.extent > 1 else Position()
+        self.body(self.kernel.body)
+        b.jump("task.next")
+        b.label("task.next")
+        b.put("%t.next = add nsw i64 %t, 1")
+        b.branch(b.op("icmp slt i64 %t.next, %end"), "task", "exit")
+        b.label("exit")
+        b.put("ret void")
+
+    def body(self, stmts: tuple[Stmt, ...]) -> None:
+        for stmt in stmts:
+            self.scope.forget()
+            match stmt:
+                case For():
+                    self.loop_over(stmt)
+                case Local(array=array):
+                    self.local(array)
+                case Let(temp=temp, value=value):
+                    self.scope.temps[temp] = self.scope.evaluate(value)
+                case Store():
+                    self.store(stmt)
+                case Accumulate():
+                    folds.accumulate(self.scope, self.loop, stmt)
+                case If(condition=condition, then=then, orelse=orelse):
+                    self.branch(condition, then, orelse)
+
+    def loop_over(self, loop: For) -> None:
+        if loop.var.extent == 0:
+            return
+        if loop.kind == VECTOR and self.loop is None and min(loop.width, loop.var.extent) > 1:
+            self.vector_loop(loop)
+        elif loop.kind == UNROLLED or loop.var.extent == 1:
+            for i in range(loop.var.extent):
+                self.bind(loop, Position(i))
+        else:
+            with self.counting(loop.var.name, loop.var.extent) as counter:
+                self.bind(loop, Position(0, ((counter, 1),)))
+
+    def bind(self, loop: For, position: Position) -> None:
+        """The body once, with the variable at `position`."""
+        self.scope.bound[loop.var] = position
+        self.body(loop.body)
+        del self.scope.bound[loop.var]
+
+    @contextmanager
+    def counting(self, name: str, extent: int) -> Iterator[str]:
+        """A loop of at least one round around what is written inside; gives the register that counts from 0."""
+        b = self.b
+        counter = b.name("".join(c for c in name if c.isalnum()) + ".")
+        label, before = f"loop.{counter}", b.block
+        b.jump(label)
+        b.label(label)
+        b.put(f"%{counter} = phi i64 [ 0, %{before} ], [ %{counter}.next, %{label}.latch ]")
+        yield f"%{counter}"
+        b.jump(f"{label}.latch")
+        b.label(f"{label}.latch")
+        b.put(f"%{counter}.next = add nuw nsw i64 %{counter}, 1")
+        b.branch(b.op(f"icmp ult i64 %{counter}.next, {extent}"), label, f"{label}.end")
+        b.label(f"{label}.end")
+
+    def vector_loop(self, loop: For) -> None:
+        """Whole vectors, then the remainder; partial results are set up before and folded after."""
+        b, extent = self.b, loop.var.extent
+        width = min(loop.width, _power_of_two(extent))
+        self.loop = gathered = VectorLoop(frozenset(self.scope.bound))
+        outer_lines, b.lines = b.lines, []
+        whole, rest = divmod(extent, width)
+        if whole <= UNROLL_VECTORS and not any(isinstance(stmt, For) and stmt.kind != UNROLLED for stmt in loop.body):
+            for i in range(whole):
+                self.lanes(loop, width, width, Position(i * width, (), 1))
+        elif whole:
+            with self.counting(loop.var.name, whole) as counter:
+                self.lanes(loop, width, width, Position(0, ((counter, width),), 1))
+        if rest:
+            self.lanes(loop, _power_of_two(rest), rest, Position(whole * width, (), 1))
+        self.loop = None
+        b.lines = outer_lines + gathered.before + b.lines
+        for partial in gathered.partials.values():
+            folds.finish(self.scope, partial)
+
+    def lanes(self, loop: For, width: int, active: int, position: Position) -> None:
+        """The body once, for `active` of `width` lanes that start at `position`."""
+        outer = self.scope
+        mask = None
+        if active < width:
+            bits = ["true"] * active + ["false"] * (width - active)
+            mask = Value(types.vector_of(bits, "i1"), bool_, width)
+        if width == 1:
+            position = replace(position, lane=0)
+        self.scope = replace(outer, lanes=width, mask=mask)
+        self.bind(loop, position)
+        self.scope = outer
+
+    def local(self, array: Array) -> None:
+        """Stack memory, the same at every run of the statement; inside a vector loop an instance for each lane."""
+        lanes = self.scope.lanes
+        key = (array, lanes)
+        if key not in self.slots:
+            self.slots[key] = self.b.slot(types.memory(array.dtype), array.size * lanes + (self.margin if lanes == 1 else 0))
+        self.scope.places[array] = Place(self.slots[key], array.dtype, local=True, private=lanes if lanes > 1 else 0)
+
+    def store(self, stmt: Store) -> None:
+        scope = self.scope
+        guard = None if stmt.guard is None else scope.evaluate(stmt.guard)
+        if guard is None or guard.known is True:
+            self.write(stmt, None)
+        elif guard.lanes > 1:
+            self.write(stmt, guard)
+        elif guard.known is None:
+            with self.when(guard):
+                self.write(stmt, None)
+
+    def write(self, stmt: Store, guard: Value | None) -> None:
+        scope = self.scope
+        place, indexer = scope.place(stmt.array), scope.indexer
+        value = scope.evaluate(stmt.value)
+        position = memory.locate(indexer, place, indexer.position(stmt.index))
+        memory.store(indexer, place, position, value, scope.mask, guard)
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """What is written inside runs where the scalar condition holds."""
+        yes, end = self.b.name("then"), self.b.name("end")
+        self.b.branch(condition.text, yes, end)
+        self.b.label(yes)
+        yield
+        self.b.jump(end)
+        self.b.label(end)
+
+    def branch(self, condition: Expr, then: tuple[Stmt, ...], orelse: tuple[Stmt, ...]) -> None:
+        chosen = self.b.lane(self.scope.evaluate(condition), 0)
+        if chosen.known is not None:
+            self.body(then if chosen.known else orelse)
+            return
+        if self.loop is not None:
+            self.loop.conditional += 1
+        yes, no, end = (self.b.name(stem) for stem in ("then", "else", "end"))
+        self.b.branch(chosen.text, yes, no)
+        for label, stmts in ((yes, then), (no, orelse)):
+            self.b.label(label)
+            self.body(stmts)
+            self.b.jump(end)
+        self.b.label(end)
+        if self.loop is not None:
+            self.loop.conditional -= 1
+
+
+def _power_of_two(n: int) -> int:
+    """The least power of two that is not below n."""
+    return 1 << (n - 1).bit_length()

@@ -1,0 +1,121 @@
+"""Expressions to instructions, one statement at a time.
+
+In: an `Expr`, and what is bound around it. Out: a `Value`, scalar where all lanes agree. Expressions shared within a
+statement are computed once; conditions that constants decide leave no code. Loads whose guard is false touch nothing.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+
+from graphc.dtype import bool_, int32
+from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, Temp, Var
+
+from ..target import Target
+from . import memory, words
+from .builder import Builder, Value, constant
+from .indices import Indexer, Position, fits
+from .memory import Place
+
+_DECIDE = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+}  # fmt: skip
+
+
+@dataclass
+class Scope:
+    """What names mean where a statement stands. `lanes` is 1 outside vector loops; `mask` leaves out the lanes beyond
+    the end of a vector loop (None: all run)."""
+
+    b: Builder
+    target: Target
+    places: dict[Array, Place]
+    bound: dict[Var, Position] = field(default_factory=dict)
+    temps: dict[Temp, Value] = field(default_factory=dict)
+    lanes: int = 1
+    mask: Value | None = None
+    _values: dict[Expr, Value] = field(default_factory=dict)
+    _positions: dict[Expr, Position] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """A new statement begins: memory may have changed."""
+        self._values, self._positions = {}, {}
+
+    @property
+    def indexer(self) -> Indexer:
+        return Indexer(self.b, self.bound, self.lanes, self.evaluate, self._positions)
+
+    def place(self, array: Array) -> Place:
+        return self.places[array]
+
+    def evaluate(self, expr: Expr) -> Value:
+        """The value of `expr` here."""
+        found = self._values.get(expr)
+        if found is None:
+            found = self._values[expr] = self._evaluate(expr)
+        return found
+
+    def _evaluate(self, expr: Expr) -> Value:
+        match expr:
+            case Const(value=value, dtype=dtype):
+                return constant(value, dtype)
+            case Temp():
+                return self.temps[expr]
+            case Load():
+                return self._load(expr)
+            case Index():
+                return self.indexer.value(expr)
+            case Call(word="select", args=(condition, yes, no)):
+                chosen = self.evaluate(condition)
+                if chosen.known is not None:
+                    return self.evaluate(yes if chosen.known else no)
+            case Call(word="and" | "or", args=args, dtype=dtype) if dtype.is_bool:
+                return self._logic(expr.word == "or", args)
+            case Call(word=word, args=args) if word in COMPARISONS:
+                return self._compare(word, *args)
+            case Call(word="cast", args=(Index() as index,), dtype=dtype) if fits(index):
+                return words.speak(self.b, self.target.arch, "cast", dtype, (self._narrow(index),))
+        assert isinstance(expr, Call), expr
+        return self.say(expr.word, tuple(self.evaluate(arg) for arg in expr.args), expr)
+
+    def say(self, word: str, args: tuple[Value, ...], result: Expr | None = None) -> Value:
+        """`word(*args)`, in as many lanes as the widest operand has."""
+        lanes = max(arg.lanes for arg in args)
+        dtype = args[-1].dtype if result is None else result.dtype
+        return words.speak(self.b, self.target.arch, word, dtype, tuple(self.b.widen(arg, lanes) for arg in args))
+
+    def _logic(self, decisive: bool, args: tuple[Expr, ...]) -> Value:
+        """`and` (decided by a false side) or `or` (decided by a true one)."""
+        left = self.evaluate(args[0])
+        if left.known is not None:
+            return left if bool(left.known) is decisive else self.evaluate(args[1])
+        right = self.evaluate(args[1])
+        if right.known is not None:
+            return right if bool(right.known) is decisive else left
+        return self.say("or" if decisive else "and", (left, right))
+
+    def _compare(self, word: str, x: Expr, y: Expr) -> Value:
+        narrow = isinstance(x, Index) and isinstance(y, Index) and fits(x) and fits(y)
+        left, right = (self._narrow(side) if narrow and isinstance(side, Index) else self.evaluate(side) for side in (x, y))
+        if left.known is not None and right.known is not None:
+            return constant(_DECIDE[word](left.known, right.known), bool_)
+        return self.say(word, (left, right))
+
+    def _narrow(self, index: Index) -> Value:
+        """An index that fits, as int32 where lanes differ: twice the lanes in a register."""
+        indexer = self.indexer
+        p = indexer.position(index)
+        if p.is_constant:
+            return Value(str(p.constant), int32, 1, p.constant)
+        if p.varies:
+            return Value(indexer.vector(p, 32), int32, self.lanes)
+        return Value(self.b.op(f"trunc i64 {indexer.scalar(p)} to i32"), int32)
+
+    def _load(self, expr: Load) -> Value:
+        guard = None if expr.guard is None else self.evaluate(expr.guard)
+        if guard is not None and guard.known is False:
+            return constant(0, expr.dtype)
+        place, indexer = self.place(expr.array), self.indexer
+        position = memory.locate(indexer, place, indexer.position(expr.index))
+        return memory.load(indexer, place, position, self.mask, guard)

@@ -1,0 +1,175 @@
+"""`array[index] combine= value`, inside and outside of vector loops.
+
+In: an `Accumulate` and its scope. Out: one of
+  scalar or one cell per lane   load, combine, store;
+  one cell for all lanes        a vector of partial results for the whole vector loop, folded into the cell after it; or,
+                                where the cell changes inside the loop or may not exist, folded at once;
+  cells that lanes may share    one lane after the other.
+Additions of products are fused where the processor can. Float sums are reordered only here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphc.dtype import DType, float32
+from graphc.ir.expr import Call, Expr, Index, Var
+from graphc.ir.kernel import COMBINES, Accumulate, operands
+
+from . import memory, types
+from .builder import Builder, Value, constant
+from .casts import convert
+from .expressions import Scope
+from .indices import Position
+from .memory import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A vector of partial results on the stack, and the cell that they will be folded into."""
+
+    slot: Place
+    lanes: int
+    cell: Place
+    position: Position
+    combine: str
+
+
+@dataclass
+class VectorLoop:
+    """What a vector loop gathers while its body is written: code to run before it, and partial results."""
+
+    outer: frozenset[Var]  # variables bound outside: cells that depend on them alone stay the same
+    before: list[str] = field(default_factory=list)
+    positions: dict[Expr, Position] = field(default_factory=dict)
+    partials: dict[tuple[object, ...], Partial] = field(default_factory=dict)
+    conditional: int = 0  # depth of conditions: a cell under a condition must not be touched without it
+
+
+def accumulate(scope: Scope, loop: VectorLoop | None, stmt: Accumulate) -> None:
+    """Emits one fold; `loop` is the vector loop around it, if any."""
+    place, indexer = scope.place(stmt.array), scope.indexer
+    if loop is not None and not place.private and _stays(loop, scope, stmt.index):
+        partial = _partial(scope, loop, stmt, place)
+        row = Position(lane=1)
+        old = memory.load(indexer, partial.slot, row, None, None)
+        memory.store(indexer, partial.slot, row, _combine_with(scope, stmt, old), scope.mask)
+        return
+    position = memory.locate(indexer, place, indexer.position(stmt.index))
+    if scope.lanes > 1 and not position.varies:
+        value = _at_once(scope, stmt)
+        old = memory.load(indexer, place, position, None, None)
+        memory.store(indexer, place, position, combine(scope, stmt.combine, old, value), None)
+    elif position.rest is not None and not place.private:
+        _one_by_one(scope, stmt, place, position)
+    else:
+        old = memory.load(indexer, place, position, scope.mask, None)
+        memory.store(indexer, place, position, _combine_with(scope, stmt, old), scope.mask)
+
+
+def finish(scope: Scope, partial: Partial) -> None:
+    """After the vector loop: folds the partial results into their cell."""
+    wide = Scope(scope.b, scope.target, {}, lanes=partial.lanes)
+    found = memory.load(wide.indexer, partial.slot, Position(lane=1), None, None)
+    total = across(scope, partial.combine, found)
+    indexer = scope.indexer
+    old = memory.load(indexer, partial.cell, partial.position, None, None)
+    memory.store(indexer, partial.cell, partial.position, combine(scope, partial.combine, old, total), None)
+
+
+def combine(scope: Scope, word: str, x: Value, y: Value) -> Value:
+    """x word y, in the type of x; half floats are combined as float32."""
+    working = _working(x.dtype)
+    return convert(scope.b, scope.say(word, (convert(scope.b, x, working), convert(scope.b, y, working))), x.dtype)
+
+
+def across(scope: Scope, word: str, value: Value) -> Value:
+    """All lanes folded into one, halves first: the same order on every target."""
+    while value.lanes > 1:
+        half = value.lanes // 2
+        folded = combine(scope, word, _lanes(scope.b, value, 0, half), _lanes(scope.b, value, half, half))
+        if value.lanes % 2:
+            folded = combine(scope, word, folded, scope.b.widen(scope.b.lane(value, value.lanes - 1), half))
+            assert half == 1 or word in ("max", "min", "and", "or"), f"{value.lanes} lanes cannot be halved"
+        value = folded
+    return value
+
+
+def neutral(word: str, dtype: DType) -> Value:
+    """The constant that changes nothing, not even the sign of a zero."""
+    return constant(-0.0 if word == "add" and dtype.is_float else COMBINES[word](dtype), dtype)
+
+
+def _working(dtype: DType) -> DType:
+    return float32 if dtype.is_float and dtype.bits == 16 else dtype
+
+
+def _lanes(b: Builder, value: Value, start: int, count: int) -> Value:
+    if count == 1:
+        return b.lane(value, start)
+    kind = types.vector(types.register(value.dtype), value.lanes)
+    order = types.vector_of([str(start + i) for i in range(count)], "i32")
+    text = b.op(f"shufflevector {kind} {value.text}, {kind} poison, <{count} x i32> {order}")
+    return Value(text, value.dtype, count)
+
+
+def _stays(loop: VectorLoop, scope: Scope, index: Index) -> bool:
+    """Whether the cell is the same throughout the loop and surely touched by it."""
+    return not loop.conditional and all(
+        isinstance(part, Index) and (not isinstance(part, Var) or part in loop.outer or scope.bound[part].is_constant)
+        for part in _parts(index)
+    )
+
+
+def _parts(expr: Expr) -> list[Expr]:
+    return [expr, *(inner for part in operands(expr) for inner in _parts(part))]
+
+
+def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> Partial:
+    """The partial result for this cell and these lanes; made, and set to the neutral element, before the loop."""
+    b, working = scope.b, _working(stmt.array.dtype)
+    with b.writing_to(loop.before):
+        outside = Scope(b, scope.target, scope.places, scope.bound, _positions=loop.positions)
+        position = outside.indexer.position(stmt.index)
+        key = (stmt.array, stmt.combine, position, scope.lanes)
+        if key not in loop.partials:
+            slot = Place(b.slot(types.memory(working), scope.lanes), working, local=True)
+            start = b.widen(neutral(stmt.combine, working), scope.lanes)
+            memory.store(scope.indexer, slot, Position(lane=1), start, None)
+            loop.partials[key] = Partial(slot, scope.lanes, cell, position, stmt.combine)
+    return loop.partials[key]
+
+
+def _combine_with(scope: Scope, stmt: Accumulate, old: Value) -> Value:
+    """old combine value, fused where value is a product of floats."""
+    value, dtype = stmt.value, old.dtype
+    fused = stmt.combine == "add" and scope.target.has_fma and dtype.is_float and dtype is stmt.value.dtype
+    if fused and dtype.bits > 16 and isinstance(value, Call) and value.word == "mul":
+        return scope.say("fma", (scope.evaluate(value.args[0]), scope.evaluate(value.args[1]), old))
+    return combine(scope, stmt.combine, old, scope.evaluate(value))
+
+
+def _at_once(scope: Scope, stmt: Accumulate) -> Value:
+    """The lanes' values folded into one; lanes beyond the end contribute nothing."""
+    b = scope.b
+    value = b.widen(convert(b, scope.evaluate(stmt.value), _working(stmt.array.dtype)), scope.lanes)
+    if scope.mask is not None:
+        value = scope.say("select", (scope.mask, value, neutral(stmt.combine, value.dtype)))
+    return across(scope, stmt.combine, value)
+
+
+def _one_by_one(scope: Scope, stmt: Accumulate, place: Place, position: Position) -> None:
+    """Lanes may meet in one cell, so each sees what those before it stored."""
+    b, indexer, n = scope.b, scope.indexer, scope.lanes
+    value = b.widen(scope.evaluate(stmt.value), n)
+    cells = Value(indexer.vector(position, 64), Var("cell", 1).dtype, n)
+    spilled = [Place(b.slot(types.memory(v.dtype), n), v.dtype, local=True) for v in (cells, value)]
+    for slot, vector in zip(spilled, (cells, value), strict=True):
+        memory.store(indexer, slot, Position(lane=1), vector, None)
+    active = n if scope.mask is None else scope.mask.text.count("true")
+    one = Scope(b, scope.target, {})
+    for lane in range(active):
+        cell, part = (memory.load(one.indexer, slot, Position(lane), None, None) for slot in spilled)
+        at = Position(0, ((cell.text, 1),))
+        old = memory.load(one.indexer, place, at, None, None)
+        memory.store(one.indexer, place, at, combine(one, stmt.combine, old, part), None)

@@ -1,0 +1,207 @@
+"""Loads and stores of one element, or of one element for each lane.
+
+In: where an array lives, a `Position`, a mask. Out: the cheapest access that is right: scalar, contiguous vector, reversed,
+gather or scatter. Lanes that a mask leaves out touch no memory outside the function's own stack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from graphc.dtype import DType, bool_
+
+from . import types
+from .builder import Builder, Value
+from .indices import Indexer, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array lives. `local`: on the stack, with room for a vector beyond its end. `private`: it has an instance
+    for each of so many lanes, element by element; 0 when lanes share it."""
+
+    pointer: str
+    dtype: DType
+    local: bool = False
+    private: int = 0
+
+
+def locate(x: Indexer, place: Place, p: Position) -> Position:
+    """The position in memory: private arrays interleave their lanes' instances."""
+    if not place.private:
+        return p
+    if p.rest is None:
+        return p.plus(place.private, 1)
+    vector, bits = p.rest
+    kind = types.vector(f"i{bits}", x.lanes)
+    scaled = x.b.op(f"mul {kind} {vector}, {types.splat(str(place.private), f'i{bits}', x.lanes)}")
+    return replace(replace(p, rest=None).plus(place.private, 1), rest=(scaled, bits))
+
+
+def address(x: Indexer, place: Place, p: Position) -> str:
+    """A pointer to the element of lane 0, `rest` left out."""
+    scalar, pointer = types.memory(place.dtype), place.pointer
+    if p.terms:
+        pointer = x.b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {x.scalar(p, constant=False)}")
+    if p.constant:
+        pointer = x.b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {p.constant}")
+    return pointer
+
+
+def load(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
+    """The elements at `p` (already located); 0 where the guard is false, anything where the mask is."""
+    if guard is not None and guard.known is not None:
+        guard = None
+    if not p.varies:
+        return _load_one(x, place, p, mask, guard)
+    if p.rest is None and (p.lane == 1 or (p.lane == -1 and mask is None and guard is None)):
+        return _load_row(x, place, p, mask, guard)
+    return _gather(x, place, p, both(x.b, mask, guard, x.lanes))
+
+
+def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Value | None:
+    """Lanes that pass both; None when all do."""
+    if mask is None or guard is None:
+        return b.widen(guard, lanes) if mask is None and guard is not None else mask
+    kind = types.vector("i1", lanes)
+    return Value(b.op(f"and {kind} {mask.text}, {b.widen(guard, lanes).text}"), bool_, lanes)
+
+
+def _or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
+    """`pointer` where the guard is true, else the address of `size` zero bytes."""
+    zeros = f"@graphc.zeros{size}"
+    b.declarations.add(f"{zeros} = private unnamed_addr constant [{size} x i8] zeroinitializer, align 64")
+    return b.op(f"select i1 {guard.text}, ptr {pointer}, ptr {zeros}")
+
+
+def _load_one(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
+    b, dtype = x.b, place.dtype
+    pointer = address(x, place, p)
+    if guard is None:
+        return _plain_load(b, pointer, dtype, 1)
+    if guard.lanes == 1:
+        return _plain_load(b, _or_zeros(b, pointer, guard, dtype.size), dtype, 1)
+    active = both(b, mask, guard, x.lanes)
+    assert active is not None
+    bits = types.vector("i1", x.lanes)
+    some = b.call(f"llvm.vector.reduce.or.{types.suffix('i1', x.lanes)}", "i1", (bits, active.text))
+    found = _plain_load(b, _or_zeros(b, pointer, Value(some, bool_), dtype.size), dtype, 1)
+    return _or_zero(b, guard, b.widen(found, x.lanes))
+
+
+def _or_zero(b: Builder, guard: Value, value: Value) -> Value:
+    kind = types.vector(types.register(value.dtype), value.lanes)
+    bits = types.vector("i1", value.lanes)
+    guard = b.widen(guard, value.lanes)
+    return replace(value, text=b.op(f"select {bits} {guard.text}, {kind} {value.text}, {kind} zeroinitializer"))
+
+
+def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
+    b, n, dtype = x.b, x.lanes, place.dtype
+    if p.lane == -1:
+        first = _plain_load(b, address(x, place, replace(p, constant=p.constant - n + 1)), dtype, n)
+        kind = types.vector(types.register(dtype), n)
+        order = types.vector_of([str(n - 1 - i) for i in range(n)], "i32")
+        return Value(b.op(f"shufflevector {kind} {first.text}, {kind} poison, <{n} x i32> {order}"), dtype, n)
+    pointer = address(x, place, p)
+    if place.local:
+        value = _plain_load(b, pointer, dtype, n)
+        return value if guard is None else _or_zero(b, guard, value)
+    if guard is not None and guard.lanes == 1:
+        pointer, guard = _or_zeros(b, pointer, guard, n * dtype.size), None
+    active = both(b, mask, guard, n)
+    if active is None:
+        return _plain_load(b, pointer, dtype, n)
+    kind = types.vector(types.memory(dtype), n)
+    name = f"llvm.masked.load.{types.suffix(types.memory(dtype), n)}.p0"
+    text = b.call(
+        name, kind, (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text), (kind, "zeroinitializer")
+    )
+    return _from_memory(b, text, dtype, n)
+
+
+def _plain_load(b: Builder, pointer: str, dtype: DType, n: int) -> Value:
+    text = b.op(f"load {types.vector(types.memory(dtype), n)}, ptr {pointer}, align {dtype.size}")
+    return _from_memory(b, text, dtype, n)
+
+
+def _from_memory(b: Builder, text: str, dtype: DType, n: int) -> Value:
+    if dtype.is_bool:
+        text = b.op(f"icmp ne {types.vector('i8', n)} {text}, {types.splat('0', 'i8', n)}")
+    return Value(text, dtype, n)
+
+
+def _to_memory(b: Builder, value: Value) -> str:
+    if not value.dtype.is_bool:
+        return value.text
+    return b.op(f"zext {types.vector('i1', value.lanes)} {value.text} to {types.vector('i8', value.lanes)}")
+
+
+def _pointers(x: Indexer, place: Place, p: Position) -> str:
+    varying = x.offsets(p)
+    base = address(x, place, p)
+    if varying is None:
+        return x.b.splat(base, "ptr", x.lanes)
+    vector, bits = varying
+    return x.b.op(f"getelementptr {types.memory(place.dtype)}, ptr {base}, {types.vector(f'i{bits}', x.lanes)} {vector}")
+
+
+def _gather(x: Indexer, place: Place, p: Position, active: Value | None) -> Value:
+    b, n, dtype = x.b, x.lanes, place.dtype
+    scalar = types.memory(dtype)
+    kind = types.vector(scalar, n)
+    mask = active.text if active is not None else types.splat("true", "i1", n)
+    text = b.call(
+        f"llvm.masked.gather.{types.suffix(scalar, n)}.{types.suffix('ptr', n)}",
+        kind,
+        (f"{types.vector('ptr', n)} align {dtype.size}", _pointers(x, place, p)),
+        (types.vector("i1", n), mask),
+        (kind, "zeroinitializer"),
+    )
+    return _from_memory(b, text, dtype, n)
+
+
+def store(x: Indexer, place: Place, p: Position, value: Value, mask: Value | None, guard: Value | None = None) -> None:
+    """Stores the lanes that mask and guard allow, in the order of lanes. A uniform guard is the caller's branch."""
+    b, dtype = x.b, place.dtype
+    if place.private:
+        mask = None  # lanes beyond the end have instances of their own
+    active = both(b, mask, guard, x.lanes)
+    if not p.varies and value.lanes == 1 and guard is None:
+        b.put(f"store {types.memory(dtype)} {_to_memory(b, value)}, ptr {address(x, place, p)}, align {dtype.size}")
+        return
+    value = b.widen(value, x.lanes)
+    if p.rest is None and p.lane == 1:
+        _store_row(x, place, p, value, active)
+    else:
+        _scatter(x, place, p, value, active)
+
+
+def _store_row(x: Indexer, place: Place, p: Position, value: Value, active: Value | None) -> None:
+    b, n, dtype = x.b, x.lanes, place.dtype
+    kind = types.vector(types.memory(dtype), n)
+    pointer = address(x, place, p)
+    if active is not None and place.local:  # a blend leaves the stack slot free to become a register
+        old = _plain_load(b, pointer, dtype, n)
+        full, bits = types.vector(types.register(dtype), n), types.vector("i1", n)
+        value = replace(value, text=b.op(f"select {bits} {active.text}, {full} {value.text}, {full} {old.text}"))
+        active = None
+    text = _to_memory(b, value)
+    if active is None:
+        b.put(f"store {kind} {text}, ptr {pointer}, align {dtype.size}")
+        return
+    name = f"llvm.masked.store.{types.suffix(types.memory(dtype), n)}.p0"
+    b.call(name, "void", (kind, text), (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text))
+
+
+def _scatter(x: Indexer, place: Place, p: Position, value: Value, active: Value | None) -> None:
+    b, n, dtype = x.b, x.lanes, place.dtype
+    scalar = types.memory(dtype)
+    mask = active.text if active is not None else types.splat("true", "i1", n)
+    b.call(
+        f"llvm.masked.scatter.{types.suffix(scalar, n)}.{types.suffix('ptr', n)}",
+        "void",
+        (types.vector(scalar, n), _to_memory(b, value)),
+        (f"{types.vector('ptr', n)} align {dtype.size}", _pointers(x, place, p)),
+        (types.vector("i1", n), mask),
+    )
