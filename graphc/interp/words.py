@@ -101,6 +101,11 @@ def _numpy(name: str) -> Function:
     return lambda *args: float(function(*args))
 
 
+def _pow(a: float, b: float) -> float:
+    """The C function; of arrays, because numpy answers a lone exponent 0.5 with sqrt, which differs at -inf and -0."""
+    return float(np.power([a, a], [b, b])[0])
+
+
 _FLOAT: dict[str, Function] = {
     "neg": lambda a: -a,
     "abs": abs,
@@ -115,14 +120,11 @@ _FLOAT: dict[str, Function] = {
     "erf": math.erf,
     "rsqrt": _rsqrt,
     "round": _numpy("rint"),
-    "pow": _numpy("power"),
+    "pow": _pow,
     "atan2": math.atan2,
     "asin": _numpy("arcsin"),
     "acos": _numpy("arccos"),
     "atan": _numpy("arctan"),
-    "asinh": _numpy("arcsinh"),
-    "acosh": _numpy("arccosh"),
-    "atanh": _numpy("arctanh"),
 }
 _FLOAT |= {name: _numpy(name) for name in "sqrt floor ceil trunc exp expm1 log log1p sin cos tan sinh cosh tanh".split()}
 
