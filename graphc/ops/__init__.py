@@ -1,5 +1,16 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import contract, convolve, elementwise, reduce, shape, source, window
+from . import contract, convolve, elementwise, index, order, random, reduce, shape, source, window
 
-__all__ = ["contract", "convolve", "elementwise", "reduce", "shape", "source", "window"]
+__all__ = [
+    "contract",
+    "convolve",
+    "elementwise",
+    "index",
+    "order",
+    "random",
+    "reduce",
+    "shape",
+    "source",
+    "window",
+]

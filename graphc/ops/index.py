@@ -1,0 +1,341 @@
+"""Data-dependent indexing: gather and scatter, and what is composed of them and of argsort.
+
+In: a value and int64 index values of one shape, one for each of the named axes. Out: elements read there (indices are
+clamped into range) or a copy of the value with updates stored there (updates out of range are dropped), in the order of
+the updates whatever the number of threads. Negative indices are not counted from the end; the tensor level does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..dtype import bool_, dtype, int64
+from ..errors import DTypeError, ShapeError
+from ..ir.expr import Array, Expr, Var, all_of, as_index, call, combine, const, load, temp, unravel
+from ..ir.expr import Index as KernelIndex
+from ..ir.kernel import For, If, Kernel, Let, Stmt, Store
+from ..ir.op import Index, Loops, Op, Pointwise, Reader, Sample, register
+from ..ir.types import TensorType
+from ..ir.values import Value, full, like, make
+from .elementwise import cast, select
+from .order import LANES, argsort, cumsum, lanes
+from .shape import broadcast, iota, reshape, slice_
+
+MODES = ("set", "add", "max", "min")
+_TASKS = 16  # into how many ranges of target positions a scatter of wide rows is divided
+
+# ------------------------------------------------------------------------------------------------------------ builders
+
+
+def gather(x: Value, *indices: Value, axes: Sequence[int]) -> Value:
+    """`x` at `indices[i]` along axes[i], each clamped into range: [shape of an index, remaining dimensions of x]."""
+    return make("gather", x, *indices, axes=tuple(axes))
+
+
+def scatter(x: Value, updates: Value, *indices: Value, axes: Sequence[int], mode: str = "set") -> Value:
+    """`x` with `updates` [shape of an index, remaining dimensions of x] stored, added, or max/min-ed in at `indices`.
+
+    Updates out of range are dropped, the last of several to one place wins a "set", and 16-bit floats are added in f32.
+    """
+    wide = x.dtype.accumulator
+    if mode == "add" and wide is not x.dtype:
+        return cast(scatter(cast(x, wide), cast(updates, wide), *indices, axes=axes, mode=mode), x.dtype)
+    return make("scatter", x, updates, *indices, axes=tuple(axes), mode=mode)
+
+
+def take_along_axis(x: Value, indices: Value, axis: int) -> Value:
+    """y[i, j, k] = x[i, indices[i, j, k], k] for axis 1, and so on; indices has x's rank and elsewhere at most its sizes."""
+    if indices.type.rank != x.type.rank:
+        raise ShapeError(f"take_along_axis of {x.type} with indices {indices.type}: the ranks must be equal")
+    own = [indices if d == axis else iota(int64, indices.shape, d) for d in range(x.type.rank)]
+    for d, (have, want) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        if d != axis and want > have:
+            raise ShapeError(f"take_along_axis of {x.type} with indices {indices.type}: dimension {d} must be at most {have}")
+    return gather(x, *own, axes=range(x.type.rank))
+
+
+def sort(x: Value, axis: int, descending: bool = False) -> tuple[Value, Value]:
+    """(sorted values, their positions) along `axis`; stable, NaN last."""
+    order = argsort(x, axis, descending)
+    return take_along_axis(x, order, axis), order
+
+
+def top_k(x: Value, k: int, axis: int, largest: bool = True) -> tuple[Value, Value]:
+    """The `k` largest (or smallest) values along `axis` in order, and their positions; NaN counts as last."""
+    if not 0 <= axis < x.type.rank or not 0 <= k <= x.shape[axis]:
+        raise ShapeError(f"top_k of {k} along dimension {axis} of {x.type}; expected 0 <= k <= the dimension's extent")
+    order = argsort(x, axis, largest)
+    stop = tuple(k if d == axis else n for d, n in enumerate(x.shape))
+    chosen = slice_(order, (0,) * len(stop), stop)
+    return take_along_axis(x, chosen, axis), chosen
+
+
+# ---------------------------------------------------------------------------------------------------------- type rules
+
+
+def _rest(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(d for d in range(rank) if d not in axes)
+
+
+def _selection(op: str, x: TensorType, indices: Sequence[TensorType], axes: tuple[int, ...]) -> TensorType:
+    """The type of what `indices` select: their shape, then the remaining dimensions of x."""
+    if not axes or len(set(axes)) != len(axes) or not all(0 <= axis < x.rank for axis in axes):
+        raise ShapeError(f"{op} of {x}: axes {axes} must be at least one of its {x.rank} dimensions, each once")
+    if len(indices) != len(axes):
+        raise ShapeError(f"{op} of {x} along axes {axes} needs {len(axes)} index operand(s), got {len(indices)}")
+    for index in indices:
+        if index.dtype is not int64:
+            raise DTypeError(f"{op} of {x}: indices must be int64, got {index}; cast them")
+        if index.shape != indices[0].shape:
+            raise ShapeError(f"{op} of {x}: indices {indices[0]} and {index} must have one shape; broadcast them")
+    return x.with_shape(indices[0].shape + tuple(x.shape[d] for d in _rest(x.rank, axes)))
+
+
+def _infer_gather(x: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> TensorType:
+    result = _selection("gather", x, indices, axes)
+    if result.size and not x.size:
+        raise ShapeError(f"gather of {result} from {x}, which has no elements to clamp the indices to")
+    return result
+
+
+def _infer_scatter(x: TensorType, updates: TensorType, *indices: TensorType, axes: tuple[int, ...], mode: str) -> TensorType:
+    if mode not in MODES:
+        raise ShapeError(f"scatter of mode {mode!r}; expected one of {', '.join(MODES)}")
+    expected = _selection("scatter", x, indices, axes)
+    if updates.dtype is not x.dtype or (x.dtype.is_bool and mode != "set"):
+        raise DTypeError(f"scatter of {updates} into {x} by {mode!r}; expected one numeric dtype (or bool, by 'set')")
+    if updates.shape != expected.shape:
+        raise ShapeError(f"scatter of {updates} into {x} along axes {axes}: the updates must be {expected}")
+    return x
+
+
+# ---------------------------------------------------------------------------------------------------------- references
+
+
+def _reference_gather(x: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    front = np.moveaxis(x, axes, range(len(axes)))
+    return front[tuple(i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape, strict=False))]
+
+
+_FOLDS: dict[str, Any] = {"add": np.add, "max": np.maximum, "min": np.minimum}
+
+
+def _reference_scatter(
+    x: np.ndarray, updates: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], mode: str
+) -> np.ndarray:
+    result = x.copy()
+    front = np.moveaxis(result, axes, range(len(axes)))
+    valid = np.logical_and.reduce([(i >= 0) & (i < n) for i, n in zip(indices, front.shape, strict=False)])
+    for at in zip(*np.nonzero(np.atleast_1d(valid)), strict=True):
+        at = at if valid.ndim else ()
+        place = tuple(int(i[at]) for i in indices)
+        front[place] = updates[at] if mode == "set" else _FOLDS[mode](front[place], updates[at])
+    return result
+
+
+# -------------------------------------------------------------------------------------------------- elements and kernel
+
+
+def _element_gather(node: Value, index: Index, reader: Reader) -> Expr:
+    x, axes = node.operands[0], node.attrs["axes"]
+    rank = node.operands[1].type.rank
+    place: dict[int, Expr] = dict(zip(_rest(x.type.rank, axes), index[rank:], strict=True))
+    for number, axis in enumerate(axes, start=1):
+        asked = call("max", reader.read(number, index[:rank]), const(0, int64))
+        place[axis] = as_index(call("min", asked, const(max(x.shape[axis] - 1, 0), int64)))
+    return reader.read(0, tuple(place[d] for d in range(x.type.rank)))
+
+
+class _Target:
+    """How a scatter addresses its target: `positions` along the axes, each a row of `inner` elements."""
+
+    def __init__(self, type_: TensorType, axes: tuple[int, ...]) -> None:
+        rest = _rest(type_.rank, axes)
+        self.sizes, self._rest_sizes = tuple(type_.shape[a] for a in axes), tuple(type_.shape[d] for d in rest)
+        self._strides, self._rest_strides = [type_.strides[a] for a in axes], [type_.strides[d] for d in rest]
+        self.positions, self.inner = prod(self.sizes), prod(self._rest_sizes)
+        self.contiguous = rest == tuple(range(len(axes), type_.rank))
+
+    def at(self, place: Sequence[KernelIndex], inner: KernelIndex) -> KernelIndex:
+        """The flat index of element `inner` of the row at `place`."""
+        column = zip(unravel(inner, self._rest_sizes), self._rest_strides, strict=True)
+        return combine([*zip(place, self._strides, strict=True), *column])
+
+
+def _scatter_kernel(node: Value) -> Kernel:
+    """Each task owns a range of target positions: it copies them, then goes through all updates and applies its own."""
+    x, updates, *indices = (v.type for v in node.operands)
+    target = _Target(x, node.attrs["axes"])
+    source, news, out = Array("x", x.dtype, x.size), Array("updates", x.dtype, updates.size), Array("out", x.dtype, x.size)
+    asked = tuple(Array(f"index{i}", int64, index.size) for i, index in enumerate(indices))
+    tasks = max(min(target.positions, _TASKS), 1) if target.inner >= LANES else 1
+    own = -(-target.positions // tasks)
+    task = Var("task", -(-target.positions // own) if own else 1)
+    body = (_copy(source, out, target, task, own), _apply(news, asked, out, target, task, own, node.attrs["mode"]))
+    return Kernel(f"scatter_{node.attrs['mode']}", (source, news, *asked, out), task, body)
+
+
+def _copy(source: Array, out: Array, target: _Target, task: Var, own: int) -> Stmt:
+    row, column = Var("row", own), Var("column", target.inner)
+    position = task * own + row
+    at = target.at(unravel(position, target.sizes), column)
+    loop: Stmt = lanes(column, (Store(out, at, load(source, at)),), target.contiguous)
+    exists = all_of(position < target.positions)
+    return For(row, (loop if exists is None else If(exists, (loop,)),))
+
+
+def _apply(news: Array, asked: tuple[Array, ...], out: Array, target: _Target, task: Var, own: int, mode: str) -> Stmt:
+    number, lane = Var("update", asked[0].size), Var("lane", target.inner)
+    temps = [temp(f"place{i}", int64) for i in range(len(asked))]
+    place = [as_index(t) for t in temps]
+    bounds = [bound for p, n in zip(place, target.sizes, strict=True) for bound in (p >= 0, p < n)]
+    if task.extent > 1:
+        position = combine((p, prod(target.sizes[i + 1 :])) for i, p in enumerate(place))
+        bounds += [position >= task * own, position < task * own + own]
+    at, new = target.at(place, lane), load(news, number * target.inner + lane)
+    value = new if mode == "set" else call(mode, load(out, at), new)
+    lets = tuple(Let(t, load(array, number)) for t, array in zip(temps, asked, strict=True))
+    mine = all_of(*bounds) or const(True, bool_)
+    return For(number, (*lets, If(mine, (lanes(lane, (Store(out, at, value),), target.contiguous),))))
+
+
+# ----------------------------------------------------------------------------------------------------------- gradients
+
+
+def _clamped(index: Value, extent: int) -> Value:
+    return make("min", make("max", index, like(index, 0)), like(index, extent - 1))
+
+
+def _gradient_gather(node: Value, ct: Value) -> list[Value | None]:
+    """y = x[indices]      dx = 0 with ct added at the indices."""
+    x, *indices = node.operands
+    if x.type.size == 0:
+        return [full(x.type, 0)] + [None] * len(indices)
+    axes = node.attrs["axes"]
+    places = [_clamped(index, x.shape[axis]) for index, axis in zip(indices, axes, strict=True)]
+    dx = scatter(full(x.type, 0), ct, *places, axes=axes, mode="add")
+    return [dx] + [None] * len(indices)
+
+
+def _gradient_scatter(node: Value, ct: Value) -> list[Value | None]:
+    """add: both get ct.  set: ct goes to the update that was stored last, else to x.  max, min: to those who equal the
+    result, in equal shares."""
+    x, updates, *indices = node.operands
+    if x.type.size == 0 or updates.type.size == 0:
+        return [ct, full(updates.type, 0)] + [None] * len(indices)
+    rule: Callable[..., tuple[Value, Value]] = {"add": _gradient_add, "set": _gradient_set}.get(
+        node.attrs["mode"], _gradient_extreme
+    )
+    return [*rule(node, ct), *[None] * len(indices)]
+
+
+def _over_rows(condition: Value, node: Value) -> Value:
+    """A condition on each index, repeated for every element of its update."""
+    return broadcast(condition, node.operands[1].shape, range(condition.type.rank))
+
+
+def _in_range(node: Value) -> Value:
+    """Which updates are not dropped."""
+    axes, x = node.attrs["axes"], node.operands[0]
+    bounds = []
+    for index, axis in zip(node.operands[2:], axes, strict=True):
+        bounds += [make("ge", index, like(index, 0)), make("lt", index, like(index, x.shape[axis]))]
+    return reduce(lambda a, b: make("and", a, b), bounds)
+
+
+def _kept(condition: Value, x: Value) -> Value:
+    return select(condition, x, like(x, 0))
+
+
+def _gradient_add(node: Value, ct: Value) -> tuple[Value, Value]:
+    taken = gather(ct, *node.operands[2:], axes=node.attrs["axes"])
+    return ct, _kept(_over_rows(_in_range(node), node), taken)
+
+
+def _gradient_set(node: Value, ct: Value) -> tuple[Value, Value]:
+    """The last writer of each place is found by scattering the numbers of the updates."""
+    x, updates, *indices = node.operands
+    axes = node.attrs["axes"]
+    shape = indices[0].shape
+    numbers = reshape(iota(int64, (prod(shape),), 0), shape)
+    nobody = full(TensorType(int64, tuple(x.shape[a] for a in axes)), -1)
+    writers = scatter(nobody, numbers, *indices, axes=range(len(axes)))
+    won = make("eq", gather(writers, *indices, axes=range(len(axes))), numbers)
+    dx = scatter(ct, full(updates.type, 0), *indices, axes=axes)
+    return dx, _kept(_over_rows(won, node), gather(ct, *indices, axes=axes))
+
+
+def _gradient_extreme(node: Value, ct: Value) -> tuple[Value, Value]:
+    x, updates, *indices = node.operands
+    axes = node.attrs["axes"]
+    reached = make("eq", gather(node, *indices, axes=axes), updates)
+    stored = make("and", reached, _over_rows(_in_range(node), node))
+    own = make("eq", x, node)
+    ties = scatter(cast(own, ct.dtype), cast(stored, ct.dtype), *indices, axes=axes, mode="add")
+    share = ct / make("max", ties, like(ties, 1))
+    return _kept(own, share), _kept(stored, gather(share, *indices, axes=axes))
+
+
+# ------------------------------------------------------------------------------------------------------------- records
+
+# x shape, index shape, axes; indices run from -2 to two beyond the extent, so some are out of range and some repeat.
+_CASES: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...] = (
+    ((5, 3), (4,), (0,)),
+    ((3, 4), (2, 3), (1,)),
+    ((4, 2, 3), (7,), (2, 0)),
+    ((3, 5), (2, 3), (0, 1)),
+    ((7,), (), (0,)),
+    ((20, 33), (9,), (0,)),
+    ((3, 4, 2), (), (1,)),
+)
+
+
+def _arrays() -> Iterator[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...], tuple[int, ...]]]:
+    rng = np.random.default_rng(0)
+    for number, (shape, places, axes) in enumerate(_CASES):
+        updates = places + tuple(shape[d] for d in _rest(len(shape), axes))
+        indices = tuple(np.asarray(rng.integers(-2, shape[a] + 2, places)) for a in axes)
+        for name in ("float32", "float64", "float16", "bfloat16", "int32", "uint8") if number == 0 else ("float32",):
+            x, new = (np.asarray(3 * rng.standard_normal(s)).astype(dtype(name).numpy) for s in (shape, updates))
+            yield x, new, indices, axes
+
+
+def _samples_gather() -> Iterator[Sample]:
+    for x, _, indices, axes in _arrays():
+        yield Sample((x, *indices), {"axes": axes})
+
+
+def _samples_scatter() -> Iterator[Sample]:
+    for x, new, indices, axes in _arrays():
+        yield from (Sample((x, new, *indices), {"axes": axes, "mode": mode}) for mode in MODES)
+
+
+register(
+    Op(
+        name="gather",
+        infer=_infer_gather,
+        reference=_reference_gather,
+        gradient=_gradient_gather,
+        lower=Pointwise(_element_gather),
+        samples=_samples_gather,
+        doc="Elements (or rows) at given indices, clamped into range.",
+    )
+)
+register(
+    Op(
+        name="scatter",
+        infer=_infer_scatter,
+        reference=_reference_scatter,
+        gradient=_gradient_scatter,
+        lower=Loops(_scatter_kernel),
+        samples=_samples_scatter,
+        doc="Store, add, max or min updates in at given indices, in order; those out of range are dropped.",
+    )
+)
+
+__all__ = ["argsort", "cumsum", "gather", "scatter", "sort", "take_along_axis", "top_k"]

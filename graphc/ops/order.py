@@ -1,0 +1,233 @@
+"""Ops along one axis whose elements depend on their order: argsort and cumsum.
+
+In: a value and an axis. Out: records with kernels of their own, one task per line along the axis (or per group of
+neighbouring lines), so that results do not depend on the number of threads. Sorting by value and the like are
+compositions in index.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from ..dtype import DTYPES, DType, dtype, int8, int16, int32, int64, uint8
+from ..errors import DTypeError, ShapeError
+from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
+from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, Kernel, Let, Local, Stmt, Store
+from ..ir.op import Loops, Op, Sample, register
+from ..ir.types import TensorType
+from ..ir.values import Value, make
+
+LANES = 16  # shorter loops are not worth vectorising
+
+_SIGNED = {8: int8, 16: int16, 32: int32, 64: int64}
+
+
+def argsort(x: Value, axis: int, descending: bool = False) -> Value:
+    """int64 positions that put `x` in order along `axis`: stable in both directions, and NaN comes last."""
+    return make("argsort", x, axis=axis, descending=descending)
+
+
+def cumsum(x: Value, axis: int, reverse: bool = False) -> Value:
+    """The sum of all elements up to and including each one along `axis` (from each one on, when `reverse`)."""
+    return make("cumsum", x, axis=axis, reverse=reverse)
+
+
+def _check_axis(op: str, x: TensorType, axis: int) -> None:
+    if not 0 <= axis < x.rank:
+        raise ShapeError(f"{op} of {x} along dimension {axis}; expected 0 <= dimension < {x.rank}")
+
+
+def lanes(var: Var, body: tuple[Stmt, ...], contiguous: bool = True) -> For:
+    """A loop over independent iterations, in vector form where that pays."""
+    wide = contiguous and var.extent >= LANES
+    return For(var, body, VECTOR, LANES) if wide else For(var, body, SERIAL)
+
+
+def _lines(node: Value) -> tuple[int, int, int]:
+    """(lines before the axis, elements of a line, lines after it, which is also the stride of a line)."""
+    shape, axis = node.operands[0].shape, node.attrs["axis"]
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+
+
+# ------------------------------------------------------------------------------------------------------------- argsort
+
+
+def _infer_argsort(x: TensorType, *, axis: int, descending: bool) -> TensorType:
+    _check_axis("argsort", x, axis)
+    return x.with_dtype(int64)
+
+
+def _reference_argsort(x: np.ndarray, *, axis: int, descending: bool) -> np.ndarray:
+    wide = x.astype(dtype(x.dtype).accumulator.numpy)
+    rank = np.unique(wide, return_inverse=True)[1].reshape(x.shape)
+    rank = np.where(wide != wide, x.size, -rank if descending else rank)
+    return np.argsort(rank, axis=axis, kind="stable").astype(np.int64)
+
+
+def _sort_key(x: Expr, descending: bool) -> Expr:
+    """A signed integer (uint8 for bytes) in the order of the sort: equal for equal numbers, greatest for NaN."""
+    if not x.dtype.is_float:
+        key = cast(x, uint8) if x.dtype.is_bool else x
+        return ~key if descending else key
+    x = cast(x, x.dtype.accumulator)
+    kind = _SIGNED[x.dtype.bits]
+    greatest = 2 ** (kind.bits - 1) - 1
+    bits = call("bitcast", select(x.equals(0), 0, x), dtype=kind)
+    key = select(bits < 0, bits ^ greatest, bits)
+    return select(call("isnan", x), greatest, ~key if descending else key)
+
+
+def _key_type(x: DType) -> DType:
+    return uint8 if x.is_bool else _SIGNED[x.accumulator.bits] if x.is_float else x
+
+
+def _exchanges(n: int) -> Iterator[tuple[int, int, int]]:
+    """Batcher's merge exchange sort of n elements (Knuth, TAOCP 5.2.2, algorithm M): for each (p, r, d) in turn, exchange
+    elements i and i + d where out of order, for all i < n - d with i & p == r. The pairs of one step are disjoint."""
+    top = 1 << max((n - 1).bit_length() - 1, 0)
+    p = top if n > 1 else 0
+    while p:
+        q, r, d = top, 0, p
+        yield p, r, d
+        while q != p:
+            d, q, r = q - p, q // 2, p
+            yield p, r, d
+        p //= 2
+
+
+def _argsort_kernel(node: Value) -> Kernel:
+    x = node.operands[0].type
+    outer, n, stride = _lines(node)
+    source, out = Array("x", x.dtype, x.size), Array("out", int64, x.size)
+    keys = Array("keys", _key_type(x.dtype), n)
+    task = Var("task", outer * stride)
+    line = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
+    i = Var("i", n)
+    key = _sort_key(load(source, line + i * stride), node.attrs["descending"])
+    body: list[Stmt] = [Local(keys)]
+    body.append(lanes(i, (Store(keys, i, key), Store(out, line + i * stride, i)), stride == 1))
+    for number, (p, r, d) in enumerate(_exchanges(n)):
+        body += _exchange_loops(number, p, r, n - d, lambda at, d=d: _exchange(keys, out, line, stride, at, d))  # type: ignore[misc]
+    return Kernel("argsort", (source, out), task, tuple(body))
+
+
+def _exchange_loops(number: int, p: int, r: int, limit: int, step: object) -> Iterator[Stmt]:
+    """`step(i)` for all i < limit with i & p == r: blocks of p neighbours, the last of which may be short."""
+    assert callable(step)
+    blocks, rest = divmod(max(limit - r, 0), 2 * p)
+    if rest >= p:
+        blocks, rest = blocks + 1, 0
+    if blocks:
+        block, lane = Var(f"block{number}", blocks), Var(f"lane{number}", p)
+        yield For(block, (lanes(lane, step(block * (2 * p) + r + lane)),))
+    if rest:
+        lane = Var(f"rest{number}", rest)
+        yield lanes(lane, step(lane + (blocks * 2 * p + r)))
+
+
+def _exchange(keys: Array, out: Array, line: Index, stride: int, at: Index, d: int) -> tuple[Stmt, ...]:
+    """Bring the elements at and at + d into order; equal keys are ordered by position, so the order is total."""
+    places = (at, at + d)
+    rows = [line + place * stride for place in places]
+    ka, kb = (temp(f"key{side}", keys.dtype) for side in "ab")
+    ia, ib = (temp(f"at{side}", int64) for side in "ab")
+    swap = temp("swap", dtype("bool"))
+    tie = call("and", kb.equals(ka), call("lt", ib, ia))
+    return (
+        Let(ka, load(keys, places[0])),
+        Let(kb, load(keys, places[1])),
+        Let(ia, load(out, rows[0])),
+        Let(ib, load(out, rows[1])),
+        Let(swap, call("or", kb < ka, tie)),
+        Store(keys, places[0], select(swap, kb, ka)),
+        Store(keys, places[1], select(swap, ka, kb)),
+        Store(out, rows[0], select(swap, ib, ia)),
+        Store(out, rows[1], select(swap, ia, ib)),
+    )
+
+
+def _samples_argsort() -> Iterator[Sample]:
+    rng = np.random.default_rng(0)
+    for d in DTYPES:
+        x = (2 * rng.standard_normal((3, 11))).astype(d.numpy)
+        yield from (Sample((x,), {"axis": 1, "descending": descending}) for descending in (False, True))
+    special = np.array([[np.nan, 0.0, -0.0, np.inf, 1e-42], [-np.inf, -0.0, np.nan, 0.0, -np.nan]], np.float32)
+    for axis, descending in ((0, False), (1, False), (0, True), (1, True)):
+        yield Sample((special,), {"axis": axis, "descending": descending})
+    yield Sample((rng.integers(0, 9, (2, 45, 3)).astype(np.int16),), {"axis": 1, "descending": True})
+    yield Sample((rng.standard_normal(70).astype(np.float32),), {"axis": 0, "descending": False})
+
+
+register(
+    Op(
+        name="argsort",
+        infer=_infer_argsort,
+        reference=_reference_argsort,
+        gradient="its result is an integer",
+        lower=Loops(_argsort_kernel),
+        samples=_samples_argsort,
+        doc="The positions that sort along an axis: stable, NaN last.",
+    )
+)
+
+# -------------------------------------------------------------------------------------------------------------- cumsum
+
+
+def _infer_cumsum(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
+    _check_axis("cumsum", x, axis)
+    if x.dtype.is_bool:
+        raise DTypeError(f"cumsum takes numbers, got {x}; cast it first")
+    return x
+
+
+def _reference_cumsum(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
+    turned = np.flip(x, axis) if reverse else x
+    sums = np.cumsum(turned, axis, dtype=dtype(x.dtype).accumulator.numpy).astype(x.dtype)
+    return np.flip(sums, axis) if reverse else sums
+
+
+def _cumsum_kernel(node: Value) -> Kernel:
+    """Neighbouring lines advance together, one lane each."""
+    x = node.operands[0].type
+    outer, n, stride = _lines(node)
+    together = min(stride, LANES)
+    groups = -(-stride // together) if together else 0
+    source, out = Array("x", x.dtype, x.size), Array("out", x.dtype, x.size)
+    sums = Array("sums", x.dtype.accumulator, together)
+    task, i = Var("task", outer * groups), Var("i", n)
+    first = (task % groups) * together if groups > 1 else as_index(0)
+    row = (task // groups if groups > 1 else task) * (n * stride) + (n - 1 - i if node.attrs["reverse"] else i) * stride
+    clear, lane = Var("clear", together), Var("lane", together)
+    column = first + lane
+    guard = all_of(column < stride)
+    step: tuple[Stmt, ...] = (
+        Accumulate(sums, lane, "add", cast(load(source, row + column, guard), sums.dtype)),
+        Store(out, row + column, cast(load(sums, lane), x.dtype), guard),
+    )
+    body = (Local(sums), lanes(clear, (Store(sums, clear, const(0, sums.dtype)),)), For(i, (lanes(lane, step),)))
+    return Kernel("cumsum", (source, out), task, body)
+
+
+def _samples_cumsum() -> Iterator[Sample]:
+    rng = np.random.default_rng(0)
+    for name in ("float32", "float64", "float16", "bfloat16", "int8", "int64"):
+        x = (20 * rng.standard_normal((2, 5, 3))).astype(dtype(name).numpy)
+        yield from (Sample((x,), {"axis": axis, "reverse": axis == 1}) for axis in range(3))
+    yield Sample((rng.standard_normal((4, 37)).astype(np.float32),), {"axis": 0, "reverse": False})
+    yield Sample((rng.standard_normal((2, 3, 16)).astype(np.float32),), {"axis": 1, "reverse": True})
+
+
+register(
+    Op(
+        name="cumsum",
+        infer=_infer_cumsum,
+        reference=_reference_cumsum,
+        gradient=lambda node, ct: [cumsum(ct, node.attrs["axis"], not node.attrs["reverse"])],
+        lower=Loops(_cumsum_kernel),
+        samples=_samples_cumsum,
+        doc="The running sum along an axis; integers wrap.",
+    )
+)
