@@ -44,8 +44,8 @@ class Pattern:
         """Whether `value` fits, given the names bound so far; binds the names of this pattern."""
         raise NotImplementedError
 
-    def names(self) -> frozenset[str]:
-        """The names it binds to values (numbers and attributes are not values)."""
+    def dropped(self, taken: frozenset[str]) -> frozenset[str]:
+        """The values that a right side which takes the names `taken` does not see (a number is no loss)."""
         return frozenset()
 
     def variants(self) -> list[Pattern]:
@@ -87,8 +87,8 @@ class Wild(Pattern):
         known = bound.setdefault(self.name, value)
         return known is value or (not isinstance(value, Value) and bool(known == value))
 
-    def names(self) -> frozenset[str]:
-        return frozenset([self.name])
+    def dropped(self, taken: frozenset[str]) -> frozenset[str]:
+        return frozenset([self.name]) - taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +134,9 @@ class Node(Pattern):
                 return False
         return True
 
-    def names(self) -> frozenset[str]:
-        return frozenset[str]().union(*(p.names() for p in self.operands or ()))
+    def dropped(self, taken: frozenset[str]) -> frozenset[str]:
+        parts = () if self.name in taken else self.operands or ()
+        return frozenset[str]().union(*(p.dropped(taken) for p in parts))
 
     def variants(self) -> list[Pattern]:
         if self.operands is None:
@@ -210,8 +211,8 @@ def rule(
     """A rule. The parameters of `right` and `when` name what they want: names of the pattern, `root`, and (for `when`)
     `uses`, a function that counts the users of a value. `right` may answer None: the rule does not apply after all."""
     new = Rule(name, left, right, when, because)
-    dropped = left.names() - set(new._takes)
-    assert not dropped or "root" in new._takes or because, f"rule {name!r} drops {sorted(dropped)}: say why in `because`"
+    dropped = frozenset() if "root" in new._takes else left.dropped(frozenset(new._takes))
+    assert not dropped or because, f"rule {name!r} drops {sorted(dropped)}: say why in `because`"
     return new
 
 
