@@ -113,10 +113,11 @@ class Const(Expr):
 
 
 class Temp(Expr):
-    """A value bound by a `Let` statement; each object is its own name."""
+    """A value bound by a `Let` statement; each object is its own name. An int64 one may promise inclusive bounds."""
 
-    __slots__ = ("name",)
+    __slots__ = ("bounds", "name")
     name: str
+    bounds: tuple[int, int]
 
 
 class Load(Expr):
@@ -256,10 +257,10 @@ def lift(value: Expr | float, dtype: DType) -> Expr:
     return value if isinstance(value, Expr) else const(value, dtype)
 
 
-def temp(name: str, dtype: DType) -> Temp:
+def temp(name: str, dtype: DType, bounds: tuple[int, int] = _UNBOUNDED) -> Temp:
     """A fresh name for a `Let`."""
     new = object.__new__(Temp)
-    new.name, new.dtype = name, dtype
+    new.name, new.dtype, new.bounds = name, dtype, bounds
     return new
 
 
@@ -378,7 +379,7 @@ def _rejoin(terms: dict[Expr, int], constant: int) -> tuple[dict[Expr, int], int
 
 
 def _bounds(value: Expr) -> tuple[int, int]:
-    return (value.low, value.high) if isinstance(value, Index) else _UNBOUNDED
+    return (value.low, value.high) if isinstance(value, Index) else value.bounds if isinstance(value, Temp) else _UNBOUNDED
 
 
 def _affine(terms: dict[Expr, int], constant: int) -> Index:
@@ -390,7 +391,12 @@ def _affine(terms: dict[Expr, int], constant: int) -> Index:
         a, b = (factor * bound for bound in _bounds(atom))
         low, high = low + min(a, b), high + max(a, b)
     kept = tuple(sorted(kept, key=lambda term: -abs(term[1])))
-    found: Index = _intern(Affine, int64, terms=kept, constant=constant, low=low, high=high)
+    key = (Affine, frozenset(kept), constant)  # the order of equal coefficients is no part of the identity
+    found = _interned.get(key)
+    if not isinstance(found, Affine):
+        found = object.__new__(Affine)
+        found.dtype, found.terms, found.constant, found.low, found.high = int64, kept, constant, low, high
+        _interned[key] = found
     return found
 
 
