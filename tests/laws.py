@@ -1,7 +1,8 @@
 """One-line helpers shared by all tests: numbers that agree, and the laws that every op record obeys.
 
 `check_reference` compares an op's reference with its type rule, `check_gradient` its gradient with finite differences
-in f64, to the second order, `check_body` its loop body with the reference. All take a record and one of its samples, so a test over the registry is one line.
+in f64, to the second order, `check_body` its loop body with the reference. All take a record and one of its samples, so
+a test over the registry is one line.
 """
 
 from __future__ import annotations
