@@ -1,0 +1,174 @@
+"""Memory planning: results that may overwrite an operand do, and buffers that are never alive together share bytes.
+
+In: a program in which every value has a buffer of its own. Out: the same program with `offsets` for variables and arena
+buffers, and its exact state and arena sizes. All functions use the same arena, one call at a time.
+
+    overwrite    t = f(x[i]); y[i] = t   with x dead afterwards   ->   x[i] = f(x[i])
+    place        largest buffer first, at the lowest offset free of every buffer it interferes with
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from graphc.ir.expr import Array, Expr, Load
+from graphc.ir.kernel import (
+    ALIGNMENT,
+    ARENA,
+    Accumulate,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    KernelFunction,
+    KernelProgram,
+    Launch,
+    Stmt,
+    Store,
+    expressions,
+    operands,
+)
+
+from .liveness import interference, liveness
+
+
+def plan_buffers(program: KernelProgram) -> KernelProgram:
+    """Overwrite where possible, then place every buffer."""
+    functions = tuple(overwrite(function) for function in program.functions)
+    offsets: dict[Buffer, int] = {}
+    state_size = _line_up(program.variables, offsets)
+    arena_size = max((place(function, offsets) for function in functions), default=0)
+    return replace(program, functions=functions, offsets=offsets, state_size=state_size, arena_size=arena_size)
+
+
+def aligned(size: int) -> int:
+    """`size` rounded up to the alignment of buffers."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _line_up(buffers: tuple[Buffer, ...], offsets: dict[Buffer, int]) -> int:
+    end = 0
+    for buffer in buffers:
+        offsets[buffer] = end
+        end += aligned(buffer.nbytes)
+    return end
+
+
+def place(function: KernelFunction, offsets: dict[Buffer, int]) -> int:
+    """Give every arena buffer of a function its offset; returns the bytes used."""
+    conflicts = interference(liveness(function.launches))
+    end = 0
+    for buffer in sorted(conflicts, key=lambda b: -b.nbytes):
+        taken = sorted(
+            (offsets[other], offsets[other] + aligned(other.nbytes)) for other in conflicts[buffer] if other in offsets
+        )
+        offset = 0
+        for start, stop in taken:
+            if offset + aligned(buffer.nbytes) <= start:
+                break
+            offset = max(offset, stop)
+        offsets[buffer] = offset
+        end = max(end, offset + aligned(buffer.nbytes))
+    return end
+
+
+# ------------------------------------------------------------------------------------------------------------- overwriting
+
+
+def overwrite(function: KernelFunction) -> KernelFunction:
+    """Let kernels write a result over an operand that dies in them, where each element is read before it is written."""
+    launches = list(function.launches)
+    for n in range(len(launches)):
+        pair = _overwritable(launches, n)
+        while pair is not None:
+            dying, result = pair
+            launches[n] = _unify(launches[n], dying, result)
+            for later in range(n + 1, len(launches)):
+                args = tuple(dying if b is result else b for b in launches[later].args)
+                launches[later] = replace(launches[later], args=args)
+            pair = _overwritable(launches, n)
+    return replace(function, launches=tuple(launches))
+
+
+def _overwritable(launches: list[Launch], n: int) -> tuple[Buffer, Buffer] | None:
+    """(operand, result) of launch `n` that may share memory."""
+    launch = launches[n]
+    used_later = {b for later in launches[n + 1 :] for b in later.args}
+    used_before = {b for earlier in launches[:n] for b in earlier.args}
+    arrays = dict(zip(launch.args, launch.kernel.params, strict=True))
+    written = launch.kernel.written
+    for result in launch.args:
+        if result.kind != ARENA or arrays[result] not in written or result in used_before:
+            continue
+        for dying in launch.args:
+            if dying.kind != ARENA or dying in used_later or arrays[dying] in written or dying not in used_before:
+                continue
+            same = dying.size == result.size and dying.dtype is result.dtype
+            if same and _element_by_element(launch.kernel, arrays[dying], arrays[result]):
+                return dying, result
+    return None
+
+
+def _element_by_element(kernel: Kernel, source: Array, target: Array) -> bool:
+    """Whether every load of `source` is at the index at which the same innermost block later stores `target`."""
+    found = False
+    for block in _blocks(kernel.body):
+        loads = [e for stmt in block for e in _loads(stmt, source)]
+        stores = [n for n, stmt in enumerate(block) if isinstance(stmt, Store | Accumulate) and stmt.array is target]
+        if not loads and not stores:
+            continue
+        store = block[stores[0]] if len(stores) == 1 else None
+        if not isinstance(store, Store) or store.guard is not None or not loads:
+            return False
+        late = any(True for stmt in block[stores[0] + 1 :] for _ in _loads(stmt, source))
+        if late or any(e.index is not store.index for e in loads):
+            return False
+        found = True
+    return found
+
+
+def _blocks(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
+    yield body
+    for stmt in body:
+        if isinstance(stmt, For):
+            yield from _blocks(stmt.body)
+        elif isinstance(stmt, If):
+            yield from _blocks(stmt.then)
+            yield from _blocks(stmt.orelse)
+
+
+def _loads(stmt: Stmt, array: Array) -> Iterator[Load]:
+    """The loads of `array` that the statement itself (not its body) evaluates."""
+    stack = list(expressions(stmt))
+    seen: set[Expr] = set()
+    while stack:
+        expr = stack.pop()
+        if expr in seen:
+            continue
+        seen.add(expr)
+        if isinstance(expr, Load) and expr.array is array:
+            yield expr
+        stack += operands(expr)
+
+
+def _unify(launch: Launch, dying: Buffer, result: Buffer) -> Launch:
+    """The launch with `result` computed into the memory of `dying`."""
+    arrays = dict(zip(launch.args, launch.kernel.params, strict=True))
+    old, new = arrays[result], arrays[dying]
+    body = tuple(_rename(stmt, old, new) for stmt in launch.kernel.body)
+    params = tuple(p for p in launch.kernel.params if p is not old)
+    kernel = replace(launch.kernel, params=params, body=body)
+    return replace(launch, kernel=kernel, args=tuple(b for b in launch.args if b is not result))
+
+
+def _rename(stmt: Stmt, old: Array, new: Array) -> Stmt:
+    match stmt:
+        case For(body=body):
+            return replace(stmt, body=tuple(_rename(s, old, new) for s in body))
+        case If(then=then, orelse=orelse):
+            renamed = replace(stmt, then=tuple(_rename(s, old, new) for s in then))
+            return replace(renamed, orelse=tuple(_rename(s, old, new) for s in orelse))
+        case Store(array=array) | Accumulate(array=array) if array is old:
+            return replace(stmt, array=new)
+    return stmt

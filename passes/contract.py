@@ -1,0 +1,281 @@
+"""Contraction clusters to kernels.
+
+In: a dot product or convolution with its epilogue. Out: launches: packing of one operand into panels where the schedule
+asks for it, then the contraction itself. Every task computes one register tile:
+
+    acc[tile, lanes] = 0
+    for reduced axes: acc += lhs * rhs            rows of the tile unrolled, lanes along the vector axis
+    epilogue on acc, stored
+
+A last tile that would stick out starts earlier instead, so that every load is in bounds; what its neighbour already
+stored is not stored again.
+"""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+from graphc.dtype import int64
+from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
+from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, Launch, Let, Local, Stmt, Store
+from graphc.ir.op import Contraction
+from graphc.ir.values import Value
+
+from .element import Elements, Position
+from .frame import Frame
+from .fuse import Cluster
+from .machine import Machine
+from .nest import accumulator
+from .operand import Address, address
+from .schedule import Loop, choose, moves
+
+
+class Contract:
+    """Lowers one contraction cluster; `stored` members are written to their buffers."""
+
+    def __init__(self, cluster: Cluster, stored: list[Value], frame: Frame, pack_frame: Frame, machine: Machine) -> None:
+        self.cluster, self.frame, self.pack_frame = cluster, frame, pack_frame
+        self.stored = [v for v in cluster.members if v in set(stored)]
+        anchor = cluster.anchor
+        assert isinstance(anchor.op.lower, Contraction)
+        self.anchor, self.dtype = anchor, accumulator(anchor.dtype)
+        spec = anchor.op.lower.spec(anchor)
+        self.addresses = [_address(anchor, side, frame) for side in (0, 1)]
+        axes = spec.kept + spec.reduced
+        loops = [
+            Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept))
+            for n, (axis, lhs, rhs) in enumerate(zip(axes, self.addresses[0].strides, self.addresses[1].strides, strict=True))
+        ]
+        self.loops = _merge(loops)
+        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine)
+        self.packed: Buffer | None = None
+
+    # ------------------------------------------------------------------------------------------------ the kernels
+
+    def launches(self, name: str, comment: str) -> list[Launch]:
+        """Packing, if any, and the contraction."""
+        first = [self._pack(name)] if self.schedule.packed is not None else []
+        kept = self._outer_order()
+        counts = [self._tiles(n) for n in kept]
+        task = Var("task", prod(counts))
+        tiles = unravel(task, tuple(counts))
+        self.panel = tiles[kept.index(self.schedule.lane)] if self.schedule.lane in kept else as_index(0)
+        at, lets, guards = self._tile_starts(kept, tiles)
+        body = (*lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
+        return [*first, self.frame.launch(name, task, body, comment)]
+
+    @property
+    def _lane(self) -> Loop:
+        return self.loops[self.schedule.lane]
+
+    def _tiles(self, axis: int) -> int:
+        return ceil(self.loops[axis].extent / self.schedule.tile_of(axis))
+
+    def _outer_order(self) -> list[int]:
+        """Kept axes, slowest first: lane tiles outside, so that one panel serves many tiles."""
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
+        tiled = dict(self.schedule.tile)
+        return sorted(kept, key=lambda n: (n != self.schedule.lane, n in tiled))
+
+    def _tile_starts(self, kept: list[int], tiles: Position) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
+        """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
+        at: dict[int, Index] = {}
+        lets: list[Stmt] = []
+        guards: dict[int, Index] = {}
+        for axis, tile in zip(kept, tiles, strict=True):
+            size, extent = self.schedule.tile_of(axis), self.loops[axis].extent
+            at[axis] = tile * size
+            if extent % size:
+                start = temp(f"start{axis}", int64, (0, extent - size))
+                lets.append(Let(start, call("min", tile * size, const(extent - size, int64))))
+                guards[axis] = at[axis]
+                at[axis] = as_index(start)
+        return at, lets, guards
+
+    def _lanes(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
+        """Outer products: lanes along a kept axis."""
+        self.lane_var = lane = Var("v", self.schedule.columns)
+        tile, at = self._tile_vars(at | {self.schedule.lane: at[self.schedule.lane] + lane})
+        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile) * lane.extent)
+        cell = _flat([*tile, lane])
+        steps, at = self._step_vars(at)
+
+        def over_tile(*body: Stmt) -> Stmt:
+            nest: Stmt = For(lane, body, VECTOR, min(self.schedule.width, lane.extent))
+            for var in reversed(tile):
+                nest = For(var, (nest,), UNROLLED)
+            return nest
+
+        product = Accumulate(acc, cell, "add", self._operand(0, at) * self._operand(1, at))
+        return [
+            Local(acc),
+            over_tile(Store(acc, cell, const(0, self.dtype))),
+            _loops(steps, over_tile(product)),
+            over_tile(*self._epilogue(load(acc, cell), at, guards)),
+        ]
+
+    def _dots(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
+        """Dot products: lanes along a reduced axis."""
+        tile, at = self._tile_vars(at)
+        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile))
+        cell = _flat(tile)
+        lane = Var("v", self.schedule.columns)
+        steps, at = self._step_vars(at | {self.schedule.lane: lane})
+
+        def over_tile(*body: Stmt) -> tuple[Stmt, ...]:
+            for var in reversed(tile):
+                body = (For(var, body, UNROLLED),)
+            return body
+
+        product = Accumulate(acc, cell, "add", self._operand(0, at) * self._operand(1, at))
+        return [
+            Local(acc),
+            *over_tile(Store(acc, cell, const(0, self.dtype))),
+            _loops(steps, For(lane, over_tile(product), VECTOR, self.schedule.width)),
+            *over_tile(*self._epilogue(load(acc, cell), at, guards)),
+        ]
+
+    def _tile_vars(self, at: dict[int, Index]) -> tuple[list[Var], dict[int, Index]]:
+        """Variables over the tile's axes, and the indices they move."""
+        tile = []
+        for n, (axis, size) in enumerate(self.schedule.tile):
+            var = Var(f"i{n}", size)
+            at = at | {axis: at[axis] + var}
+            tile.append(var)
+        return tile, at
+
+    def _step_vars(self, at: dict[int, Index]) -> tuple[list[Var], dict[int, Index]]:
+        """Variables over the reduced axes outside the lanes, slowest first."""
+        variables = []
+        for axis in self._reduced_order():
+            var = Var(f"k{axis}", self.loops[axis].extent)
+            at = at | {axis: var}
+            variables.append(var)
+        return variables, at
+
+    def _reduced_order(self) -> list[int]:
+        """Reduced axes by falling stride of the operand that is read in place."""
+        side = 0 if self.schedule.packed is None else 1 - self.schedule.packed
+        reduced = [n for n, loop in enumerate(self.loops) if loop.reduced and n != self.schedule.lane]
+        return sorted(reduced, key=lambda n: (-moves(self.loops[n], side), -moves(self.loops[n], 1 - side)))
+
+    # ------------------------------------------------------------------------------------------------ elements
+
+    def _operand(self, side: int, at: dict[int, Index]) -> Expr:
+        """The element of an operand at the indices of all axes, in the accumulator's type."""
+        if side == self.schedule.packed:
+            assert self.packed is not None
+            return load(self.frame.array(self.packed), self._panel_position(at, self.panel, self.lane_var))
+        return self._in_place(self.frame, side, at)
+
+    def _in_place(self, frame: Frame, side: int, at: dict[int, Index]) -> Expr:
+        where = self.addresses[side]
+        position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + where.offset
+        return cast(load(frame.array_of(where.leaf), position), self.dtype)
+
+    def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
+        """What follows from one element of the product: all values first, then all stores."""
+        position = combine([(at[n], loop.out) for n, loop in enumerate(self.loops) if not loop.reduced])
+        index = unravel(position, self.anchor.shape)
+        guard = all_of(*(first <= at[axis] for axis, first in guards.items()))
+
+        def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
+            if value is self.anchor:
+                return cast(result, value.dtype)
+            if value in self.cluster.reads or not self.frame.is_stored(value):
+                return None
+            return self.frame.load(value, where, inner)
+
+        elements = Elements(at_hand)
+        results = [(v, temp("t", v.dtype)) for v in self.stored]
+        lets = [Let(t, elements.at(v, index)) for v, t in results]
+        return [*lets, *(self.frame.store(v, position, t, guard) for v, t in results)]
+
+    # ------------------------------------------------------------------------------------------------ packing
+
+    def _panel_axes(self) -> tuple[list[int], list[int]]:
+        """The axes that move the packed operand: kept ones outside the lanes, then reduced ones, slowest first."""
+        side = self.schedule.packed
+        assert side is not None
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != self.schedule.lane and moves(loop, side)]
+        return kept, [n for n in self._reduced_order() if moves(self.loops[n], side)]
+
+    def _panel_position(self, at: dict[int, Index], tile: Index, lane: Index) -> Index:
+        """Where a panel holds an element: [kept][lane tile][reduced][lane]."""
+        kept, reduced = self._panel_axes()
+        columns = self.schedule.columns
+        position: Index = as_index(0)
+        for axis in kept:
+            position = position * self.loops[axis].extent + at[axis]
+        position = position * self._tiles(self.schedule.lane) + tile
+        for axis in reduced:
+            position = position * self.loops[axis].extent + at[axis]
+        return position * columns + lane
+
+    def _pack(self, name: str) -> Launch:
+        """A kernel that copies the packed operand into panels, one panel a task."""
+        side = self.schedule.packed
+        assert side is not None
+        kept, reduced = self._panel_axes()
+        columns, tiles = self.schedule.columns, self._tiles(self.schedule.lane)
+        size = prod(self.loops[n].extent for n in kept + reduced) * tiles * columns
+        self.packed = Buffer(f"{name}_panels", self.dtype, (size,), ARENA)
+        outer = reduced[:1]
+        extents = [self.loops[n].extent for n in kept] + [tiles] + [self.loops[n].extent for n in outer]
+        task = Var("task", prod(extents))
+        parts = unravel(task, tuple(extents))
+        inner = {n: Var(f"k{n}", self.loops[n].extent) for n in reduced[1:]}
+        at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
+        at.update(zip(kept, parts, strict=False))
+        at.update(zip(outer, parts[len(kept) + 1 :], strict=True))
+        at.update(inner)
+        starts, lets, _ = self._tile_starts([self.schedule.lane], (parts[len(kept)],))
+        lane = Var("v", columns)
+        at[self.schedule.lane] = starts[self.schedule.lane] + lane
+        where = self._panel_position(at, parts[len(kept)], lane)
+        store = Store(self.pack_frame.array(self.packed), where, self._in_place(self.pack_frame, side, at))
+        copy = For(lane, (store,), VECTOR, min(self.schedule.width, columns))
+        body = (*lets, _loops(list(inner.values()), copy))
+        return self.pack_frame.launch(f"{name}_pack", task, body, "panels of an operand")
+
+
+def _address(anchor: Value, side: int, frame: Frame) -> Address:
+    lower = anchor.op.lower
+    assert isinstance(lower, Contraction)
+    found = address(anchor.operands[side], lower.spec(anchor), side, frame.is_stored)
+    assert found is not None, f"operand {side} of {anchor} has no address"
+    return found
+
+
+def _merge(loops: list[Loop]) -> tuple[Loop, ...]:
+    """Drop axes of one element and join neighbours that all arrays walk as one."""
+    merged: list[Loop] = []
+    for loop in loops:
+        if loop.extent == 1:
+            continue
+        if merged and _walks_on(merged[-1], loop):
+            before = merged.pop()
+            merged.append(Loop(before.extent * loop.extent, loop.lhs, loop.rhs, loop.out, loop.reduced))
+        else:
+            merged.append(loop)
+    if all(loop.reduced for loop in merged):
+        merged.insert(0, Loop(1, 0, 0, 1, False))
+    return tuple(merged)
+
+
+def _walks_on(outer: Loop, inner: Loop) -> bool:
+    fits = outer.lhs == inner.lhs * inner.extent and outer.rhs == inner.rhs * inner.extent
+    return outer.reduced == inner.reduced and fits and (outer.reduced or outer.out == inner.out * inner.extent)
+
+
+def _flat(variables: list[Var]) -> Index:
+    position: Index = as_index(0)
+    for var in variables:
+        position = position * var.extent + var
+    return position
+
+
+def _loops(variables: list[Var], body: Stmt) -> Stmt:
+    for var in reversed(variables):
+        body = For(var, (body,), SERIAL)
+    return body

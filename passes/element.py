@@ -1,0 +1,113 @@
+"""Graph values as kernel expressions: one element of a value at a symbolic index.
+
+In: a value, an index (one expression per dimension), and what is already at hand (`stored`: buffers, accumulators,
+scratch). Out: the expression that computes this element, with views folded into the indices of its loads. This is how
+fusion reads what it fuses and how lowering writes it: the same rule serves both, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product
+
+from graphc.dtype import DType
+from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, const, temp
+from graphc.ir.kernel import COMBINES
+from graphc.ir.op import Elementwise, Pointwise
+from graphc.ir.values import Value, splat
+
+Position = tuple[Index, ...]
+Stored = Callable[[Value, Position, Expr | None], Expr | None]
+Fold = Callable[[str, Sequence[int], DType, Callable[[Position], Expr]], Expr | None]
+
+UNROLL_LIMIT = 32  # terms of a window that are written out rather than looped over
+
+
+def is_view(value: Value) -> bool:
+    """Whether the value only moves (or counts) elements, so that recomputing it is free."""
+    return isinstance(value.op.lower, Pointwise) and value.op.lower.view
+
+
+@cache
+def positions(shape: tuple[int, ...]) -> Position:
+    """The symbolic index of a shape: one loop variable per dimension (the same objects each time, so that indices can be
+    compared); dimensions of one element need none."""
+    return tuple(as_index(0) if n == 1 else Var(f"d{i}", n) for i, n in enumerate(shape))
+
+
+class Elements:
+    """Evaluates values at indices. `stored` answers for values that are at hand; `fold` may loop over large windows."""
+
+    def __init__(self, stored: Stored, fold: Fold | None = None) -> None:
+        self._stored = stored
+        self._fold = fold
+        self._memo: dict[tuple[Value, Position, Expr | None], Expr] = {}
+
+    def forget(self) -> None:
+        """What was computed may have been overwritten or is out of scope: compute afresh."""
+        self._memo.clear()
+
+    def at(self, value: Value, index: Position, guard: Expr | None = None) -> Expr:
+        """Element `index` of `value`; where `guard` is false nothing is loaded."""
+        key = (value, index, guard)
+        if key not in self._memo:
+            self._memo[key] = self._compute(value, index, guard)
+        return self._memo[key]
+
+    def _compute(self, value: Value, index: Position, guard: Expr | None) -> Expr:
+        number = splat(value)
+        if number is not None:
+            return const(number, value.dtype)
+        stored = self._stored(value, index, guard)
+        if stored is not None:
+            return stored
+        lower = value.op.lower
+        if isinstance(lower, Elementwise):
+            return lower.scalar(*(self.at(v, index, guard) for v in value.operands), **value.attrs)
+        assert isinstance(lower, Pointwise), f"{value.op.name} cannot be computed element by element"
+        return lower.element(value, index, _Reader(self, value, guard))
+
+    def fold(self, combine: str, extents: Sequence[int], dtype: DType, term: Callable[[Position], Expr]) -> Expr:
+        """Fold `term` over a box of indices: written out when small, looped over when the caller can."""
+        offsets = list(product(*(range(n) for n in extents)))
+        if len(offsets) > UNROLL_LIMIT and self._fold is not None:
+            looped = self._fold(combine, extents, dtype, term)
+            if looped is not None:
+                return looped
+        result: Expr | None = None
+        for offset in offsets:
+            part = term(tuple(as_index(i) for i in offset))
+            result = part if result is None else call(combine, result, part)
+        return const(COMBINES[combine](dtype), dtype) if result is None else result
+
+
+class _Reader:
+    """The operands of one value, for its `Pointwise` rule."""
+
+    def __init__(self, elements: Elements, value: Value, guard: Expr | None) -> None:
+        self._elements, self._value, self._guard = elements, value, guard
+
+    def read(self, operand: int, index: Sequence[Expr], guard: Expr | None = None) -> Expr:
+        at = tuple(as_index(i) for i in index)
+        return self._elements.at(self._value.operands[operand], at, all_of(self._guard, guard))
+
+    def reduce(self, combine: str, extents: Sequence[int], dtype: DType, term: Callable[[Position], Expr]) -> Expr:
+        return self._elements.fold(combine, extents, dtype, term)
+
+
+Read = tuple[Value, Position, Expr | None]
+
+
+def leaf_reads(value: Value, index: Position, is_leaf: Callable[[Value], bool]) -> list[Read]:
+    """Where `value` at `index` reads leaves (values that are stored somewhere), each with its index and guard."""
+    found: list[Read] = []
+
+    def record(leaf: Value, at: Position, guard: Expr | None) -> Expr | None:
+        if leaf is value or not is_leaf(leaf):
+            return None
+        found.append((leaf, at, guard))
+        return temp("leaf", leaf.dtype)
+
+    Elements(record).at(value, index)
+    return found

@@ -1,0 +1,55 @@
+"""What a kernel under construction knows of memory: which buffer holds which value, and its params so far.
+
+In: buffers by stored value. Out: loads and stores on the kernel's own arrays, and in the end the launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.dtype import DType
+from graphc.ir.expr import Array, Expr, Index, Var, load, ravel
+from graphc.ir.kernel import Buffer, Kernel, Launch, Stmt, Store
+from graphc.ir.values import Value
+
+from .element import Position
+from .fuse import storage
+
+
+class Frame:
+    """Collects the params of one kernel, one array per buffer, in order of first use."""
+
+    def __init__(self, buffers: Mapping[Value, Buffer]) -> None:
+        self._buffers = buffers
+        self._arrays: dict[Buffer, Array] = {}
+        self._locals = 0
+
+    def is_stored(self, value: Value) -> bool:
+        return value in self._buffers
+
+    def array(self, buffer: Buffer) -> Array:
+        """The kernel's array for `buffer`."""
+        if buffer not in self._arrays:
+            self._arrays[buffer] = Array(buffer.name, buffer.dtype, buffer.size)
+        return self._arrays[buffer]
+
+    def array_of(self, value: Value) -> Array:
+        return self.array(self._buffers[storage(value)])
+
+    def load(self, value: Value, index: Position, guard: Expr | None) -> Expr:
+        """Element `index` of a stored value."""
+        return load(self.array_of(value), ravel(index, value.shape), guard)
+
+    def store(self, value: Value, index: Index, element: Expr, guard: Expr | None = None) -> Stmt:
+        """Write the element at flat position `index` of a stored value."""
+        return Store(self.array_of(value), index, element, guard)
+
+    def scratch(self, name: str, dtype: DType, size: int) -> Array:
+        """A fresh local array (declare it with `Local`)."""
+        self._locals += 1
+        return Array(f"{name}{self._locals}", dtype, size)
+
+    def launch(self, name: str, task: Var, body: tuple[Stmt, ...], comment: str) -> Launch:
+        """The finished kernel over its buffers."""
+        kernel = Kernel(name, tuple(self._arrays.values()), task, body)
+        return Launch(kernel, tuple(self._arrays), comment)

@@ -1,0 +1,281 @@
+"""Fusion: which values are computed together in one kernel, and in which order the kernels run.
+
+In: a graph without markers and `Expand` ops. Out: a `FusedGraph`: clusters of values in execution order, each to become
+one kernel; every value of the graph is then a member of one cluster, or inlined where it is read (views, numbers), or a
+source. Afterwards the cluster graph is acyclic, and an update computed in place comes after every other read of its variable.
+
+    loops        elementwise chains over one domain, with reductions over some of its axes and what follows from them
+                 (softmax, layer norm: "row chains"): all members are `full` (shape of the domain) or `row` (kept axes)
+    contraction  a dot product or convolution with elementwise epilogue
+    opaque       an op that brings its own kernel
+
+Legality is decided by evaluating members at symbolic indices (element.py): a member may be read inside its own cluster
+only at the very index that is being computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
+from graphc.ir.values import Value, splat
+
+from .element import Read, is_view, leaf_reads, positions
+from .operand import accessible
+
+LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
+FULL, ROW = "full", "row"
+MAX_MEMBERS = 128  # bounds the size of one kernel, and with it compile time
+SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
+MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
+
+
+@dataclass(eq=False)
+class Cluster:
+    """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet)."""
+
+    kind: str
+    number: int
+    domain: tuple[int, ...]
+    axes: tuple[int, ...] | None = None
+    members: list[Value] = field(default_factory=list)
+    reads: dict[Value, list[Read]] = field(default_factory=dict)  # member -> leaves it reads
+
+    @property
+    def anchor(self) -> Value:
+        return self.members[0]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return tuple(n for i, n in enumerate(self.domain) if i not in (self.axes or ()))
+
+    def role(self, value: Value) -> str:
+        """Whether a member spans the domain or its kept axes only."""
+        if isinstance(value.op.lower, Reduction) or (self.axes and value.shape != self.domain):
+            return ROW
+        return FULL
+
+
+@dataclass(frozen=True)
+class FusedGraph:
+    """Clusters in execution order. `stored` are the values kept in memory; `in_place` the variables whose new value may be
+    written over the old one while it is computed."""
+
+    graph: Graph
+    clusters: tuple[Cluster, ...]
+    home: dict[Value, Cluster]
+    stored: frozenset[Value]
+    in_place: frozenset[Value]
+
+
+def storage(value: Value) -> Value:
+    """The value whose memory holds `value`: reshapes are the same bytes."""
+    while value.op.name == "reshape":
+        value = value.operands[0]
+    return value
+
+
+def fuse(graph: Graph) -> FusedGraph:
+    """Cluster the values of `graph` and order the clusters."""
+    fusion = _Fusion(graph)
+    for value in graph.values():
+        fusion.place(value)
+    fusion.merge_neighbours()
+    in_place = fusion.order_updates()
+    order = nx.lexicographical_topological_sort(fusion.dag, key=lambda c: c.number)
+    return FusedGraph(graph, tuple(order), fusion.home, fusion.stored(), in_place)
+
+
+class _Fusion:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.forced = _must_be_stored(graph)
+        self.home: dict[Value, Cluster] = {}
+        self.dag: nx.DiGraph[Cluster] = nx.DiGraph()
+        self.count = 0
+
+    def is_leaf(self, value: Value) -> bool:
+        """Whether reads end at the value: it has memory of its own, or is computed by a cluster."""
+        return value in self.forced or not is_view(value)
+
+    def reads_of(self, value: Value) -> list[Read]:
+        """The leaves that computing `value` reads, at the symbolic index of its domain."""
+        lower = value.op.lower
+        if isinstance(lower, Elementwise | Pointwise):
+            return leaf_reads(value, positions(value.shape), self.is_leaf)
+        return [read for operand in value.operands for read in self.operand_reads(operand)]
+
+    def operand_reads(self, operand: Value) -> list[Read]:
+        index = positions(operand.shape)
+        if splat(operand) is not None and operand not in self.forced:
+            return []
+        return [(operand, index, None)] if self.is_leaf(operand) else leaf_reads(operand, index, self.is_leaf)
+
+    def place(self, value: Value) -> None:
+        """Put `value` into a cluster, unless it is inlined wherever it is read."""
+        lower = value.op.lower
+        if isinstance(lower, Source) or (value not in self.forced and (is_view(value) or splat(value) is not None)):
+            return
+        reads = self.reads_of(value)
+        cluster = None
+        if isinstance(lower, Elementwise | Pointwise | Reduction):
+            producers = {self.home[leaf] for leaf, _, _ in reads if leaf in self.home}
+            for candidate in sorted(producers, key=lambda c: -c.number):
+                if self.fits(value, reads, candidate) and self.stays_acyclic(candidate, producers):
+                    cluster = candidate
+                    break
+        if cluster is None:
+            cluster = self.new_cluster(value)
+        self.add(value, reads, cluster)
+
+    def new_cluster(self, value: Value) -> Cluster:
+        lower = value.op.lower
+        kind = CONTRACTION if isinstance(lower, Contraction) else OPAQUE if isinstance(lower, Loops) else LOOPS
+        domain = value.operands[0].shape if isinstance(lower, Reduction) else value.shape
+        cluster = Cluster(kind, self.count, domain)
+        self.count += 1
+        self.dag.add_node(cluster)
+        return cluster
+
+    def add(self, value: Value, reads: list[Read], cluster: Cluster) -> None:
+        cluster.members.append(value)
+        cluster.reads[value] = reads
+        if isinstance(value.op.lower, Reduction):
+            cluster.axes = value.attrs["axes"]
+        self.home[value] = cluster
+        for leaf, _, _ in reads:
+            if leaf in self.home and self.home[leaf] is not cluster:
+                self.dag.add_edge(self.home[leaf], cluster)
+
+    def fits(self, value: Value, reads: list[Read], cluster: Cluster) -> bool:
+        """Whether `value` is computed index by index along with the members of `cluster`."""
+        if cluster.kind == OPAQUE or len(cluster.members) >= MAX_MEMBERS:
+            return False
+        if isinstance(value.op.lower, Reduction):
+            return cluster.kind == LOOPS and _reducible(cluster, value) and _aligned(reads, cluster, FULL)
+        if value.shape == cluster.domain:
+            return _aligned(reads, cluster, FULL)
+        return cluster.axes is not None and value.shape == cluster.rows and _aligned(reads, cluster, ROW)
+
+    def stays_acyclic(self, cluster: Cluster, producers: Iterable[Cluster]) -> bool:
+        """Whether `cluster` may depend on `producers`: none of them depends on it."""
+        return not any(p is not cluster and nx.has_path(self.dag, cluster, p) for p in producers)
+
+    def merge_neighbours(self) -> None:
+        """Move whole elementwise clusters into the cluster that reads them index by index."""
+        for cluster in list(self.dag):
+            for user in sorted(self.dag.successors(cluster), key=lambda c: c.number):
+                if self.mergeable(cluster, user):
+                    self.merge(cluster, user)
+                    break
+
+    def mergeable(self, cluster: Cluster, user: Cluster) -> bool:
+        if cluster.kind != LOOPS or cluster.axes is not None or user.kind == OPAQUE or cluster.domain != user.domain:
+            return False
+        if len(cluster.members) + len(user.members) > MAX_MEMBERS:
+            return False
+        for member, reads in user.reads.items():
+            inside = [read for read in reads if read[0] in cluster.reads]
+            if inside and isinstance(member.op.lower, Contraction):
+                return False
+            role = FULL if isinstance(member.op.lower, Reduction) else user.role(member)
+            if not all(role == FULL and at == positions(cluster.domain) and g is None for _, at, g in inside):
+                return False
+        others = (s for s in self.dag.successors(cluster) if s is not user)
+        return not any(nx.has_path(self.dag, other, user) for other in others)
+
+    def merge(self, cluster: Cluster, user: Cluster) -> None:
+        front = user.members[:1] if user.kind == CONTRACTION else []
+        user.members = front + cluster.members + user.members[len(front) :]
+        user.reads.update(cluster.reads)
+        for member in cluster.members:
+            self.home[member] = user
+        for before in list(self.dag.predecessors(cluster)):
+            self.dag.add_edge(before, user)
+        for after in list(self.dag.successors(cluster)):
+            if after is not user:
+                self.dag.add_edge(user, after)
+        self.dag.remove_node(cluster)
+
+    def order_updates(self) -> frozenset[Value]:
+        """The variables that can be updated in place, after ordering every other reader before the update."""
+        homes = [storage(new) for new in self.graph.roots]
+        in_place = set()
+        for variable, new in self.graph.updates:
+            value = storage(new)
+            writer = self.home.get(value)
+            if writer is None or homes.count(value) > 1 or variable in homes or not _own_index_only(variable, value, writer):
+                continue
+            readers = [c for c in self.dag if c is not writer and _reads(c, variable)]
+            if any(nx.has_path(self.dag, writer, reader) for reader in readers):
+                continue
+            self.dag.add_edges_from((reader, writer) for reader in readers)
+            in_place.add(variable)
+        return frozenset(in_place)
+
+    def stored(self) -> frozenset[Value]:
+        """Members that some other cluster, or the caller, reads."""
+        read = {leaf for c in self.dag for reads in c.reads.values() for leaf, _, _ in reads if self.home.get(leaf) is not c}
+        return frozenset(v for v in read | {storage(root) for root in self.graph.roots} if v in self.home)
+
+
+def _must_be_stored(graph: Graph) -> set[Value]:
+    """Views that need memory of their own: results, operands of opaque ops, and operands no contraction can address."""
+    forced = {storage(root) for root in graph.roots}
+    for value in graph.values():
+        lower = value.op.lower
+        if isinstance(lower, Loops):
+            forced.update(storage(v) for v in value.operands)
+        elif isinstance(lower, Contraction):
+            spec = lower.spec(value)
+            forced.update(storage(v) for side, v in enumerate(value.operands) if not accessible(v, spec, side))
+    return {v for v in forced if not isinstance(v.op.lower, Source)}
+
+
+def _reducible(cluster: Cluster, value: Value) -> bool:
+    operand, axes = value.operands[0], value.attrs["axes"]
+    if operand.shape != cluster.domain or cluster.axes not in (None, axes):
+        return False
+    return operand.type.size <= SMALL_DOMAIN or value.type.size >= MIN_ROWS
+
+
+def _aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
+    """Whether all reads of members are at the index being computed (rows: at its kept part)."""
+    full = positions(cluster.domain)
+    row = tuple(i for axis, i in enumerate(full) if axis not in (cluster.axes or ()))
+    if role == ROW:
+        row = positions(cluster.rows)
+    for leaf, at, guard in reads:
+        if leaf in cluster.reads:
+            expected = row if cluster.role(leaf) == ROW else full if role == FULL else None
+            if guard is not None or at != expected:
+                return False
+    return True
+
+
+def _reads(cluster: Cluster, value: Value) -> bool:
+    return any(leaf is value for reads in cluster.reads.values() for leaf, _, _ in reads)
+
+
+def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
+    """Whether the writing kernel reads the variable only at the index it writes, before it writes it."""
+    reads = [(member, at, guard) for member, rs in writer.reads.items() for leaf, at, guard in rs if leaf is variable]
+    if writer.kind == OPAQUE or new.type.size != variable.type.size:
+        return not reads and new.type == variable.type
+    if writer.axes is not None and writer.role(new) == FULL:
+        return not reads
+    if variable.shape != new.shape:
+        return not reads
+    for member, at, guard in reads:
+        if isinstance(member.op.lower, Contraction | Reduction) or member.shape != new.shape:
+            return False
+        if guard is not None or at != positions(new.shape):
+            return False
+    return True
+
+
+__all__ = ["CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse", "storage"]

@@ -1,0 +1,174 @@
+"""Fused graphs to a program of kernels over buffers.
+
+In: one `FusedGraph` per function, and the machine's numbers. Out: a `KernelProgram` in which every stored value has a
+buffer of its own (no memory is shared yet) and every cluster is one launch, or two where an operand is packed.
+Results are computed where they are wanted: straight into the caller's output or the variable, else copied at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphc.errors import CompileError
+from graphc.ir.expr import Array, Var, all_of, const, load
+from graphc.ir.kernel import (
+    ARENA,
+    CONSTANT,
+    INPUT,
+    OUTPUT,
+    VARIABLE,
+    VECTOR,
+    Buffer,
+    For,
+    Kernel,
+    KernelFunction,
+    KernelProgram,
+    Launch,
+    Store,
+)
+from graphc.ir.op import Loops
+from graphc.ir.values import Value, splat
+
+from .contract import Contract
+from .frame import Frame
+from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph, storage
+from .machine import Machine
+from .nest import Nest
+
+COPY_CHUNK = 4096  # elements of one task of a plain copy
+
+
+def lower(functions: Iterable[FusedGraph], machine: Machine) -> KernelProgram:
+    """All functions over one set of variables and constants."""
+    shared = Shared()
+    lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
+    return KernelProgram(lowered, tuple(shared.variables.values()), tuple(shared.constants.values()), {})
+
+
+class Shared:
+    """Buffers that functions have in common. Variable names are made unique here: `name`, `name_2`, ..."""
+
+    def __init__(self) -> None:
+        self.variables: dict[Value, Buffer] = {}
+        self.constants: dict[Value, Buffer] = {}
+
+    def buffer(self, source: Value) -> Buffer:
+        """The buffer of a variable or constant."""
+        if source.op.name == "variable":
+            if source not in self.variables:
+                info = source.attrs["info"]
+                name = _unique(info.name or "variable", {b.name for b in self.variables.values()})
+                self.variables[source] = Buffer(name, source.dtype, source.shape, VARIABLE, info.initial)
+            return self.variables[source]
+        if source not in self.constants:
+            array = source.attrs["literal"].array
+            self.constants[source] = Buffer(f"constant{len(self.constants)}", source.dtype, source.shape, CONSTANT, array)
+        return self.constants[source]
+
+
+class _Function:
+    def __init__(self, fused: FusedGraph, shared: Shared, machine: Machine) -> None:
+        self.fused, self.graph, self.shared, self.machine = fused, fused.graph, shared, machine
+        self.buffers: dict[Value, Buffer] = {}
+        self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
+
+    def lower(self) -> KernelFunction:
+        inputs = tuple(Buffer(v.attrs["info"].name, v.dtype, v.shape, INPUT) for v in self.graph.inputs)
+        self.buffers.update(zip(self.graph.inputs, inputs, strict=True))
+        for value in self.graph.values():
+            if value.op.name in ("variable", "constant"):
+                self.buffers[value] = self.shared.buffer(value)
+            elif value.op.name == "placeholder" and value not in self.buffers:
+                raise CompileError(f"placeholder {value.attrs['info'].name} is used but is no input of {self.graph.name}")
+        outputs = self._place_outputs()
+        updates = self._place_updates()
+        for value in self.graph.values():
+            if value in self.fused.stored and value not in self.buffers:
+                self.buffers[value] = Buffer(f"{value.op.name}{len(self.buffers)}", value.dtype, value.shape, ARENA)
+        launches = [launch for cluster in self.fused.clusters for launch in self._cluster(cluster)]
+        launches += [self._copy(value, buffer) for value, buffer in self.copies]
+        launches += [launch for value, buffer in updates for launch in self._late_update(value, buffer)]
+        launches += [transfer(held, buffer, self.machine) for held, buffer in self.late]
+        return KernelFunction(self.graph.name, inputs, outputs, tuple(launches))
+
+    def _place_outputs(self) -> tuple[Buffer, ...]:
+        """The caller's buffers; a value computed by a cluster goes straight into its first one."""
+        outputs = []
+        for n, root in enumerate(self.graph.outputs):
+            buffer = Buffer(f"output{n}", root.dtype, root.shape, OUTPUT)
+            value = storage(root)
+            if value in self.fused.home and value not in self.buffers:
+                self.buffers[value] = buffer
+            else:
+                self.copies.append((root, buffer))
+            outputs.append(buffer)
+        return tuple(outputs)
+
+    def _place_updates(self) -> list[tuple[Value, Buffer]]:
+        """Updates in place; the others are returned, to be written when everything has been read."""
+        late = []
+        self.late: list[tuple[Buffer, Buffer]] = []
+        for variable, new in self.graph.updates:
+            buffer = self.shared.buffer(variable)
+            if variable in self.fused.in_place:
+                self.buffers[storage(new)] = buffer
+            elif new is not variable:
+                late.append((new, buffer))
+        return late
+
+    def _cluster(self, cluster: Cluster) -> list[Launch]:
+        stored = [v for v in cluster.members if v in self.buffers]
+        comment = ", ".join(dict.fromkeys(v.op.name for v in cluster.members))
+        name = (
+            cluster.members[-1].op.name if len(cluster.members) == 1 else f"fused{cluster.number}_{cluster.members[0].op.name}"
+        )
+        if all(v.type.size == 0 for v in stored):
+            return []
+        if cluster.kind == LOOPS:
+            return [Nest(cluster, stored, Frame(self.buffers), self.machine).launch(name, comment)]
+        if cluster.kind == CONTRACTION:
+            return Contract(cluster, stored, Frame(self.buffers), Frame(self.buffers), self.machine).launches(name, comment)
+        value = cluster.anchor
+        assert isinstance(value.op.lower, Loops)
+        arrays = [*(self._memory(v) for v in value.operands), self.buffers[value]]
+        return [Launch(value.op.lower.kernel(value), tuple(arrays), comment)]
+
+    def _memory(self, value: Value) -> Buffer:
+        return self.buffers[storage(value)]
+
+    def _copy(self, value: Value, target: Buffer) -> Launch:
+        """Write `value` (a number, or stored somewhere) to `target`."""
+        number = splat(value)
+        return transfer(number if number is not None else self._memory(value), target, self.machine)
+
+    def _late_update(self, value: Value, target: Buffer) -> list[Launch]:
+        """Keep the new value aside, unless it already has memory that no update changes."""
+        held = None if splat(value) is not None else self.buffers[storage(value)]
+        if held is not None and held.kind != VARIABLE:
+            self.late.append((held, target))
+            return []
+        temporary = Buffer(f"{target.name}_new", target.dtype, target.shape, ARENA)
+        self.late.append((temporary, target))
+        return [self._copy(value, temporary)]
+
+
+def transfer(source: Buffer | float, target: Buffer, machine: Machine) -> Launch:
+    """A kernel that copies a buffer, or writes one number everywhere."""
+    array = Array(target.name, target.dtype, target.size)
+    chunk = min(COPY_CHUNK, max(target.size, 1))
+    task, lane = Var("task", -(-target.size // chunk)), Var("v", chunk)
+    at = task * chunk + lane
+    guard = all_of(at < target.size)
+    origins = [Array(source.name, source.dtype, source.size)] if isinstance(source, Buffer) else []
+    value = const(source, target.dtype) if not isinstance(source, Buffer) else load(origins[0], at, guard)
+    body = For(lane, (Store(array, at, value, guard),), VECTOR, machine.lanes(target.dtype))
+    args = (source, target) if isinstance(source, Buffer) else (target,)
+    return Launch(Kernel("copy", (*origins, array), task, (body,)), args, f"copy to {target.name}")
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, n = name, 1
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}_{n}"
+    return candidate

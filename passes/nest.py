@@ -1,0 +1,332 @@
+"""Loop clusters to kernels: one nest per domain, with its row reductions.
+
+In: a cluster of kind `loops` (or a plain copy). Out: a launch whose tasks are rows, or chunks of the last kept axis.
+
+    for task (kept axes, chunk of the vector axis):
+      pass 0:  accumulators = neutral;  for reduced axes: for vector axis: accumulate, store what is ready
+      rows 1:  values of the kept axes that follow from pass 0
+      pass 1:  ...
+
+Axes that every access walks alike are collapsed first. The vector axis is the last one: when it is reduced, a row ends in
+a horizontal fold; when it is kept (column sums), accumulators are vectors. Work is split by shape alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from graphc.dtype import DType, float32
+from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, const, linear, load, ravel, temp, unravel
+from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, operands
+from graphc.ir.op import Elementwise, Pointwise, Reduction
+from graphc.ir.values import Value
+
+from .element import Elements, Position, leaf_reads, positions
+from .frame import Frame
+from .fuse import FULL, Cluster
+from .machine import Machine
+
+SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept between passes
+MAP_CHUNK = 4096  # elements of a task that only maps
+MIN_CHUNK = 256
+COLUMN_VECTORS = 4  # vectors of accumulators side by side in a column reduction
+UNROLLED_TASKS = 16
+
+
+def accumulator(dtype: DType) -> DType:
+    """The type in which values of `dtype` are folded: small floats in float32."""
+    return float32 if dtype.is_float and dtype.bits < 32 else dtype
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Adjacent axes of the domain walked as one loop."""
+
+    dims: tuple[int, ...]
+    extent: int
+    reduced: bool
+
+
+class Nest:
+    """Lowers one cluster. `stored` members are written to their buffers."""
+
+    def __init__(self, cluster: Cluster, stored: Sequence[Value], frame: Frame, machine: Machine) -> None:
+        self.cluster, self.frame, self.machine = cluster, frame, machine
+        self.members = cluster.members
+        self.stored = [v for v in self.members if v in set(stored)]
+        self.levels = _levels(cluster)
+        self.axes = self._collapse()
+        self.vector = self.axes[-1] if self.axes else None
+        self.elements = Elements(self._at_hand, self._fold_window)
+        self.rows: dict[Value, Array] = {}  # row values already computed in this task
+        self.kept: dict[Value, Array] = {}  # full values written in an earlier pass: scratch
+        self.prelude: list[Stmt] = []
+        self.width = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
+
+    # ------------------------------------------------------------------------------------------------ axes and tasks
+
+    def _collapse(self) -> list[Axis]:
+        """Merge neighbouring axes that every access outside the cluster walks with fitting strides."""
+        domain, reduced = self.cluster.domain, self.cluster.axes or ()
+        reads = self._outside_reads()
+        axes: list[Axis] = []
+        for dim in reversed(range(len(domain))):
+            if domain[dim] == 1:
+                continue
+            new = Axis((dim,), domain[dim], dim in reduced)
+            if axes and axes[0].reduced == new.reduced and axes[0].dims[0] == self._next(dim):
+                inner = axes[0]
+                if all(_fits(read, positions(domain)[dim], positions(domain)[inner.dims[-1]], inner.extent) for read in reads):
+                    axes[0] = Axis((dim, *inner.dims), domain[dim] * inner.extent, inner.reduced)
+                    continue
+            axes.insert(0, new)
+        return axes
+
+    def _next(self, dim: int) -> int:
+        """The following axis of more than one element."""
+        domain = self.cluster.domain
+        return next((d for d in range(dim + 1, len(domain)) if domain[d] > 1), -1)
+
+    def _outside_reads(self) -> list[list[Expr]]:
+        """For each access to memory outside: its flat index and guard, at the symbolic index of the domain."""
+        full = positions(self.cluster.domain)
+        found: list[list[Expr]] = []
+        for member in self.members:
+            if isinstance(member.op.lower, Reduction):
+                sources = [member.operands[0]]
+                index = full
+            else:
+                sources, index = [member], full if self.cluster.role(member) == FULL else self._row_part(full)
+            for source in sources:
+                if source in self.cluster.reads and source is not member:
+                    continue
+                if isinstance(member.op.lower, Reduction) and self.frame.is_stored(source):
+                    found.append([ravel(index, source.shape)])
+                    continue
+                reads = leaf_reads(source, index, lambda v: v in self.cluster.reads or self.frame.is_stored(v))
+                found += [[ravel(at, leaf.shape), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
+        return found
+
+    def _row_part(self, index: Position) -> Position:
+        return tuple(i for axis, i in enumerate(index) if axis not in (self.cluster.axes or ()))
+
+    def launch(self, name: str, comment: str) -> Launch:
+        """The kernel and its arguments."""
+        outer = [a for a in self.axes if not a.reduced and a is not self.vector]
+        chunk, chunks, tail = self._chunks()
+        task = Var("task", prod(a.extent for a in outer) * (chunks + (tail > 0)))
+        parts = unravel(task, (*(a.extent for a in outer), chunks + (tail > 0)))
+        start = parts[-1] * chunk
+        indices = dict(zip(outer, parts[:-1], strict=True))
+        if tail and chunks:
+            body: tuple[Stmt, ...] = (
+                If(parts[-1] < chunks, self._task(indices, start, chunk), self._task(indices, as_index(chunk * chunks), tail)),
+            )
+        else:
+            body = self._task(indices, start, chunk if chunks else tail)
+        return self.frame.launch(name, task, body, comment)
+
+    def _chunks(self) -> tuple[int, int, int]:
+        """(chunk size, whole chunks, rest) of the vector axis; a reduced vector axis is never split."""
+        if self.vector is None:
+            return 1, 1, 0
+        extent = self.vector.extent
+        if self.vector.reduced:
+            return extent, 1, 0
+        if any(a.reduced for a in self.axes):
+            chunk = self.width * COLUMN_VECTORS
+        else:
+            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // UNROLLED_TASKS)))
+            chunk = -(-chunk // self.width) * self.width
+        return chunk, extent // chunk, extent % chunk
+
+    # ------------------------------------------------------------------------------------------------ one task
+
+    def _task(self, indices: dict[Axis, Index], start: Index, extent: int) -> tuple[Stmt, ...]:
+        """All passes of one task, over `extent` lanes of the vector axis from `start`."""
+        self.rows, self.kept = {}, {}
+        self.elements.forget()
+        indices = dict(indices)
+        self.lane = Var("v", extent)
+        self.extent = extent
+        if self.vector is not None:
+            indices[self.vector] = start + self.lane
+        self.loops = [(a, Var(f"r{n}", a.extent)) for n, a in enumerate(self.axes) if a.reduced and a is not self.vector]
+        indices.update(self.loops)
+        self.index = self._domain_index(indices)
+        body: list[Stmt] = []
+        for level in range(max(self.levels.values(), default=0) + 1):
+            body += self._pass(level)
+            body += self._row_values(level + 1)
+        return (*body, *self._row_stores())
+
+    def _domain_index(self, indices: dict[Axis, Index]) -> Position:
+        index: list[Index] = [as_index(0)] * len(self.cluster.domain)
+        for axis, at in indices.items():
+            for dim, part in zip(axis.dims, unravel(at, tuple(self.cluster.domain[d] for d in axis.dims)), strict=True):
+                index[dim] = part
+        return tuple(index)
+
+    def _pass(self, level: int) -> list[Stmt]:
+        """One walk over the domain: folds whose operand is ready, and full results of this level."""
+        folds = [v for v in self.members if isinstance(v.op.lower, Reduction) and self.levels[v] == level + 1]
+        stores = [v for v in self.stored if self.cluster.role(v) == FULL and self.levels[v] == level]
+        if not folds and not stores:
+            return []
+        before: list[Stmt] = []
+        inner: list[Stmt] = []
+        self.prelude = []
+        self.elements.forget()
+        for value in self._worth_keeping(level):
+            inner += self._keep(value, before)
+        results = [(v, temp("t", v.dtype)) for v in stores]
+        inner += [Let(t, self.elements.at(v, self.index)) for v, t in results]
+        inner += [self.frame.store(v, ravel(self.index, v.shape), t) for v, t in results]
+        pending = {}
+        for value in folds:
+            combine = value.op.lower.combine  # type: ignore[union-attr]
+            acc = self.frame.scratch("acc", accumulator(value.dtype), self._row_size())
+            before += [Local(acc), self._over_row(Store(acc, self._row_at(), const(COMBINES[combine](acc.dtype), acc.dtype)))]
+            element = cast(self.elements.at(value.operands[0], self.index), acc.dtype)
+            inner.insert(len(inner) - len(results), Accumulate(acc, self._row_at(), combine, element))
+            pending[value] = acc
+        self.rows.update(pending)
+        self.elements.forget()
+        nest: tuple[Stmt, ...] = (*self.prelude, self._lanes(tuple(inner)))
+        for _, var in reversed(self.loops):
+            nest = (For(var, nest, SERIAL),)
+        return [*before, *nest]
+
+    def _row_values(self, level: int) -> list[Stmt]:
+        """Values of the kept axes that became ready, computed once per task."""
+        body: list[Stmt] = []
+        for value in self.members:
+            if self.cluster.role(value) == FULL or self.levels[value] != level or value in self.rows:
+                continue
+            array = self.frame.scratch("row", value.dtype, self._row_size())
+            element = self.elements.at(value, self._row_part(self.index))
+            body += [Local(array), self._over_row(Store(array, self._row_at(), element))]
+            self.rows[value] = array
+        return body
+
+    def _row_stores(self) -> list[Stmt]:
+        """Row results go to memory last, so that a variable updated in place was read by all."""
+        rows = [v for v in self.stored if self.cluster.role(v) != FULL]
+        self.elements.forget()
+        index = self._row_part(self.index)
+        return [self._over_row(self.frame.store(v, ravel(index, v.shape), self.elements.at(v, index))) for v in rows]
+
+    def _row_size(self) -> int:
+        return 1 if self.vector is None or self.vector.reduced else self.extent
+
+    def _row_at(self) -> Index:
+        return as_index(0) if self.vector is None or self.vector.reduced else self.lane
+
+    def _over_row(self, stmt: Stmt) -> Stmt:
+        return stmt if self.vector is None or self.vector.reduced else self._lanes((stmt,))
+
+    def _lanes(self, body: tuple[Stmt, ...]) -> Stmt:
+        """The loop along the vector axis."""
+        return For(self.lane, body, VECTOR, self.width) if self.extent > 1 else For(self.lane, body, SERIAL)
+
+    # ------------------------------------------------------------------------------------------------ values at hand
+
+    def _at_hand(self, value: Value, index: Position, guard: Expr | None) -> Expr | None:
+        """Row values from their accumulators, kept values from scratch, everything outside from its buffer."""
+        if value in self.rows:
+            return cast(load(self.rows[value], self._row_at()), value.dtype)
+        if value in self.kept:
+            return load(self.kept[value], self._scratch_at(), guard)
+        if value in self.cluster.reads or not self.frame.is_stored(value):
+            return None
+        return self.frame.load(value, index, guard)
+
+    def _scratch_at(self) -> Index:
+        extents = [a.extent for a, _ in self.loops]
+        return ravel([*(v for _, v in self.loops), self.lane], (*extents, self.extent))
+
+    def _worth_keeping(self, level: int) -> list[Value]:
+        """Heavy full values first needed in this pass and needed again in a later one."""
+        needed = [self._needed(p) for p in range(level, max(self.levels.values(), default=0) + 1)]
+        size = prod(a.extent for a, _ in self.loops) * self.extent
+        later: set[Value] = set().union(*needed[1:])
+        return [
+            v for v in self.members
+            if v in needed[0] and v in later and v not in self.kept and size * v.dtype.size <= SCRATCH_LIMIT and _heavy(v)
+        ]  # fmt: skip
+
+    def _needed(self, level: int) -> set[Value]:
+        """Full members evaluated in a pass, down to what was kept."""
+        stack: list[Value] = []
+        for value in self.members:
+            if isinstance(value.op.lower, Reduction) and self.levels[value] == level + 1:
+                stack += value.operands
+            elif value in self.stored and self.cluster.role(value) == FULL and self.levels[value] == level:
+                stack.append(value)
+        found: set[Value] = set()
+        while stack:
+            value = stack.pop()
+            if value in found or value in self.kept or not self._inlined(value):
+                continue
+            found.add(value)
+            stack += value.operands
+        return found
+
+    def _inlined(self, value: Value) -> bool:
+        if value in self.cluster.reads:
+            return self.cluster.role(value) == FULL
+        return isinstance(value.op.lower, Pointwise) and not self.frame.is_stored(value)
+
+    def _keep(self, value: Value, before: list[Stmt]) -> list[Stmt]:
+        size = prod(a.extent for a, _ in self.loops) * self.extent
+        array = self.frame.scratch("kept", value.dtype, size)
+        element = self.elements.at(value, self.index)
+        before.append(Local(array))
+        self.kept[value] = array
+        self.elements.forget()
+        return [Store(array, self._scratch_at(), element)]
+
+    def _fold_window(self, combine: str, extents: Sequence[int], dtype: DType, term: Callable[[Position], Expr]) -> Expr:
+        """A window too large to write out: a loop of its own over the lanes, before the pass's own loop."""
+        array = self.frame.scratch("window", dtype, self.extent)
+        loops = [Var(f"{array.name}_{n}", extent) for n, extent in enumerate(extents)]
+        at = self.lane
+        body: tuple[Stmt, ...] = (self._lanes((Accumulate(array, at, combine, term(tuple(loops))),)),)
+        for var in reversed(loops):
+            body = (For(var, body, SERIAL),)
+        neutral = Store(array, at, const(COMBINES[combine](dtype), dtype))
+        self.prelude += [Local(array), self._lanes((neutral,)), *body]
+        return load(array, at)
+
+
+def _levels(cluster: Cluster) -> dict[Value, int]:
+    """How many reductions of the cluster lie before each member."""
+    levels: dict[Value, int] = {}
+    for value in cluster.members:
+        before = [levels.get(leaf, 0) for leaf, _, _ in cluster.reads[value]]
+        levels[value] = max(before, default=0) + isinstance(value.op.lower, Reduction)
+    return levels
+
+
+def _heavy(value: Value) -> bool:
+    lower = value.op.lower
+    return isinstance(lower, Elementwise | Pointwise) and lower.heavy
+
+
+def _fits(read: list[Expr], outer: Expr, inner: Expr, extent: int) -> bool:
+    """Whether an access moves `extent` times as far along `outer` as along `inner`, and neither otherwise."""
+    index, *guards = read
+    terms, _ = linear(index)  # type: ignore[arg-type]
+    if terms.get(outer, 0) != terms.get(inner, 0) * extent:
+        return False
+    hidden = [atom for atom in terms if atom is not outer and atom is not inner] + guards
+    return not any(_mentions(expr, outer) or _mentions(expr, inner) for expr in hidden)
+
+
+def _mentions(expr: Expr, variable: Expr) -> bool:
+    return expr is variable or any(_mentions(part, variable) for part in operands(expr))
+
+
+__all__ = ["Nest", "accumulator"]
