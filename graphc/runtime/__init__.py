@@ -1,0 +1,1 @@
+"""Runs compiled programs: loading, memory, calls and state. Imports nothing of the compiler."""

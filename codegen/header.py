@@ -1,0 +1,106 @@
+"""The C header of a compiled program.
+
+In: a planned KernelProgram and its name. Out: text that C99 and C++ compilers take without a warning, in which the whole
+interface is explained: no other document is needed to call the library.
+"""
+
+from __future__ import annotations
+
+from graphc.ir.kernel import ALIGNMENT, Buffer, KernelFunction, KernelProgram
+
+from . import abi
+
+_ENCODED = {"bool": "0 or 1", "float16": "IEEE binary16 bits", "bfloat16": "upper 16 bits of a float"}
+
+_INTRODUCTION = """\
+/* {name}: a program compiled by graphc.
+ *
+ *     {name} *net = aligned_alloc({alignment}, {name}_size());
+ *     if ({name}_init(net, threads) == {NAME}_OK) {{ ... {name}_close(net); }}
+ *     free(net);
+ *
+ * A net is one block of the caller's memory: {name}_size() bytes ({size}), aligned to {alignment}. It holds the variables,
+ * scratch memory and the pool of threads. Nothing else is allocated, ever, and there are no globals: any number of nets
+ * live side by side. A net must not be moved or copied while it is initialised.
+ *
+ * Threads: {name}_init starts threads - 1 workers (1 <= threads <= {max_threads}; the caller is one of them), fewer where the
+ * system refuses. Results do not depend on their number, bit for bit. One call at a time runs on a net; another gets
+ * {NAME}_BUSY at once. In a forked child a net works on the calling thread alone.
+ *
+ * Arrays are dense and row-major, aligned to their elements. Outputs must not overlap inputs, each other, or the net.
+ * Every function gives {NAME}_OK or one of the codes below; when it is not OK, nothing was computed.
+ */
+"""
+
+
+def emit_header(program: KernelProgram, name: str) -> str:
+    """The text of NAME.h."""
+    upper = name.upper()
+    introduction = _INTRODUCTION.format(
+        name=name, NAME=upper, alignment=ALIGNMENT, size=abi.layout(program).size, max_threads=abi.MAX_THREADS
+    )
+    parts = [
+        introduction,
+        f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stddef.h>\n#include <stdint.h>\n",
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n',
+        f"typedef struct {name} {name};\n",
+        _codes(upper),
+        _life(name),
+        *(_function(function, name) for function in program.functions),
+        *_variables(program, name),
+        f"#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {upper}_H */\n",
+    ]
+    return "\n".join(parts)
+
+
+def _codes(upper: str) -> str:
+    rows = [(f"{upper}_OK", 0, "")]
+    rows += [(f"{upper}_ERROR_{word}", code, f" /* {text} */") for code, (word, text) in abi.ERRORS.items()]
+    lines = [f"  {name} = {code}{',' if i + 1 < len(rows) else ''}{comment}" for i, (name, code, comment) in enumerate(rows)]
+    return "\n".join(["enum {", *lines, "};\n"])
+
+
+def _life(name: str) -> str:
+    return (
+        "/* Bytes of memory that a net takes. */\n"
+        f"size_t {name}_size(void);\n\n"
+        "/* Make a net of `memory`, with the variables in the state in which the program was saved. */\n"
+        f"int32_t {name}_init(void *memory, int32_t threads);\n\n"
+        "/* End the workers. The memory is the caller's again; the variables in it stay readable. */\n"
+        f"int32_t {name}_close(void *net);\n"
+    )
+
+
+def _function(function: KernelFunction, name: str) -> str:
+    buffers = function.inputs + function.outputs
+    names = abi.c_names((buffer.name for buffer in buffers), taken=("net", name))
+    rows = [
+        f" *   {'in ' if buffer in function.inputs else 'out'} {c_name}: {_type(buffer)}"
+        for buffer, c_name in zip(buffers, names, strict=True)
+    ]
+    params = [f"{name} *net"]
+    for buffer, c_name in zip(buffers, names, strict=True):
+        constness = "const " if buffer in function.inputs else ""
+        params.append(f"{constness}{abi.c_type(buffer.dtype)} *{c_name}")
+    head = f"int32_t {name}_{function.name}("
+    return "\n".join([f"/* {function.name}", *rows, " */", head + ",\n    ".join(params) + ");\n"])
+
+
+def _variables(program: KernelProgram, name: str) -> list[str]:
+    """One accessor for each variable: where it lies in an initialised net."""
+    names = abi.c_names(v.name for v in program.variables)
+    return [
+        f"/* {_comment(buffer.name)}: {_type(buffer)} */\n"
+        f"{abi.c_type(buffer.dtype)} *{abi.variable_symbol(name, c_name)}({name} *net);\n"
+        for buffer, c_name in zip(program.variables, names, strict=True)
+    ]
+
+
+def _type(buffer: Buffer) -> str:
+    encoding = _ENCODED.get(buffer.dtype.name)
+    shape = "".join(f"[{size}]" for size in buffer.shape) or " scalar"
+    return f"{buffer.dtype}{shape}" + (f" ({encoding})" if encoding else "")
+
+
+def _comment(text: str) -> str:
+    return text.replace("*/", "* /").replace("\n", " ").replace("\\", "/")

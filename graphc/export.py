@@ -1,0 +1,118 @@
+"""From a planned program of kernels to something that runs or ships.
+
+In: a KernelProgram with the names and structure its user gave it, and a target. Out: a `Program` in this process, or the
+bytes of any stage behind the kernels: LLVM text, assembly, object, C header, library. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from .codegen import abi
+from .codegen.header import emit_header
+from .codegen.link import fill, link
+from .codegen.llvm.build import Jit, compile_module
+from .codegen.llvm.entry import emit_program
+from .codegen.sharing import share, work
+from .codegen.target import Target
+from .errors import CompileError
+from .ir.kernel import Buffer, KernelProgram
+from .runtime.host import required_features, runs
+from .runtime.library import Library, Product
+from .runtime.manifest import BARE, Manifest, Port, Signature, Variable
+from .runtime.program import Program
+
+KINDS = ("so", "obj", "ll", "asm", "h")  # what `emit` gives
+SUFFIXES = {"so": ".so", "obj": ".o", "ll": ".ll", "asm": ".s", "h": ".h"}
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A planned program on its way out.
+
+    `structures` says for each function how its outputs are handed back: "bare", "list", "tuple", or the keys of a dict.
+    `sources` are the user's files the program was made from.
+    """
+
+    program: KernelProgram
+    name: str
+    target: Target
+    structures: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    def load(self, threads: int | None = None) -> Program:
+        """The program in this process. Raises CompileError when the target is not this machine."""
+        if not runs(self.target.triple):
+            raise CompileError(f"code for {self.target.triple} does not run here; save it, and load it there")
+        jit = Jit(emit_program(self.program, self.name, self.target, embed_initial=False), self.target)
+        return Program(Library(self.manifest(), jit.address, self.product, abi.image(self.program)), threads)
+
+    def product(self) -> Product:
+        """A linked library, ready to be saved (runtime/artifact.py)."""
+        code = link(self.emit("obj"), self.target)
+        return Product(code, self.manifest(fill(code, self.image)), self.sources)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """Constants and initial state."""
+        return abi.image(self.program)
+
+    def emit(self, kind: str) -> bytes:
+        """One of KINDS but "so". Assembly and LLVM text are for readers: they hold no weights."""
+        if kind == "h":
+            return emit_header(self.program, self.name).encode()
+        result = compile_module(emit_program(self.program, self.name, self.target, embed_initial=True), self.target, kind)
+        if isinstance(result, str):
+            return result.encode()
+        code = bytearray(result)
+        fill(code, self.image)
+        return bytes(code)
+
+    def manifest(self, image: int = -1) -> Manifest:
+        """The program described; `image` is where its data starts in the library file."""
+        where = abi.layout(self.program)
+        offsets = self.program.offsets
+        return Manifest(
+            name=self.name,
+            functions=tuple(self._signatures()),
+            variables=tuple(Variable(v.name, v.dtype, v.shape, offsets[v]) for v in self.program.variables),
+            state=where.state,
+            state_size=self.program.state_size,
+            initial=where.initial,
+            triple=self.target.triple,
+            features=required_features(self.target.triple, self.target.cpu, self.target.features),
+            parallel=any(share(f, offsets, work).parallel for f in self.program.functions),
+            max_threads=abi.MAX_THREADS,
+            image=image,
+            errors={code: text for code, (_, text) in abi.ERRORS.items()},
+            header=emit_header(self.program, self.name),
+            graphc=_version(),
+        )
+
+    def _signatures(self) -> list[Signature]:
+        return [
+            Signature(
+                function.name,
+                f"{self.name}_{function.name}",
+                tuple(map(_port, function.inputs)),
+                tuple(map(_port, function.outputs)),
+                self.structures.get(function.name, BARE),
+            )
+            for function in self.program.functions
+        ]
+
+
+def _port(buffer: Buffer) -> Port:
+    return Port(buffer.name, buffer.dtype, buffer.shape)
+
+
+def _version() -> str:
+    try:
+        return version("graphc")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "unknown"

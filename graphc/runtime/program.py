@@ -1,0 +1,177 @@
+"""Compiled programs as users hold them.
+
+In: a Library, compiled in this process or loaded from an artifact. Out: `Program`: its functions as attributes, its state,
+saving. A call checks everything before any pointer is taken, runs without the GIL, waits for other calls on the same
+program, and returns fresh arrays.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import CallError, GraphcError
+from . import artifact
+from .arrays import Mismatch, conform
+from .library import Library
+from .manifest import BARE, LIST, TUPLE, Port, Signature, describe
+from .net import Net
+from .state import State
+
+
+class CompiledFunction:
+    """One function of a program: numpy arrays in, numpy arrays out."""
+
+    def __init__(self, net: Net, signature: Signature) -> None:
+        self.signature = signature
+        self.__name__ = signature.name
+        self._net = net
+        self._native: Callable[..., int] = net.function(signature.symbol, len(signature.inputs) + len(signature.outputs))
+        self._inputs = tuple((port.dtype.numpy, port.shape, port.dtype.size, port) for port in signature.inputs)
+        self._outputs = tuple((port.shape, port.dtype.numpy) for port in signature.outputs)
+        self._names = tuple(port.name for port in signature.inputs)
+        self._pack = _packer(signature.structure)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Run. Inputs by position or by name. Raises CallError, with nothing touched, when they do not fit."""
+        if named or len(args) != len(self._inputs):
+            args = self._bind(args, named)
+        net = self._net
+        arrays, pointers = [], []
+        for value, (dtype, shape, itemsize, port) in zip(args, self._inputs, strict=True):
+            if not (type(value) is np.ndarray and value.dtype == dtype and value.shape == shape and value.flags.c_contiguous):
+                value = self._conform(value, port)
+            address = value.__array_interface__["data"][0]
+            # Code may assume that what it reads is not what it writes: views of the state are copied.
+            if address % itemsize or net.address <= address < net.end:
+                value = value.copy()
+                address = value.__array_interface__["data"][0]
+            arrays.append(value)
+            pointers.append(address)
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        pointers += [output.__array_interface__["data"][0] for output in outputs]
+        with net.lock:
+            if net.closed:
+                raise CallError(f"{self.__name__}: the program is closed")
+            code = self._native(net.address, *pointers)
+        if code:
+            net.check(code, self.__name__)
+        return self._pack(outputs)
+
+    def _bind(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        names = self._names
+        if len(args) > len(names):
+            raise CallError(f"{self.__name__} takes {len(names)} inputs ({self.signature}), got {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name, value in named.items():
+            if name not in names:
+                close = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise CallError(f"{self.__name__} has no input {name!r} ({self.signature}){hint}")
+            if name in given:
+                raise CallError(f"{self.__name__}: input {name!r} was given twice")
+            given[name] = value
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise CallError(f"{self.__name__}: no value for {', '.join(map(repr, missing))} ({self.signature})")
+        return tuple(given[name] for name in names)
+
+    def _conform(self, value: object, port: Port) -> np.ndarray:
+        try:
+            return conform(value, port)
+        except Mismatch as problem:
+            wanted = describe(port.dtype.name, port.shape)
+            raise CallError(f"{self.__name__}: input {port.name!r}: expected {wanted}, {problem}") from None
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.signature}>"
+
+
+def _packer(structure: str | tuple[str, ...]) -> Callable[[list[np.ndarray]], Any]:
+    """How the outputs are handed back."""
+    if structure == BARE:
+        return lambda outputs: outputs[0]
+    if structure == LIST:
+        return lambda outputs: outputs
+    if structure == TUPLE:
+        return tuple
+    return lambda outputs: dict(zip(structure, outputs, strict=True))
+
+
+class Program:
+    """Functions over shared variables. Functions are attributes; `threads` is the size of the pool.
+
+    A program may be used from several threads: calls wait for each other. It frees its workers when it is no longer
+    referenced, or by `close()`, or as a context manager.
+    """
+
+    def __init__(self, library: Library, threads: int | None = None) -> None:
+        names = [signature.name for signature in library.manifest.functions]
+        for name in names:
+            if hasattr(type(self), name):
+                raise GraphcError(f"a function cannot be called {name!r}: every program has an attribute of this name")
+        self._net = Net(library, threads)
+        self._functions = {s.name: CompiledFunction(self._net, s) for s in library.manifest.functions}
+        self._state = State(self._net)
+
+    def __getattr__(self, name: str) -> CompiledFunction:
+        functions: dict[str, CompiledFunction] = self.__dict__.get("_functions", {})
+        if name in functions:
+            return functions[name]
+        close = difflib.get_close_matches(name, functions, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"its functions are {', '.join(functions)}"
+        raise AttributeError(f"the program has no function {name!r}; {hint}", name=name, obj=None)
+
+    def __dir__(self) -> list[str]:
+        return sorted([*super().__dir__(), *self._functions])
+
+    @property
+    def functions(self) -> Mapping[str, CompiledFunction]:
+        """All functions by name."""
+        return dict(self._functions)
+
+    @property
+    def state(self) -> State:
+        """The variables by name: zero-copy, writable views. Do not touch them while another thread runs a function."""
+        return self._state
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all variables."""
+        return self._state.copy()
+
+    def load_state_dict(self, values: Mapping[str, object], strict: bool = True) -> None:
+        """Set variables from `values`; with `strict`, all of them. Raises CallError, with nothing touched, on a misfit."""
+        self._state.load(values, strict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program with the *current* values of its variables as one shared library, with a C header (.h) and a
+        list of the sources it depends on (.d, for make) beside it.
+
+        Files appear whole or not at all. The same program in the same state gives the same bytes.
+        Raises ArtifactError when they cannot be written, CompileError when no linker is found.
+        """
+        product = self._net.library.product()
+        with self._net.lock:
+            state = self._net.state.tobytes()
+        artifact.save(path, product, state)
+
+    def close(self) -> None:
+        """Stop the workers. Calls are refused afterwards; state stays readable."""
+        self._net.close()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        manifest = self._net.library.manifest
+        count = len(manifest.variables)
+        head = f"Program {manifest.name!r}: {count} variable{'' if count == 1 else 's'}, {manifest.state_size} bytes of state"
+        return "\n".join([head, *(f"  {signature}" for signature in manifest.functions)])
