@@ -20,11 +20,11 @@ from ..dtype import DTYPES, FLOATS, INTS, DType, bool_, float64
 from ..dtype import dtype as dtype_of
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Expr, call, const
-from ..ir.expr import cast as cast_word
 from ..ir.expr import select as select_word
 from ..ir.op import Elementwise, Gradient, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, like, make
+from .convert import convert, convert_expr
 
 NUMBERS = FLOATS + INTS
 BITS = (bool_, *INTS)
@@ -41,37 +41,6 @@ def cast(x: Value, dtype: DType) -> Value:
 def select(condition: Value, yes: Value, no: Value) -> Value:
     """`yes` where `condition`, else `no`."""
     return yes if yes is no else make("select", condition, yes, no)
-
-
-# ---------------------------------------------------------------------------------------------------------- conversion
-
-
-def convert(x: np.ndarray, dtype: DType) -> np.ndarray:
-    """`x` in `dtype`. To bool: x != 0. Float to integer truncates, saturates, and sends NaN to 0, on every target.
-    Anything to a 16-bit float is rounded to f32 first. Integer to integer wraps."""
-    if dtype_of(x.dtype).accumulator is not dtype_of(x.dtype):
-        x = x.astype(np.float32)
-    with np.errstate(all="ignore"):
-        if dtype.is_bool:
-            return np.asarray(x != 0)
-        if dtype.is_int and x.dtype.kind == "f":
-            return _saturate(x.astype(np.float64), dtype.numpy)
-        return x.astype(dtype.accumulator.numpy).astype(dtype.numpy)
-
-
-def _saturate(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    below, above = x < low, x >= float(high)
-    result = np.asarray(np.where(below | above | np.isnan(x), 0, x).astype(dtype))
-    result[below], result[above] = low, high
-    return result
-
-
-def convert_expr(x: Expr, dtype: DType) -> Expr:
-    """`convert` as a kernel expression."""
-    if x.dtype is dtype:
-        return x
-    return x.differs(0) if dtype.is_bool else cast_word(cast_word(x, dtype.accumulator), dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------- type rules
@@ -118,7 +87,7 @@ def _computed(function: Callable[..., Any], heavy: bool) -> Callable[..., np.nda
         wide = float64 if heavy and source.is_float else source.accumulator
         with np.errstate(all="ignore"):
             result = np.asarray(function(*(x.astype(wide.numpy) for x in xs)))
-            return result if result.dtype == np.bool_ else np.asarray(result.astype(source.numpy))
+            return result.astype(bool_.numpy if result.dtype.kind == "b" else source.numpy)
 
     return reference
 
