@@ -7,7 +7,9 @@ Results are computed where they are wanted: straight into the caller's output or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from graphc.errors import CompileError
 from graphc.ir.expr import Array, Var, all_of, const, load
@@ -38,9 +40,9 @@ from .nest import Nest
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
 
-def lower(functions: Iterable[FusedGraph], machine: Machine) -> KernelProgram:
-    """All functions over one set of variables and constants."""
-    shared = Shared()
+def lower(functions: Iterable[FusedGraph], machine: Machine, initial: Mapping[Value, np.ndarray] | None = None) -> KernelProgram:
+    """All functions over one set of variables and constants. `initial` replaces what some variables start from."""
+    shared = Shared(initial or {})
     lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
     return KernelProgram(lowered, tuple(shared.variables.values()), tuple(shared.constants.values()), {})
 
@@ -48,7 +50,8 @@ def lower(functions: Iterable[FusedGraph], machine: Machine) -> KernelProgram:
 class Shared:
     """Buffers that functions have in common. Variable names are made unique here: `name`, `name_2`, ..."""
 
-    def __init__(self) -> None:
+    def __init__(self, initial: Mapping[Value, np.ndarray]) -> None:
+        self.initial = initial
         self.variables: dict[Value, Buffer] = {}
         self.constants: dict[Value, Buffer] = {}
 
@@ -58,7 +61,7 @@ class Shared:
             if source not in self.variables:
                 info = source.attrs["info"]
                 name = _unique(info.name or "variable", {b.name for b in self.variables.values()})
-                self.variables[source] = Buffer(name, source.dtype, source.shape, VARIABLE, info.initial)
+                self.variables[source] = Buffer(name, source.dtype, source.shape, VARIABLE, self.initial.get(source, info.initial))
             return self.variables[source]
         if source not in self.constants:
             array = source.attrs["literal"].array
@@ -73,7 +76,7 @@ class _Function:
         self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
 
     def lower(self) -> KernelFunction:
-        inputs = tuple(Buffer(v.attrs["info"].name, v.dtype, v.shape, INPUT) for v in self.graph.inputs)
+        inputs = tuple(Buffer(v.attrs["info"].name or f"input{n}", v.dtype, v.shape, INPUT) for n, v in enumerate(self.graph.inputs))
         self.buffers.update(zip(self.graph.inputs, inputs, strict=True))
         for value in self.graph.values():
             if value.op.name in ("variable", "constant"):
