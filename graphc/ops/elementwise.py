@@ -98,7 +98,7 @@ def _on_floats(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind == "f":  # two elements at least: numpy answers a lone exponent 0.5 with sqrt, wrong at -inf and -0
-        return np.power(np.append(a, 1.0), np.append(b, 1.0))[:-1].reshape(a.shape)
+        return np.asarray(np.power(np.append(a, 1.0), np.append(b, 1.0))[:-1]).reshape(a.shape)
     unit = np.where(a == -1, 1 - 2 * (b & 1), a == 1)
     return np.where(b < 0, unit, np.power(a, np.where(b < 0, 0, b)))
 

@@ -50,12 +50,14 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
 
 
 def check_entries(op: str, x: TensorType, **attrs: Sequence[int]) -> None:
+    """Each of `attrs` has one entry per dimension of `x`."""
     for name, attr in attrs.items():
         if len(attr) != x.rank:
             raise ShapeError(f"{op} of {x} needs {x.rank} entries in {name}, one per dimension; got {tuple(attr)}")
 
 
 def check_axis(op: str, rank: int, axis: int) -> None:
+    """`axis` is one of `rank` dimensions."""
     if not 0 <= axis < rank:
         raise ShapeError(f"{op} along dimension {axis} of a tensor with {rank} dimensions; expected 0 <= dimension < {rank}")
 
@@ -180,10 +182,12 @@ def _gradient_concat(node: Value, ct: Value) -> list[Value | None]:
 
 
 def ramp(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    """All different numbers, from -2."""
     return (np.arange(prod(shape)) - 2).astype(dtype).reshape(shape)
 
 
 def each(*attrs: dict[str, Any], shape: tuple[int, ...] = (2, 3, 4)) -> Iterator[Sample]:
+    """A float and an integer sample of `shape` for each of `attrs`."""
     for dtype in (np.float32, np.int16):
         yield from (Sample((ramp(*shape, dtype=dtype),), a) for a in attrs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from laws import assert_close, check_body, check_gradient, check_reference, is_differentiable, operands_of
@@ -61,3 +63,29 @@ def test_expansion_equals_reference(op: Op) -> None:
 def test_sources_have_no_operands() -> None:
     assert {op.name for op in lowered_as(Source)} == {"placeholder", "variable", "constant"}
     assert all(np.asarray(sample.arrays).size == 0 for op in lowered_as(Source) for sample in op.samples())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda node, ct: [ct],
+        lambda node, ct: [None],
+        lambda node, ct: [ct * make("stop_gradient", node)],  # right to the first order only
+    ],
+)
+def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch, broken: object) -> None:
+    op = replace(OPS["exp"], gradient=broken)
+    monkeypatch.setitem(OPS, "exp", op)
+    with pytest.raises(AssertionError, match="tolerance"):
+        for sample in op.samples():
+            if is_differentiable(op, sample):
+                check_gradient(op, sample)
+
+
+def test_a_wrong_reference_or_body_is_found() -> None:
+    op = OPS["exp"]
+    sample = next(iter(op.samples()))
+    with pytest.raises(AssertionError):
+        check_reference(replace(op, reference=lambda x: x.astype(np.float64)), sample)
+    with pytest.raises(AssertionError):
+        check_body(replace(op, reference=OPS["expm1"].reference), sample)
