@@ -38,8 +38,11 @@ def run(graph: Graph, inputs: Sequence[np.ndarray], state: State) -> list[np.nda
     the graph reaches. Variables that `state` lacks start from their initial value."""
     if len(inputs) != len(graph.inputs):
         raise CallError(f"{graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}")
-    markers = [value.operands[1:] for value in graph.values() if value.op.name == "update"]
-    updates = dict((*graph.updates, *markers))
+    updates = dict(graph.updates)
+    for value in graph.values():
+        if value.op.name == "update":
+            _, variable, new = value.operands
+            updates[variable] = new
     environment = {**state, **dict(zip(graph.inputs, inputs, strict=True))}
     results = evaluate((*graph.outputs, *updates.values()), environment)
     count = len(graph.outputs)
