@@ -44,14 +44,13 @@ def _remainder(rest: Expr, size: Expr) -> Expr:
 
 
 def floordiv(a: Expr, b: Expr) -> Expr:
-    """floor(a / b); a / b itself for b = 0, NaN for infinite a over another b."""
+    """floor(a / b); a / b itself for b = 0, NaN for infinite a over another b. a / b may round up to an integer."""
     if a.dtype is float32:  # a float64 quotient of float32 numbers is never rounded up to an integer below 2**24
         return cast(_floor_of_quotient(cast(a, float64), cast(b, float64)), float32)
     quotient = _floor_of_quotient(a, b)
     rest = fma(-quotient, b, a)
-    rest_along_b = select(b < 0, -rest, rest)
-    corrected = select(rest_along_b < 0, quotient - 1, select(rest_along_b >= magnitude(b), quotient + 1, quotient))
-    return select(magnitude(quotient) < 2.0**53, corrected, quotient)
+    rounded_up = rest.differs(0) & ((rest < 0) ^ (b < 0)) & (magnitude(quotient) < 2.0**53)
+    return select(rounded_up, quotient - 1, quotient)
 
 
 def _floor_of_quotient(a: Expr, b: Expr) -> Expr:

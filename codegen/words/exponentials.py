@@ -52,13 +52,14 @@ def cosh(x: Expr) -> Expr:
 
 
 def tanh(x: Expr) -> Expr:
-    """t / (t + 2) with t = expm1(2 |x|)."""
+    """d = t / (t + 2) with t = expm1(2 |x|); where t is small, d = t / 2 - d * t / 2 carries less of its error."""
     form = format_of(x)
     double = between(0, magnitude(x), form.coarse / 2) * 2
     n, mark = nearest(double, form.bias)
     scale = power(mark)
     t = fma(scale, _expm1_near_zero(rest(double, n)), scale - 1)
-    return with_sign(t / (t + 2), x)
+    ratio, half = t / (t + 2), t * 0.5
+    return with_sign(select(t < 1, fma(-half, ratio, half), ratio), x)
 
 
 def erf(x: Expr) -> Expr:
@@ -66,9 +67,8 @@ def erf(x: Expr) -> Expr:
     form = format_of(x)
     single = form is F32
     near = fma(x, polynomial(x * x, table.ERF_32 if single else table.ERF_64), x)
-    center, end = (2.5, 3.95) if single else (3.5, 5.95)
-    from_center = between(1, magnitude(x), end) - center
-    exponent = polynomial(from_center, table.ERF_TAIL_32 if single else table.ERF_TAIL_64)
+    beyond = between(1, magnitude(x), 3.95 if single else 5.95) - 1
+    exponent = polynomial(beyond, table.ERF_TAIL_32 if single else table.ERF_TAIL_64)
     n, mark = nearest(exponent, form.bias)
     complement = _exp_near_zero(rest(exponent, n)) * power(mark)
     return select(magnitude(x) < 1, near, with_sign(1 - complement, x))
@@ -77,7 +77,7 @@ def erf(x: Expr) -> Expr:
 def _exp(x: Expr, halvings: int) -> Expr:
     """exp(x) / 2**halvings, as a product with two powers of two: one alone may be out of range."""
     form = format_of(x)
-    x = between(form.exp_limits[0], x, form.exp_limits[1])
+    x = between(form.exp_limits[0], x, form.exp_limits[1] + halvings)
     n, mark = nearest(x, 2 * form.bias - halvings)
     first, second = power_pair(mark)
     return _exp_near_zero(rest(x, n)) * first * second

@@ -1,0 +1,182 @@
+"""How exact and how fast the elementary functions are, as compiled for this machine.
+
+In: the table RANGES. Out: for each word, dtype and range the largest error in units in the last place of the result, where
+it is, and nanoseconds a thousand elements. The reference is numpy in a wider type; erf of float64 is from mpmath.
+
+    python tools/maths_report.py [word ...]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+
+from graphc.codegen.expand import expand_kernel
+from graphc.codegen.llvm.build import Jit
+from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.llvm.words import says
+from graphc.codegen.target import host
+from graphc.dtype import DType, dtype, float32, float64, int64
+from graphc.ir.expr import Array, Expr, Var, call, load, ravel
+from graphc.ir.kernel import VECTOR, For, Kernel, Store
+
+CHUNK = 1024
+Compiled = Callable[..., np.ndarray]
+
+
+def kernel_of(body: Callable[..., Expr], dtypes: Sequence[DType]) -> Kernel:
+    """`out[i] = body(in0[i], ...)`, CHUNK elements a task, in vectors."""
+    task, lane = Var("t", 2**20), Var("i", CHUNK)
+    index = ravel([task, lane], (task.extent, CHUNK))
+    inputs = [Array(f"x{i}", d, task.extent * CHUNK) for i, d in enumerate(dtypes)]
+    value = body(*(load(array, index) for array in inputs))
+    out = Array("out", value.dtype, task.extent * CHUNK)
+    loop = For(lane, (Store(out, index, value),), VECTOR, max(host().lanes(d) for d in (*dtypes, value.dtype)))
+    return Kernel("apply", (*inputs, out), task, (loop,))
+
+
+@cache
+def compiled(body: Callable[..., Expr], dtypes: tuple[DType, ...]) -> Compiled:
+    """`body` as a function on flat arrays."""
+    kernel = expand_kernel(kernel_of(body, dtypes), says)
+    text = emit_kernel(kernel, "kernel", host())
+    names = [f"ptr %p{i}" for i in range(len(kernel.params))]
+    entry = f"define void @run({', '.join(names)}, i64 %b, i64 %e) {{\n call void @kernel({', '.join(names)}, i64 %b, i64 %e)"
+    code = Jit("\n".join([*sorted(text.declarations), text.text, entry, " ret void\n}"]), host())
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(kernel.params), ctypes.c_int64, ctypes.c_int64)(
+        code.address("run")
+    )
+    result_type = kernel.params[-1].dtype.numpy
+
+    def run(*arrays: np.ndarray, code: Jit = code) -> np.ndarray:
+        size = arrays[0].size
+        tasks = -(-size // CHUNK)
+        padded = [np.resize(np.asarray(a, d.numpy), tasks * CHUNK) for a, d in zip(arrays, dtypes, strict=True)]
+        out = np.empty(tasks * CHUNK, result_type)
+        function(*(a.ctypes.data for a in (*padded, out)), 0, tasks)
+        return out[:size]
+
+    return run
+
+
+@cache
+def _word(word: str) -> Callable[..., Expr]:
+    return lambda *args: call(word, *args)
+
+
+def speak(word: str, *arrays: np.ndarray) -> np.ndarray:
+    """`word` of arrays, compiled."""
+    return compiled(_word(word), tuple(dtype(a.dtype) for a in arrays))(*arrays)
+
+
+# -------------------------------------------------------------------------------------------------------------- references
+
+_NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "pow": "power", "mod": "remainder",
+          "floordiv": "floor_divide"}  # fmt: skip
+
+
+def reference(word: str, *arrays: np.ndarray) -> np.ndarray:
+    """The result in a type wider than that of `arrays`: float64, or numpy's long double."""
+    wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
+    with np.errstate(all="ignore"):
+        if word == "erf":
+            return _erf(wide[0])
+        if word == "rsqrt":
+            return 1 / np.sqrt(wide[0])
+        return getattr(np, _NUMPY.get(word, word))(*wide)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.float64:
+        import math  # noqa: PLC0415
+
+        return np.array([math.erf(v) for v in x])
+    import mpmath  # noqa: PLC0415
+
+    def split(v: float) -> np.longdouble:
+        exact = mpmath.erf(mpmath.mpf(v))
+        high = float(exact)
+        return np.longdouble(high) + np.longdouble(float(exact - high))
+
+    with mpmath.workdps(40):
+        return np.array([split(float(v)) for v in x])
+
+
+def errors(result: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """|result - exact| in units in the last place of the result's type; inf where NaN or an infinity is wrong."""
+    info = np.finfo(result.dtype)
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(result.dtype)
+        exponent = np.frexp(np.abs(exact))[1] - 1 - info.nmant
+        unit = np.ldexp(np.ones_like(exact), np.maximum(exponent, info.minexp - info.nmant))
+        distance = np.abs(result.astype(exact.dtype) - exact) / unit
+    same = (np.isnan(rounded) & np.isnan(result)) | (np.isinf(rounded) & (rounded == result))
+    return np.where(same, 0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)
+
+
+# ------------------------------------------------------------------------------------------------------------------ points
+
+ANY = (None, None)
+RANGES: dict[str, list[tuple[float | None, float | None]]] = {
+    "exp": [(-1, 1), (-110, 95), (-750, 720), ANY], "expm1": [(-1, 1), (-40, 95), (-750, 720), ANY],
+    "log": [(0.5, 2), (0, 1e5), ANY], "log1p": [(-0.5, 1), (-1, 1e5), ANY],
+    "sinh": [(-2, 2), (-95, 95), (-720, 720), ANY], "cosh": [(-2, 2), (-95, 95), (-720, 720), ANY],
+    "tanh": [(-1, 1), (-30, 30), ANY], "erf": [(-1.5, 1.5), (-7, 7), ANY],
+    "sin": [(-7, 7), (-1e5, 1e5), (-1e9, 1e9)], "cos": [(-7, 7), (-1e5, 1e5), (-1e9, 1e9)],
+    "tan": [(-7, 7), (-1e5, 1e5), (-1e9, 1e9)],
+    "asin": [(-1, 1), ANY], "acos": [(-1, 1), ANY], "atan": [(-4, 4), ANY],
+    "rsqrt": [(0, 1e5), ANY], "atan2": [(-4, 4), ANY], "pow": [(0, 4), (-20, 20), (0.9, 1.1), ANY],
+    "mod": [(-20, 20), ANY], "floordiv": [(-20, 20), ANY],
+}  # fmt: skip
+BINARY = ("atan2", "pow", "mod", "floordiv")
+
+
+def points(low: float | None, high: float | None, count: int, kind: DType, seed: int = 0) -> np.ndarray:
+    """Evenly random in [low, high]; or, without limits, random bits: every exponent, both signs, NaN and inf too."""
+    random = np.random.default_rng(seed)
+    if low is None or high is None:
+        bits = random.integers(0, 2**kind.bits, count, dtype=f"u{kind.size}")
+        special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -0.5, 2, -2, 3], kind.numpy)
+        values = bits.view(kind.numpy)
+        values[: special.size] = special
+        return values
+    return random.uniform(low, high, count).astype(kind.numpy)
+
+
+def arguments(word: str, low: float | None, high: float | None, count: int, kind: DType) -> list[np.ndarray]:
+    first = points(low, high, count, kind)
+    if word not in BINARY:
+        return [first]
+    second = points(low, high, count, kind, seed=1)
+    if word == "pow" and low == 0.9:
+        second = second * 5000 - 4950
+    return [first, second.astype(kind.numpy)]
+
+
+def main(words: list[str]) -> None:
+    print(f"{'word':9} {'type':8} {'range':22} {'max ulp':>8}  at {'':38} ns/1000")
+    for word in words or RANGES:
+        for kind in (float32, float64):
+            for low, high in RANGES[word]:
+                count = 4000 if word == "erf" and kind is float64 else 200_000
+                args = arguments(word, low, high, count, kind)
+                result = speak(word, *args)
+                error = errors(result, reference(word, *args))
+                worst = int(error.argmax())
+                start = time.perf_counter()
+                speak(word, *args)
+                speed = (time.perf_counter() - start) / count * 1e12
+                where = ", ".join(f"{a[worst]:.9g}" for a in args) + f" -> {result[worst]:.9g}"
+                span = "any bits" if low is None else f"[{low:g}, {high:g}]"
+                print(f"{word:9} {kind.name:8} {span:22} {error[worst]:8.3f}  {where:42} {speed:7.0f}")
+
+
+__all__ = ["int64", "speak"]
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
