@@ -24,7 +24,7 @@ from .types import TensorType
 _TOKENS = re.compile(
     r"""(?P<space>\ +)|(?P<comment>\#.*)|(?P<string>"(?:\\.|[^"\\])*")
     |(?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
-    |(?P<name>[%@]?[A-Za-z_0-9][A-Za-z_0-9.]*|@"(?:\\.|[^"\\])*")
+    |(?P<name>[%@]?[A-Za-z_0-9][A-Za-z_0-9.]*)
     |(?P<symbol>->|:=|//|[-+*/%=<>()\[\]{}:,])""",
     re.VERBOSE,
 )
