@@ -21,7 +21,7 @@ from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.llvm.words import says
 from graphc.codegen.target import host
-from graphc.dtype import DType, dtype, float32, float64, int64
+from graphc.dtype import DType, dtype, float32, float64
 from graphc.ir.expr import Array, Expr, Var, call, load, ravel
 from graphc.ir.kernel import VECTOR, For, Kernel, Store
 
@@ -175,8 +175,6 @@ def main(words: list[str]) -> None:
                 span = "any bits" if low is None else f"[{low:g}, {high:g}]"
                 print(f"{word:9} {kind.name:8} {span:22} {error[worst]:8.3f}  {where:42} {speed:7.0f}")
 
-
-__all__ = ["int64", "speak"]
 
 if __name__ == "__main__":
     main(sys.argv[1:])
