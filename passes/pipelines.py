@@ -1,0 +1,48 @@
+"""The order of the passes, as lists one can read aloud.
+
+In: nothing. Out: `GRAPH`, from what the user wrote to what fusion takes. Each entry says what it needs and gives; the
+manager refuses any other order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphc.ir.graph import Graph
+from graphc.ir.values import Value
+
+from .autodiff import autodiff
+from .canonicalize import simplify
+from .expand import expand, unexpanded
+from .manager import Pass, Property
+from .split_reductions import split_reductions, unsplit
+from .updates import extract_updates, remove_stop_gradient
+
+
+def _first(name: str) -> Callable[[Graph], Value | None]:
+    return lambda graph: next((value for value in graph.values() if value.op.name == name), None)
+
+
+NO_GRAD = Property("no gradient markers", _first("grad"))
+NO_UPDATE = Property("no update markers", _first("update"))
+NO_STOP = Property("no stop_gradient markers", _first("stop_gradient"))
+EXPANDED = Property("every op has loops of its own", unexpanded)
+SPLIT = Property("large reductions are trees", unsplit)
+
+AUTODIFF = Pass("autodiff", autodiff, gives=(NO_GRAD,))
+EXTRACT_UPDATES = Pass("extract_updates", extract_updates, needs=(NO_GRAD,), gives=(NO_UPDATE,))
+REMOVE_STOP_GRADIENT = Pass("remove_stop_gradient", remove_stop_gradient, needs=(NO_GRAD,), gives=(NO_STOP,))
+# Rules drop operands, and with them the update markers they reach: these must have been read before.
+SIMPLIFY = Pass("simplify", simplify, needs=(NO_GRAD, NO_UPDATE), breaks=(SPLIT,))
+EXPAND = Pass("expand", expand, needs=(NO_GRAD,), gives=(EXPANDED,), breaks=(SPLIT,))
+SPLIT_REDUCTIONS = Pass("split_reductions", split_reductions, needs=(EXPANDED,), gives=(SPLIT,))
+
+GRAPH: tuple[Pass, ...] = (
+    AUTODIFF,
+    EXTRACT_UPDATES,
+    REMOVE_STOP_GRADIENT,
+    SIMPLIFY,
+    EXPAND,
+    SIMPLIFY,
+    SPLIT_REDUCTIONS,
+)
