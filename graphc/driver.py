@@ -55,7 +55,7 @@ def build(
         raise GraphError("compile: there is nothing to compile; name at least one function: gc.compile(predict=predict)")
     machine_code = named(target)
     graphs = [_optimised(function.graph(key)) for key, function in functions.items()]
-    initial = {SEED.value: np.int64(default_seed() if seed is None else seed)}
+    initial = {SEED.value: np.array(default_seed() if seed is None else seed, np.int64)}
     program = plan_buffers(lower([fuse(graph) for graph in graphs], machine(machine_code), initial))
     structures = {key: _structure(function) for key, function in functions.items()}
     return Compilation(program, name, machine_code, structures)

@@ -176,7 +176,6 @@ class Contract:
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """What follows from one element of the product: all values first, then all stores."""
         position = combine([(at[n], loop.out) for n, loop in enumerate(self.loops) if not loop.reduced])
-        index = unravel(position, self.anchor.shape)
         guard = all_of(*(first <= at[axis] for axis, first in guards.items()))
 
         def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
@@ -188,7 +187,7 @@ class Contract:
 
         elements = Elements(at_hand)
         results = [(v, temp("t", v.dtype)) for v in self.stored]
-        lets = [Let(t, elements.at(v, index)) for v, t in results]
+        lets = [Let(t, elements.at(v, unravel(position, v.shape))) for v, t in results]
         return [*lets, *(self.frame.store(v, position, t, guard) for v, t in results)]
 
     # ------------------------------------------------------------------------------------------------ packing

@@ -29,11 +29,26 @@ def is_view(value: Value) -> bool:
     return isinstance(value.op.lower, Pointwise) and value.op.lower.view
 
 
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without dimensions of one element, which hold no positions to tell apart."""
+    return tuple(n for n in shape if n != 1)
+
+
+def spread(parts: Sequence[Index], shape: tuple[int, ...]) -> Position:
+    """An index of `shape` from the indices of its dimensions of more than one element."""
+    rest = iter(parts)
+    return tuple(as_index(0) if n == 1 else next(rest) for n in shape)
+
+
 @cache
+def variables(extents: tuple[int, ...]) -> Position:
+    """Symbolic loop variables, the same objects each time, so that indices can be compared."""
+    return tuple(Var(f"d{i}", n) for i, n in enumerate(extents))
+
+
 def positions(shape: tuple[int, ...]) -> Position:
-    """The symbolic index of a shape: one loop variable per dimension (the same objects each time, so that indices can be
-    compared); dimensions of one element need none."""
-    return tuple(as_index(0) if n == 1 else Var(f"d{i}", n) for i, n in enumerate(shape))
+    """The symbolic index of a shape. Shapes that differ in dimensions of one element only share their variables."""
+    return spread(variables(squeezed(shape)), shape)
 
 
 class Elements:

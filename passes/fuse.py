@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 import networkx as nx
 
@@ -24,7 +25,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .element import Read, is_view, leaf_reads, positions
+from .element import Position, Read, is_view, leaf_reads, positions, spread, squeezed, variables
 from .operand import accessible
 
 LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
@@ -55,9 +56,14 @@ class Cluster:
 
     def role(self, value: Value) -> str:
         """Whether a member spans the domain or its kept axes only."""
-        if isinstance(value.op.lower, Reduction) or (self.axes and value.shape != self.domain):
+        if isinstance(value.op.lower, Reduction) or (self.axes and squeezed(value.shape) != squeezed(self.domain)):
             return ROW
         return FULL
+
+    def row_part(self, index: Position) -> Position:
+        """The part of an index of the domain that rows keep, dimensions of one element left out."""
+        reduced = self.axes or ()
+        return tuple(i for axis, i in enumerate(index) if axis not in reduced and self.domain[axis] != 1)
 
 
 @dataclass(frozen=True)
@@ -157,49 +163,64 @@ class _Fusion:
             return False
         if isinstance(value.op.lower, Reduction):
             return cluster.kind == LOOPS and _reducible(cluster, value) and _aligned(reads, cluster, FULL)
-        if value.shape == cluster.domain:
+        if squeezed(value.shape) == squeezed(cluster.domain):
             return _aligned(reads, cluster, FULL)
-        return cluster.axes is not None and value.shape == cluster.rows and _aligned(reads, cluster, ROW)
+        return cluster.axes is not None and squeezed(value.shape) == squeezed(cluster.rows) and _aligned(reads, cluster, ROW)
 
     def stays_acyclic(self, cluster: Cluster, producers: Iterable[Cluster]) -> bool:
         """Whether `cluster` may depend on `producers`: none of them depends on it."""
         return not any(p is not cluster and nx.has_path(self.dag, cluster, p) for p in producers)
 
     def merge_neighbours(self) -> None:
-        """Move whole elementwise clusters into the cluster that reads them index by index."""
-        for cluster in list(self.dag):
-            for user in sorted(self.dag.successors(cluster), key=lambda c: c.number):
-                if self.mergeable(cluster, user):
-                    self.merge(cluster, user)
+        """Merge whole clusters into one that reads them index by index, nearest first."""
+        waiting = list(reversed(list(nx.topological_sort(self.dag))))
+        while waiting:
+            cluster = waiting.pop()
+            users = sorted(self.dag.successors(cluster), key=lambda c: c.number) if cluster in self.dag else []
+            for user in users:
+                merged = self.merged(cluster, user)
+                if merged is not None:
+                    self.replace(cluster, user, merged)
+                    waiting.append(merged)
                     break
 
-    def mergeable(self, cluster: Cluster, user: Cluster) -> bool:
-        if cluster.kind != LOOPS or cluster.axes is not None or user.kind == OPAQUE or cluster.domain != user.domain:
-            return False
-        if len(cluster.members) + len(user.members) > MAX_MEMBERS:
-            return False
+    def merged(self, cluster: Cluster, user: Cluster) -> Cluster | None:
+        """The two as one cluster, or None where that is not possible or not worth it."""
+        if cluster.kind != LOOPS or user.kind == OPAQUE or len(cluster.members) + len(user.members) > MAX_MEMBERS:
+            return None
+        if cluster.axes is not None and (user.kind == CONTRACTION or user.axes not in (None, cluster.axes)):
+            return None
+        axes = user.axes if cluster.axes is None else cluster.axes
+        members = user.members[:1] + cluster.members + user.members[1:]
+        if user.kind == LOOPS:
+            members = cluster.members + user.members
+        union = Cluster(user.kind, user.number, user.domain, axes, members, cluster.reads | user.reads)
+        if not self.one_domain(cluster, union) or not _leaves_rows(union.domain, axes):
+            return None
         for member, reads in user.reads.items():
             inside = [read for read in reads if read[0] in cluster.reads]
             if inside and isinstance(member.op.lower, Contraction):
-                return False
-            role = FULL if isinstance(member.op.lower, Reduction) else user.role(member)
-            if not all(role == FULL and at == positions(cluster.domain) and g is None for _, at, g in inside):
-                return False
+                return None
+            role = FULL if isinstance(member.op.lower, Reduction) else union.role(member)
+            if not _aligned(inside, union, role):
+                return None
         others = (s for s in self.dag.successors(cluster) if s is not user)
-        return not any(nx.has_path(self.dag, other, user) for other in others)
+        return None if any(nx.has_path(self.dag, other, user) for other in others) else union
 
-    def merge(self, cluster: Cluster, user: Cluster) -> None:
-        front = user.members[:1] if user.kind == CONTRACTION else []
-        user.members = front + cluster.members + user.members[len(front) :]
-        user.reads.update(cluster.reads)
-        for member in cluster.members:
-            self.home[member] = user
-        for before in list(self.dag.predecessors(cluster)):
-            self.dag.add_edge(before, user)
-        for after in list(self.dag.successors(cluster)):
-            if after is not user:
-                self.dag.add_edge(user, after)
-        self.dag.remove_node(cluster)
+    def one_domain(self, cluster: Cluster, union: Cluster) -> bool:
+        """Whether the cluster's members keep their meaning over the domain of the union."""
+        if squeezed(cluster.domain) == squeezed(union.domain):
+            return cluster.axes is None or cluster.domain == union.domain
+        return union.axes is not None and cluster.axes is None and squeezed(cluster.domain) == squeezed(union.rows)
+
+    def replace(self, cluster: Cluster, user: Cluster, merged: Cluster) -> None:
+        for member in merged.members:
+            self.home[member] = merged
+        self.dag.add_node(merged)
+        for old in (cluster, user):
+            self.dag.add_edges_from((before, merged) for before in list(self.dag.predecessors(old)) if before is not cluster)
+            self.dag.add_edges_from((merged, after) for after in list(self.dag.successors(old)) if after is not user)
+        self.dag.remove_nodes_from((cluster, user))
 
     def order_updates(self) -> frozenset[Value]:
         """The variables that can be updated in place, after ordering every other reader before the update."""
@@ -238,22 +259,29 @@ def _must_be_stored(graph: Graph) -> set[Value]:
 
 def _reducible(cluster: Cluster, value: Value) -> bool:
     operand, axes = value.operands[0], value.attrs["axes"]
-    if operand.shape != cluster.domain or cluster.axes not in (None, axes):
-        return False
-    return operand.type.size <= SMALL_DOMAIN or value.type.size >= MIN_ROWS
+    return operand.shape == cluster.domain and cluster.axes in (None, axes) and _leaves_rows(cluster.domain, axes)
+
+
+def _leaves_rows(domain: tuple[int, ...], axes: tuple[int, ...] | None) -> bool:
+    """Whether reducing `axes` leaves enough independent rows to share a large domain among tasks."""
+    kept = prod(n for axis, n in enumerate(domain) if axis not in (axes or ()))
+    return prod(domain) <= SMALL_DOMAIN or kept >= MIN_ROWS
 
 
 def _aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
     """Whether all reads of members are at the index being computed (rows: at its kept part)."""
-    full = positions(cluster.domain)
-    row = tuple(i for axis, i in enumerate(full) if axis not in (cluster.axes or ()))
-    if role == ROW:
-        row = positions(cluster.rows)
+    row = cluster.row_part(positions(cluster.domain)) if role == FULL else variables(squeezed(cluster.rows))
     for leaf, at, guard in reads:
-        if leaf in cluster.reads:
-            expected = row if cluster.role(leaf) == ROW else full if role == FULL else None
-            if guard is not None or at != expected:
-                return False
+        if leaf not in cluster.reads:
+            continue
+        if cluster.role(leaf) == ROW:
+            expected = spread(row, leaf.shape)
+        elif role == FULL:
+            expected = positions(leaf.shape)
+        else:
+            return False
+        if guard is not None or at != expected:
+            return False
     return True
 
 
@@ -268,12 +296,12 @@ def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
         return not reads and new.type == variable.type
     if writer.axes is not None and writer.role(new) == FULL:
         return not reads
-    if variable.shape != new.shape:
+    if squeezed(variable.shape) != squeezed(new.shape):
         return not reads
     for member, at, guard in reads:
-        if isinstance(member.op.lower, Contraction | Reduction) or member.shape != new.shape:
+        if isinstance(member.op.lower, Contraction | Reduction) or squeezed(member.shape) != squeezed(new.shape):
             return False
-        if guard is not None or at != positions(new.shape):
+        if guard is not None or at != positions(variable.shape):
             return False
     return True
 

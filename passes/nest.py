@@ -23,7 +23,7 @@ from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Laun
 from graphc.ir.op import Elementwise, Pointwise, Reduction
 from graphc.ir.values import Value
 
-from .element import Elements, Position, leaf_reads, positions
+from .element import Elements, Position, leaf_reads, positions, spread
 from .frame import Frame
 from .fuse import FULL, Cluster
 from .machine import Machine
@@ -98,7 +98,7 @@ class Nest:
                 sources = [member.operands[0]]
                 index = full
             else:
-                sources, index = [member], full if self.cluster.role(member) == FULL else self._row_part(full)
+                sources, index = [member], self._index_of(member, full)
             for source in sources:
                 if source in self.cluster.reads and source is not member:
                     continue
@@ -109,8 +109,18 @@ class Nest:
                 found += [[ravel(at, leaf.shape), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
         return found
 
-    def _row_part(self, index: Position) -> Position:
-        return tuple(i for axis, i in enumerate(index) if axis not in (self.cluster.axes or ()))
+    def _index_of(self, value: Value, index: Position) -> Position:
+        """The index of a member at an index of the domain."""
+        if self.cluster.role(value) == FULL:
+            return spread([i for i, n in zip(index, self.cluster.domain, strict=True) if n != 1], value.shape)
+        return spread(self.cluster.row_part(index), value.shape)
+
+    def _at(self, value: Value) -> Expr:
+        """The member's element at the index of the task's loops."""
+        return self.elements.at(value, self._index_of(value, self.index))
+
+    def _store(self, value: Value, element: Expr) -> Stmt:
+        return self.frame.store(value, ravel(self._index_of(value, self.index), value.shape), element)
 
     def launch(self, name: str, comment: str) -> Launch:
         """The kernel and its arguments."""
@@ -156,7 +166,7 @@ class Nest:
         self.loops = [(a, Var(f"r{n}", a.extent)) for n, a in enumerate(self.axes) if a.reduced and a is not self.vector]
         indices.update(self.loops)
         self.index = self._domain_index(indices)
-        body: list[Stmt] = []
+        body = self._row_values(0)
         for level in range(max(self.levels.values(), default=0) + 1):
             body += self._pass(level)
             body += self._row_values(level + 1)
@@ -182,8 +192,8 @@ class Nest:
         for value in self._worth_keeping(level):
             inner += self._keep(value, before)
         results = [(v, temp("t", v.dtype)) for v in stores]
-        inner += [Let(t, self.elements.at(v, self.index)) for v, t in results]
-        inner += [self.frame.store(v, ravel(self.index, v.shape), t) for v, t in results]
+        inner += [Let(t, self._at(v)) for v, t in results]
+        inner += [self._store(v, t) for v, t in results]
         pending = {}
         for value in folds:
             combine = value.op.lower.combine  # type: ignore[union-attr]
@@ -206,8 +216,7 @@ class Nest:
             if self.cluster.role(value) == FULL or self.levels[value] != level or value in self.rows:
                 continue
             array = self.frame.scratch("row", value.dtype, self._row_size())
-            element = self.elements.at(value, self._row_part(self.index))
-            body += [Local(array), self._over_row(Store(array, self._row_at(), element))]
+            body += [Local(array), self._over_row(Store(array, self._row_at(), self._at(value)))]
             self.rows[value] = array
         return body
 
@@ -215,8 +224,7 @@ class Nest:
         """Row results go to memory last, so that a variable updated in place was read by all."""
         rows = [v for v in self.stored if self.cluster.role(v) != FULL]
         self.elements.forget()
-        index = self._row_part(self.index)
-        return [self._over_row(self.frame.store(v, ravel(index, v.shape), self.elements.at(v, index))) for v in rows]
+        return [self._over_row(self._store(v, self._at(v))) for v in rows]
 
     def _row_size(self) -> int:
         return 1 if self.vector is None or self.vector.reduced else self.extent
@@ -282,7 +290,7 @@ class Nest:
     def _keep(self, value: Value, before: list[Stmt]) -> list[Stmt]:
         size = prod(a.extent for a, _ in self.loops) * self.extent
         array = self.frame.scratch("kept", value.dtype, size)
-        element = self.elements.at(value, self.index)
+        element = self._at(value)
         before.append(Local(array))
         self.kept[value] = array
         self.elements.forget()

@@ -216,7 +216,7 @@ register(
         infer=_infer_iota,
         reference=_iota,
         gradient="it has no operands",
-        lower=Pointwise(_element_iota),
+        lower=Pointwise(_element_iota, view=True),
         samples=lambda: [Sample((), {"dtype": d, "shape": (3, 4, 2), "axis": axis}) for d in DTYPES[1:] for axis in (0, 1)],
         doc="Each element is its own position along `axis`, in the element type's own arithmetic (small integers wrap).",
     )
