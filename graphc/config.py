@@ -1,8 +1,8 @@
 """Settings of a process: what the environment says, and the one source of randomness at build time.
 
-In: environment variables (`GRAPHC_THREADS`, `GRAPHC_DUMP`, `GRAPHC_CHECK`) and `manual_seed`. Out: plain values read at the moment of
-use, so a test or a program may set them late. Run-time randomness is not here: it belongs to a compiled program, which
-takes only its first seed from `default_seed`.
+In: environment variables (`GRAPHC_THREADS`, `GRAPHC_DUMP`, `GRAPHC_CHECK`) and `manual_seed`. Out: plain values read at
+the moment of use, so a test or a program may set them late. Run-time randomness is not here: it belongs to a compiled
+program, which takes only its first seed from `default_seed`.
 """
 
 from __future__ import annotations
