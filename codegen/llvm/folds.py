@@ -41,7 +41,7 @@ class VectorLoop:
 
     outer: frozenset[Var]  # variables bound outside: cells that depend on them alone stay the same
     before: list[str] = field(default_factory=list)
-    positions: dict[Expr, Position] = field(default_factory=dict)
+    positions: dict[tuple[Position, ...], dict[Expr, Position]] = field(default_factory=dict)  # by values of unrolled variables
     partials: dict[tuple[object, ...], Partial] = field(default_factory=dict)
     conditional: int = 0  # depth of conditions: a cell under a condition must not be touched without it
 
@@ -129,7 +129,9 @@ def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> P
     """The partial result for this cell and these lanes; made, and set to the neutral element, before the loop."""
     b, working = scope.b, _working(stmt.array.dtype)
     with b.writing_to(loop.before):
-        outside = Scope(b, scope.target, scope.places, scope.bound, _positions=loop.positions)
+        unrolled = tuple(scope.bound[v] for v in _parts(stmt.index) if isinstance(v, Var) and scope.bound[v].is_constant)
+        known = loop.positions.setdefault(unrolled, {})
+        outside = Scope(b, scope.target, scope.places, scope.bound, _positions=known)
         position = outside.indexer.position(stmt.index)
         key = (stmt.array, stmt.combine, position, scope.lanes)
         if key not in loop.partials:
