@@ -1,0 +1,145 @@
+"""Modules that hold modules: in a row, in a list, under names.
+
+In: modules. Out: a module whose children carry PyTorch's names ("0", "1", ... or the given keys).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from operator import index as as_int
+from typing import Any
+
+from .module import Module
+from .parameter import Parameter
+
+
+class _Numbered(Module):
+    """Children named by their position."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def append(self, module: Module) -> _Numbered:
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> _Numbered:
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        modules = list(self)
+        modules.insert(index, module)
+        self._modules.clear()
+        self.extend(modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def _key(self, index: Any) -> str:
+        number = as_int(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"{type(self).__name__} has {len(self)} modules, there is no number {number}")
+        return list(self._modules)[number]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            chosen = type(self).__new__(type(self))
+            Module.__init__(chosen)
+            for name, module in list(self._modules.items())[index]:
+                chosen._modules[name] = module
+            return chosen
+        return self._modules[self._key(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._key(index), module)
+
+    def __delitem__(self, index: int) -> None:
+        modules = [m for m in self if m is not self[index]]
+        self._modules.clear()
+        self.extend(modules)
+
+
+class Sequential(_Numbered):
+    """Modules applied one after the other; takes modules, or one dict of names and modules."""
+
+    def __init__(self, *modules: Any) -> None:
+        named = len(modules) == 1 and isinstance(modules[0], Mapping)
+        super().__init__(() if named else modules)
+        for name, module in modules[0].items() if named else ():
+            self.add_module(name, module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(_Numbered):
+    """A list of modules; it has no forward of its own."""
+
+
+class ModuleDict(Module):
+    """A dict of modules; it has no forward of its own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        for name, module in modules.items():
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Module:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def keys(self) -> Iterable[str]:
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        return self._modules.items()
+
+
+class ParameterList(Module):
+    """A list of parameters."""
+
+    def __init__(self, parameters: Iterable[Parameter] = ()) -> None:
+        super().__init__()
+        for parameter in parameters:
+            self.append(parameter)
+
+    def append(self, parameter: Parameter) -> ParameterList:
+        setattr(self, str(len(self)), parameter)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._parameters.values())
+
+    def __getitem__(self, index: int) -> Parameter:
+        return list(self)[index]

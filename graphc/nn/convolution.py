@@ -1,0 +1,146 @@
+"""Convolution layers.
+
+In: channels, kernel size and geometry. Out: modules with PyTorch's parameter names, shapes and initial distributions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import GraphcError, ShapeError
+from ..ir.location import here
+from ..tensor import Tensor
+from . import functional, init
+from .functional.convolution import Size, per_axis
+from .linear import empty
+from .module import Module
+
+_BORDERS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+
+
+class _Conv(Module):
+    """What convolutions of 1 to 3 spatial dimensions share."""
+
+    rank = 0
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ShapeError(f"{name}: {in_channels} and {out_channels} channels do not divide into {groups} groups", here())
+        if padding_mode not in _BORDERS:
+            raise GraphcError(f"{name}: padding_mode is one of {', '.join(_BORDERS)}, not {padding_mode!r}", here())
+        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.kernel_size = per_axis(kernel_size, self.rank, f"{name}: kernel_size")
+        self.stride = per_axis(stride, self.rank, f"{name}: stride")
+        self.dilation = per_axis(dilation, self.rank, f"{name}: dilation")
+        self.padding = padding if isinstance(padding, str) else per_axis(padding, self.rank, f"{name}: padding")
+        out, into = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = empty((out, into // groups, *self.kernel_size), dtype)
+        self.register_parameter("bias", empty((out_channels,), dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(max(init.fans(self.weight)[0], 1))
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._bordered(x), 0
+        convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[self.rank - 1]
+        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _bordered(self, x: Tensor) -> Tensor:
+        """The input with its padding put on by `functional.pad`, because it is not zeros."""
+        sides: list[int] = []
+        for i in reversed(range(self.rank)):
+            total = self.dilation[i] * (self.kernel_size[i] - 1)
+            if isinstance(self.padding, str):
+                sides += [total // 2, total - total // 2] if self.padding == "same" else [0, 0]
+            else:
+                sides += [self.padding[i]] * 2
+        return functional.pad(x, sides, mode=_BORDERS[self.padding_mode])
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        one, zero = (1,) * self.rank, (0,) * self.rank
+        shown = {"padding": (self.padding, zero), "dilation": (self.dilation, one), "groups": (self.groups, 1)}
+        text += "".join(f", {name}={value!r}" for name, (value, default) in shown.items() if value != default)
+        text += "" if self.bias is not None else ", bias=False"
+        return text if self.padding_mode == "zeros" else f"{text}, padding_mode={self.padding_mode}"
+
+
+class Conv1d(_Conv):
+    """The cross-correlation over (N, C, L)."""
+
+    rank = 1
+
+
+class Conv2d(_Conv):
+    """The cross-correlation over (N, C, H, W); weight (out, in / groups, KH, KW)."""
+
+    rank = 2
+
+
+class Conv3d(_Conv):
+    """The cross-correlation over (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class _ConvTransposed(_Conv):
+    """The transpose of a convolution; weight (in, out / groups, kernel...)."""
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype
+        )
+        self.output_padding = per_axis(output_padding, self.rank, f"{type(self).__name__}: output_padding")
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolve = (functional.conv_transpose1d, functional.conv_transpose2d)[self.rank - 1]
+        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return convolve(x, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
+
+
+class ConvTranspose1d(_ConvTransposed):
+    """Upsamples (N, C, L)."""
+
+    rank = 1
+
+
+class ConvTranspose2d(_ConvTransposed):
+    """Upsamples (N, C, H, W)."""
+
+    rank = 2

@@ -1,0 +1,270 @@
+"""The module: parameters, buffers and children under names, as in PyTorch.
+
+In: attributes of a user's class. Out: qualified names ("fc1.weight"), which are also the variables' names in a compiled
+program's state. A variable shared by several modules is named after the first place in definition order. Two modules
+compiled into one program may name variables alike; the compiler then tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..dtype import dtype as dtype_of
+from ..errors import GraphcError, GraphError, ShapeError
+from ..ir.location import here
+from ..tensor import Tensor, Variable
+from .parameter import Buffer, Parameter
+
+M = TypeVar("M", bound="Module")
+
+
+class StateError(GraphcError, KeyError):
+    """Names of a state that do not match a module's."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Module:
+    """Base class of layers and networks; subclasses define `forward`."""
+
+    training: bool
+
+    def __init__(self) -> None:
+        for name in ("_parameters", "_buffers", "_modules"):
+            object.__setattr__(self, name, {})
+        object.__setattr__(self, "_path", "")
+        object.__setattr__(self, "training", True)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise GraphError(f"{type(self).__name__} defines no forward(self, ...)", here())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # Attributes. Parameters, buffers and modules live in dictionaries of their own, in order of definition.
+    def __setattr__(self, name: str, value: Any) -> None:
+        slots = self.__dict__
+        if "_modules" not in slots:
+            if isinstance(value, Module | Variable):
+                raise GraphError(f"call super().__init__() before assigning {type(self).__name__}.{name}", here())
+            object.__setattr__(self, name, value)
+            return
+        kind = _kind(value)
+        if value is None and name in self._parameters:
+            kind = "_parameters"
+        for other in ("_parameters", "_buffers", "_modules"):
+            if other != kind:
+                slots[other].pop(name, None)
+        if kind is None:
+            object.__setattr__(self, name, value)
+            return
+        slots.pop(name, None)
+        known = isinstance(value, Variable) and getattr(value, "_owned", False)
+        slots[kind][name] = value
+        if not known:
+            self._name_variables()
+
+    def __getattr__(self, name: str) -> Any:
+        for kind in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(kind, ()):
+                return self.__dict__[kind][name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for kind in ("_parameters", "_buffers", "_modules"):
+            if self.__dict__[kind].pop(name, self) is not self:
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def _name_variables(self) -> None:
+        """Give every variable below the name of its place, starting from this module's own place."""
+        for path, module in self._walk(self._path, set()):
+            object.__setattr__(module, "_path", path)
+        seen: set[Variable] = set()
+        for path, module in self._walk(self._path, set()):
+            for name, variable in (*module._parameters.items(), *module._buffers.items()):
+                if variable is not None and variable not in seen:
+                    seen.add(variable)
+                    variable.name = _join(path, name)
+                    variable._owned = True
+
+    def _walk(self, prefix: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
+        if self in seen:
+            return
+        seen.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child._walk(_join(prefix, name), seen)
+
+    # Registration by name.
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        if parameter is None:
+            self._parameters[name] = None
+        else:
+            setattr(self, name, parameter)
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """A variable that is saved (if persistent) but not trained; None keeps the name free."""
+        if tensor is None:
+            self._buffers[name] = None
+        else:
+            setattr(self, name, tensor if isinstance(tensor, Buffer) else Buffer(tensor, persistent))
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        self.add_module(name, module)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """A child under a name that need not be an identifier."""
+        if module is not None and not isinstance(module, Module):
+            raise GraphError(f"{name}: {type(module).__name__} is no Module", here())
+        self._modules[name] = module
+        self._name_variables()
+
+    # Looking in.
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below, each once."""
+        return self._walk(prefix, set())
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return ((name, child) for name, child in self._modules.items() if child is not None)
+
+    def children(self) -> Iterator[Module]:
+        return (child for _, child in self.named_children())
+
+    def _named(self, kind: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[Variable] = set()
+        for path, module in self._walk(prefix, set()) if recurse else [(prefix, self)]:
+            for name, variable in module.__dict__[kind].items():
+                if variable is not None and variable not in seen:
+                    seen.add(variable)
+                    yield _join(path, name), variable
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Trained variables by qualified name, each once."""
+        return self._named("_parameters", prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Buffer]]:
+        """Untrained state by qualified name, each once."""
+        return self._named("_buffers", prefix, recurse)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted path."""
+        module = self
+        for name in filter(None, target.split(".")):
+            if name not in module._modules:
+                raise AttributeError(f"{type(module).__name__} has no module {name!r} (in {target!r})")
+            module = module._modules[name]
+        return module
+
+    # Modes. What a graph contains is decided when forward runs, so the mode must be set before.
+    def train(self: M, mode: bool = True) -> M:
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self: M) -> M:
+        return self.train(False)
+
+    def apply(self: M, function: Callable[[Module], Any]) -> M:
+        """Call `function` on every module below, then on this one."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    # State.
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, Variable]]:
+        """Parameters and persistent buffers under every name they have."""
+        for name, variable in (*self._parameters.items(), *self._buffers.items()):
+            if variable is not None and getattr(variable, "persistent", True):
+                yield _join(prefix, name), variable
+        for name, child in self.named_children():
+            yield from child._state(_join(prefix, name))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What the next compilation starts from, under PyTorch's names. Live values are in `program.state_dict()`."""
+        return {name: variable.initial.copy() for name, variable in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
+        """Set what the next compilation starts from; returns (missing, unexpected) names.
+
+        Raises StateError (strict) for names that do not match, ShapeError for shapes that do not. Nothing is changed then.
+        """
+        own = dict(self._state())
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        if strict and (missing or unexpected):
+            raise StateError(_mismatch(type(self).__name__, missing, unexpected), here())
+        arrays = {name: _as_array(state[name]) for name in own if name in state}
+        for name, array in arrays.items():
+            if array.shape != own[name].shape:
+                raise ShapeError(f"load_state_dict: {name} has shape {own[name].shape}, the given array {array.shape}", here())
+        for name, array in arrays.items():
+            own[name].initial = array.astype(own[name].dtype.numpy)
+        return missing, unexpected
+
+    def to(self: M, dtype: Any) -> M:
+        """Float parameters and buffers in another dtype: new variables, so call it before the first use."""
+        kind = dtype_of(dtype)
+        for module in self.modules():
+            for variables in (module._parameters, module._buffers):
+                for name, variable in variables.items():
+                    if variable is not None and variable.dtype.is_float and variable.dtype is not kind:
+                        variables[name] = type(variable)(variable.initial.astype(kind.numpy))
+        self._name_variables()
+        return self
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the parentheses."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        return f"{type(self).__name__}({extra}\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, Parameter):
+        return "_parameters"
+    return "_modules" if isinstance(value, Module) else "_buffers" if isinstance(value, Buffer) else None
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _as_array(data: Any) -> np.ndarray:
+    if isinstance(data, Variable):
+        return data.initial
+    if isinstance(data, Tensor):
+        raise GraphError("load_state_dict takes arrays; a symbolic tensor has no value", here())
+    return np.asarray(data)
+
+
+def _mismatch(owner: str, missing: list[str], unexpected: list[str]) -> str:
+    parts = [f"load_state_dict: the names do not match those of {owner}"]
+    if missing:
+        parts.append(f"missing: {', '.join(missing)}")
+    if unexpected:
+        parts.append(f"unexpected: {', '.join(unexpected)}")
+    return "; ".join(parts) + " (strict=False loads what matches)"

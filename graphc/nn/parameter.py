@@ -1,0 +1,25 @@
+"""Parameters: variables that an optimiser trains and a module names.
+
+In: an initial array. Out: a variable; `Module.__setattr__` gives it the qualified name that PyTorch's state_dict uses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Variable
+
+
+class Parameter(Variable):
+    """A variable that belongs to the parameters of the module it is assigned to."""
+
+    def __init__(self, data: Any, name: str = "parameter", dtype: Any = None) -> None:
+        super().__init__(data, name, dtype)
+
+
+class Buffer(Variable):
+    """A variable that belongs to a module's state and is not trained: running statistics, tables."""
+
+    def __init__(self, data: Any, persistent: bool = True, name: str = "buffer", dtype: Any = None) -> None:
+        super().__init__(data, name, dtype)
+        self.persistent = persistent

@@ -1,0 +1,285 @@
+"""What every symbolic tensor is: a graph value, the user's line, and how operands meet.
+
+In: graph values, arrays and Python numbers. Out: operands of one dtype and shape, as the primitive ops need them.
+Promotion follows PyTorch (https://pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc): tensors with
+dimensions rank before 0-d tensors, these before Python numbers. The classes of this package form one chain,
+Core -> Shapes -> Elementwise -> Reductions -> Products -> Indexing -> Tensor; each layer uses only those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import index as as_int
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..dtype import DType, bool_, dtype, float32, int64, promote
+from ..errors import DTypeError, GraphError, ShapeError
+from ..ir.location import here
+from ..ir.values import Value, constant, make
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Number = bool | int | float
+
+
+class Core:
+    """A symbolic tensor: it has a dtype and a static shape, and a value only when a compiled function runs."""
+
+    __array_ufunc__ = None  # numpy arrays leave mixed operators to the tensor
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self.location = here()
+
+    @staticmethod
+    def wrap(value: Value) -> Tensor:
+        """The tensor of a graph value."""
+        raise NotImplementedError
+
+    def lift(self, other: Any) -> Tensor:
+        """`other` as a tensor: itself, or a constant of it."""
+        return other if isinstance(other, Core) else self.wrap(as_constant(other))  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.shape)
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return len(self.value.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one dimension."""
+        return self.shape if dim is None else self.shape[axis(dim, self.ndim, "size")]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.value.type.size
+
+    def to(self, dtype_: Any) -> Tensor:
+        """The same elements in another dtype. Float to integer truncates, saturates, and sends NaN to 0."""
+        return self.wrap(cast_value(self.value, dtype(dtype_)))
+
+    def type_as(self, other: Tensor) -> Tensor:
+        return self.to(other.dtype)
+
+    def astype(self, dtype_: Any) -> Tensor:
+        return self.to(dtype_)
+
+    def detach(self) -> Tensor:
+        """The same value, through which no gradient flows."""
+        return self.wrap(make("stop_gradient", self.value))
+
+    # A symbolic tensor has no numbers yet: whatever asks for them is told where they come from.
+    def _no_value(self, asked: str) -> NoReturn:
+        made = f" (made at {self.location})" if self.location else ""
+        raise GraphError(
+            f"{asked}: this is a symbolic tensor of type {self.value.type}{made}; it has no value until a compiled function "
+            "runs. Make it an output: gc.compile(f=gc.function([inputs], tensor)), then f(arrays)",
+            here(),
+        )
+
+    def __bool__(self) -> NoReturn:
+        self._no_value("bool(tensor); to choose element by element use gc.where(condition, a, b)")
+
+    def __float__(self) -> NoReturn:
+        self._no_value("float(tensor)")
+
+    def __int__(self) -> NoReturn:
+        self._no_value("int(tensor)")
+
+    def __index__(self) -> NoReturn:
+        self._no_value("a tensor as a Python index")
+
+    def __complex__(self) -> NoReturn:
+        self._no_value("complex(tensor)")
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        self._no_value("numpy.asarray(tensor)")
+
+    def numpy(self) -> NoReturn:
+        self._no_value("tensor.numpy()")
+
+    def item(self) -> NoReturn:
+        self._no_value("tensor.item()")
+
+    def tolist(self) -> NoReturn:
+        self._no_value("tensor.tolist()")
+
+    def backward(self) -> NoReturn:
+        raise GraphError(
+            "there is no tape to run backward: use gradients = gc.grad(loss, [tensors]), or pass "
+            "updates=optimizer.minimize(loss) to gc.function",
+            here(),
+        )
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len(tensor): a 0-d tensor has no length", here())
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.value.op.name}: {self.value.type})"
+
+    __hash__ = object.__hash__
+
+
+def as_constant(data: Any) -> Value:
+    """A constant of a number, list or array; Python floats are float32 and Python ints int64, arrays keep their dtype."""
+    if isinstance(data, np.ndarray | np.generic):
+        return constant(np.asarray(data), dtype(data.dtype))
+    if _holds_tensor(data):
+        raise DTypeError("a list of tensors is no constant; use gc.stack(list) or gc.cat(list)", here())
+    try:
+        array = np.asarray(data)
+        kind = {"f": float32, "i": int64, "b": bool_}.get(array.dtype.kind) if array.size else float32
+    except ValueError as error:
+        raise ShapeError(f"cannot make a tensor of {type(data).__name__}: {error}", here()) from None
+    if kind is None:
+        raise DTypeError(f"cannot make a tensor of {data!r}; expected a tensor, a numpy array, or numbers", here())
+    return constant(array, kind)
+
+
+def _holds_tensor(data: Any) -> bool:
+    return isinstance(data, list | tuple) and any(isinstance(x, Core) or _holds_tensor(x) for x in data)
+
+
+def result_type(operands: Iterable[Any]) -> DType:
+    """The dtype in which tensors and Python numbers meet."""
+    ranks: tuple[list[DType], list[DType], list[DType]] = ([], [], [])
+    for x in operands:
+        if isinstance(x, Core):
+            ranks[0 if x.shape else 1].append(x.dtype)
+        else:
+            ranks[2].append(bool_ if isinstance(x, bool) else int64 if isinstance(x, int) else float32)
+    with_dims, zero_dims, numbers = (promote(*r) if r else None for r in ranks)
+    result = _outrank(with_dims, _outrank(zero_dims, numbers))
+    assert result is not None, "no operands"
+    return result
+
+
+def _outrank(high: DType | None, low: DType | None) -> DType | None:
+    """`low` only lifts the kind of `high`."""
+    if high is None or low is None:
+        return high or low
+    if high.is_float:
+        return high
+    return promote(high, low) if high.is_bool or low.is_float else high
+
+
+def is_number(x: Any) -> bool:
+    """A Python number, or a numpy scalar, which counts as one."""
+    return isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating)
+
+
+def as_number(x: Any) -> Number:
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def cast_value(value: Value, to: DType) -> Value:
+    return value if value.dtype is to else make("cast", value, dtype=to)
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape in which all meet (aligned at the right, extents equal or 1), or None."""
+    result = [1] * max(map(len, shapes), default=0)
+    for shape in shapes:
+        for i in range(1, len(shape) + 1):
+            if shape[-i] != 1:
+                if result[-i] not in (1, shape[-i]):
+                    return None
+                result[-i] = shape[-i]
+    return tuple(result)
+
+
+def broadcast_value(value: Value, shape: tuple[int, ...]) -> Value:
+    """`value` stretched to `shape`, aligned at the right; the shapes are known to fit."""
+    if value.shape == shape:
+        return value
+    first = len(shape) - len(value.shape)
+    return make("broadcast", value, shape=shape, dims=tuple(range(first, len(shape))))
+
+
+def meet(name: str, *operands: Any, to: DType | None = None, floating: bool = False) -> list[Value]:
+    """Operands (at least one a tensor) as values of one shape and dtype.
+
+    `floating` lifts integers to float32. Raises ShapeError with all shapes and what would fit.
+    """
+    anchor = next(x for x in operands if isinstance(x, Core))
+    lifted = [as_number(x) if is_number(x) else anchor.lift(x) for x in operands]
+    kind = to or result_type(lifted)
+    if floating and not kind.is_float:
+        kind = float32
+    shape = common_shape(name, [x for x in lifted if isinstance(x, Core)])
+    return [broadcast_value(_of_dtype(x, kind), shape) for x in lifted]
+
+
+def common_shape(name: str, tensors: Sequence[Core]) -> tuple[int, ...]:
+    """The shape to which all broadcast. Raises ShapeError with the shapes, their lines and what would fit."""
+    shape = broadcast_shapes(*(x.shape for x in tensors))
+    if shape is None:
+        raise ShapeError(_misfit(name, tensors), here())
+    return shape
+
+
+def _of_dtype(x: Any, kind: DType) -> Value:
+    if isinstance(x, Core):
+        return cast_value(x.value, kind)
+    return constant(np.array(x).astype(kind.numpy))
+
+
+def _misfit(name: str, tensors: Sequence[Core]) -> str:
+    shapes = " and ".join(str(x.shape) for x in tensors)
+    made = "".join(f"; {x.shape} was made at {x.location}" for x in tensors if x.location)
+    return (
+        f"{name}: shapes {shapes} do not broadcast{made}. Aligned at the right, extents must be equal or 1"
+        + _hint(tensors[0].shape, tensors[-1].shape)
+    )
+
+
+def _hint(a: tuple[int, ...], b: tuple[int, ...]) -> str:
+    """A call that would make one of the shapes fit the other, where one `unsqueeze` does."""
+    for small, large, which in ((b, a, "second"), (a, b, "first")):
+        for dim in range(len(small), -1, -1):
+            if broadcast_shapes((*small[:dim], 1, *small[dim:]), large) == large:
+                return f"; unsqueeze({dim}) on the {which} would give {(*small[:dim], 1, *small[dim:])}, which fits"
+    return ""
+
+
+def axis(dim: Any, rank: int, name: str) -> int:
+    """`dim` counted from the front. Raises ShapeError when there is no such dimension."""
+    number = as_int(dim)
+    if not -rank <= number < rank:
+        span = f"expected {-rank} to {rank - 1}" if rank else "a 0-d tensor has none"
+        raise ShapeError(f"{name}: there is no dimension {number} in a tensor of {rank} dimensions; {span}", here())
+    return number % rank
+
+
+def axes(dim: Any, rank: int, name: str) -> tuple[int, ...]:
+    """One, several or (None) all dimensions, sorted, each once."""
+    if dim is None:
+        return tuple(range(rank))
+    chosen = [axis(d, rank, name) for d in (dim if isinstance(dim, tuple | list) else (dim,))]
+    if len(set(chosen)) != len(chosen):
+        raise ShapeError(f"{name}: dimensions {dim} name one twice", here())
+    return tuple(sorted(chosen))
+
+
+def sizes(args: Sequence[Any], name: str) -> tuple[int, ...]:
+    """Extents given as `f(2, 3)` or `f((2, 3))`."""
+    given = args[0] if len(args) == 1 and isinstance(args[0], tuple | list) else args
+    try:
+        return tuple(as_int(n) for n in given)
+    except TypeError:
+        raise ShapeError(f"{name}: extents are ints known when the graph is built, not {tuple(given)!r}", here()) from None
