@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -73,7 +72,7 @@ def _reference(a: np.ndarray, b: np.ndarray, *, contract: Dims, batch: Dims) -> 
     wide = dtype(a.dtype).accumulator.numpy
     left = a.transpose(batch[0] + free_a + contract[0]).reshape(batches, rows, depth).astype(wide)
     right = b.transpose(batch[1] + contract[1] + free_b).reshape(batches, depth, columns).astype(wide)
-    return np.matmul(left, right).reshape(shape).astype(a.dtype)
+    return np.asarray(np.matmul(left, right).reshape(shape).astype(a.dtype))
 
 
 def _gradient(node: Value, ct: Value) -> list[Value]:
@@ -123,11 +122,8 @@ _CASES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], Dims, Dims], ...] = (
 def _samples() -> Iterator[Sample]:
     rng = np.random.default_rng(0)
     for name, left, right, contract, batch in _CASES:
-        yield Sample(tuple(_numbers(rng, shape, name) for shape in (left, right)), {"contract": contract, "batch": batch})
-
-
-def _numbers(rng: np.random.Generator, shape: tuple[int, ...], name: str) -> Any:
-    return (3 * rng.standard_normal(shape)).astype(dtype(name).numpy)
+        arrays = ((3 * rng.standard_normal(shape)).astype(dtype(name).numpy) for shape in (left, right))
+        yield Sample(tuple(arrays), {"contract": contract, "batch": batch})
 
 
 register(

@@ -273,7 +273,7 @@ def _samples() -> Iterator[Sample]:
     rng = np.random.default_rng(0)
     for i, (x, w, given) in enumerate(_CASES):
         ones, order = (1,) * (len(x) - 2), tuple(range(len(x)))
-        attrs = {"strides": ones, "padding": ((0, 0),) * len(ones), "lhs_dilation": ones, "rhs_dilation": ones}
+        attrs: dict[str, Any] = {"strides": ones, "padding": ((0, 0),) * len(ones), "lhs_dilation": ones, "rhs_dilation": ones}
         attrs |= {"feature_groups": 1, "batch_groups": 1, "lhs_spec": order, "rhs_spec": order, "out_spec": order}
         for name in ("float32", "float64", "float16", "int32") if i == 2 else ("float32",):
             arrays = ((3 * rng.standard_normal(shape)).astype(dtype(name).numpy) for shape in (x, w))

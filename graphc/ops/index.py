@@ -119,7 +119,7 @@ def _infer_scatter(x: TensorType, updates: TensorType, *indices: TensorType, axe
 
 def _reference_gather(x: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     front = np.moveaxis(x, axes, range(len(axes)))
-    return front[tuple(i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape, strict=False))]
+    return np.asarray(front[tuple(i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape, strict=False))])
 
 
 _FOLDS: dict[str, Any] = {"add": np.add, "max": np.maximum, "min": np.minimum}

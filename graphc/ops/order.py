@@ -7,20 +7,23 @@ compositions in index.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 
 import numpy as np
 
-from ..dtype import DTYPES, DType, dtype, int8, int16, int32, int64, uint8
+from ..dtype import DTYPES, DType, bool_, dtype, int8, int16, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
-from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, Kernel, Let, Local, Stmt, Store
+from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
 
 LANES = 16  # shorter loops are not worth vectorising
+
+Exchange = Callable[[Index, Expr | None], tuple[Stmt, ...]]  # from a place and the condition that it exists
 
 _SIGNED = {8: int8, 16: int16, 32: int32, 64: int64}
 
@@ -84,68 +87,66 @@ def _key_type(x: DType) -> DType:
     return uint8 if x.is_bool else _SIGNED[x.accumulator.bits] if x.is_float else x
 
 
-def _exchanges(n: int) -> Iterator[tuple[int, int, int]]:
-    """Batcher's merge exchange sort of n elements (Knuth, TAOCP 5.2.2, algorithm M): for each (p, r, d) in turn, exchange
-    elements i and i + d where out of order, for all i < n - d with i & p == r. The pairs of one step are disjoint."""
-    top = 1 << max((n - 1).bit_length() - 1, 0)
-    p = top if n > 1 else 0
-    while p:
-        q, r, d = top, 0, p
-        yield p, r, d
-        while q != p:
-            d, q, r = q - p, q // 2, p
-            yield p, r, d
-        p //= 2
-
-
 def _argsort_kernel(node: Value) -> Kernel:
+    """Batcher's merge exchange (Knuth, TAOCP 5.2.2, algorithm M): it sorts any n by fixed exchanges of elements i and
+    i + d for all i < n - d with i & p == r, where p halves from phase to phase. The pairs of a step are disjoint."""
     x = node.operands[0].type
     outer, n, stride = _lines(node)
     source, out = Array("x", x.dtype, x.size), Array("out", int64, x.size)
     keys = Array("keys", _key_type(x.dtype), n)
-    task = Var("task", outer * stride)
+    task, i = Var("task", outer * stride), Var("i", n)
     line = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
-    i = Var("i", n)
     key = _sort_key(load(source, line + i * stride), node.attrs["descending"])
-    body: list[Stmt] = [Local(keys)]
-    body.append(lanes(i, (Store(keys, i, key), Store(out, line + i * stride, i)), stride == 1))
-    for number, (p, r, d) in enumerate(_exchanges(n)):
-        body += _exchange_loops(number, p, r, n - d, lambda at, d=d: _exchange(keys, out, line, stride, at, d))  # type: ignore[misc]
-    return Kernel("argsort", (source, out), task, tuple(body))
+    fill = lanes(i, (Store(keys, i, key), Store(out, line + i * stride, i)), stride == 1)
+    phases = max(n - 1, 0).bit_length()
+    phase, step = Var("phase", phases), Var("step", phases)
+    top = const(1 << max(phases - 1, 0), int64)
+    p, d, r = (temp(name, int64) for name in "pdr")
+    first = step.equals(0)
+    halved = call("shr", top, call("max", step - 1, const(0, int64)))
+    exchange = partial(_exchange, keys, out, line, stride, d)
+    lets = (Let(p, call("shr", top, phase)), Let(d, select(first, p, halved - p)), Let(r, select(first, 0, p)))
+    sweep = (*lets, *_sweeps(n, p, d, r, exchange))
+    network = For(phase, (For(step, (If(step <= phase, sweep),)),))
+    return Kernel("argsort", (source, out), task, (Local(keys), fill, *((network,) if phases else ())))
 
 
-def _exchange_loops(number: int, p: int, r: int, limit: int, step: object) -> Iterator[Stmt]:
-    """`step(i)` for all i < limit with i & p == r: blocks of p neighbours, the last of which may be short."""
-    assert callable(step)
-    blocks, rest = divmod(max(limit - r, 0), 2 * p)
-    if rest >= p:
-        blocks, rest = blocks + 1, 0
-    if blocks:
-        block, lane = Var(f"block{number}", blocks), Var(f"lane{number}", p)
-        yield For(block, (lanes(lane, step(block * (2 * p) + r + lane)),))
-    if rest:
-        lane = Var(f"rest{number}", rest)
-        yield lanes(lane, step(lane + (blocks * 2 * p + r)))
+def _sweeps(n: int, p: Expr, d: Expr, r: Expr, exchange: Exchange) -> Iterator[Stmt]:
+    """Exchange i and i + d for all i < n - d with i & p == r, in rising order: in vectors where `p` neighbours fill one."""
+    pair, chunk, lane = Var("pair", n // 2), Var("chunk", -(-(n // 2) // LANES)), Var("lane", LANES)
+    limit = n - as_index(d)
+    single, start = temp("single", int64), temp("start", int64)
+    alone = If(as_index(single) < limit, exchange(as_index(single), None))
+    yield If(call("lt", p, const(LANES, int64)), (For(pair, (Let(single, _spread(pair, p, r)), alone)),))
+    if n > LANES:
+        place = as_index(start) + lane
+        some = If(as_index(start) < limit, (For(lane, exchange(place, place < limit), VECTOR, LANES),))
+        yield If(call("le", const(LANES, int64), p), (For(chunk, (Let(start, _spread(chunk * LANES, p, r)), some)),))
 
 
-def _exchange(keys: Array, out: Array, line: Index, stride: int, at: Index, d: int) -> tuple[Stmt, ...]:
-    """Bring the elements at and at + d into order; equal keys are ordered by position, so the order is total."""
-    places = (at, at + d)
+def _spread(number: Index, p: Expr, r: Expr) -> Expr:
+    """The number-th i with i & p == r, where p is a power of two and r is 0 or p."""
+    return call("add", call("add", number, call("and", number, -p)), r)
+
+
+def _exchange(keys: Array, out: Array, line: Index, stride: int, d: Expr, at: Index, exists: Expr | None) -> tuple[Stmt, ...]:
+    """Bring the elements at and at + d into order; equal keys are ordered by position, so that the order is total."""
+    places = (at, at + as_index(d))
     rows = [line + place * stride for place in places]
     ka, kb = (temp(f"key{side}", keys.dtype) for side in "ab")
     ia, ib = (temp(f"at{side}", int64) for side in "ab")
-    swap = temp("swap", dtype("bool"))
+    swap = temp("swap", bool_)
     tie = call("and", kb.equals(ka), call("lt", ib, ia))
     return (
-        Let(ka, load(keys, places[0])),
-        Let(kb, load(keys, places[1])),
-        Let(ia, load(out, rows[0])),
-        Let(ib, load(out, rows[1])),
+        Let(ka, load(keys, places[0], exists)),
+        Let(kb, load(keys, places[1], exists)),
+        Let(ia, load(out, rows[0], exists)),
+        Let(ib, load(out, rows[1], exists)),
         Let(swap, call("or", kb < ka, tie)),
-        Store(keys, places[0], select(swap, kb, ka)),
-        Store(keys, places[1], select(swap, ka, kb)),
-        Store(out, rows[0], select(swap, ib, ia)),
-        Store(out, rows[1], select(swap, ia, ib)),
+        Store(keys, places[0], select(swap, kb, ka), exists),
+        Store(keys, places[1], select(swap, ka, kb), exists),
+        Store(out, rows[0], select(swap, ib, ia), exists),
+        Store(out, rows[1], select(swap, ia, ib), exists),
     )
 
 

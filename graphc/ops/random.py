@@ -154,7 +154,8 @@ def _element(node: Value, index: Index, reader: Reader) -> Expr:
     high = cast_expr(call("shr", seed, const(32, int64)), int32)
     key = cast_expr(seed, int32) ^ (high * _signed(_SPREAD)), _signed(node.attrs["stream"])
     position = cast_expr(ravel(map(as_index, index), node.shape), int32)
-    return threefry(key, (position, cast_expr(counter, int32)), _rotate, _signed)[0]
+    word: Expr = threefry(key, (position, cast_expr(counter, int32)), _rotate, _signed)[0]
+    return word
 
 
 def _samples() -> Iterator[Sample]:

@@ -323,8 +323,7 @@ def _gradient_reduce(node: Value, ct: Value) -> list[Value | None]:
         return [full(x.type, 0)]
     if node.attrs["kind"] == "max":
         return [window_scatter(ct, window_argmax(x, **attrs), shape=x.shape, **attrs)]
-    nothing = (0,) * x.type.rank
-    ones = (1,) * x.type.rank
+    nothing, ones = (0,) * x.type.rank, (1,) * x.type.rank
     spaced = pad(ct, nothing, nothing, tuple(s - 1 for s in attrs["strides"]), 0)
     padding = tuple(s.input_padding for s in _sweeps(x.shape, attrs))
     return [make("reduce_window", spaced, **(attrs | {"strides": ones, "padding": padding}), kind="sum")]
@@ -388,15 +387,15 @@ def _samples_gather() -> Iterator[Sample]:
         yield Sample((x, _reference_argmax(x, **attrs)), attrs)
 
 
-def _register(name: str, infer: Any, reference: Any, gradient: Any, element: Any, samples: Any, doc: str) -> None:
+def _register(name: str, doc: str, infer: Any, reference: Any, gradient: Any, element: Any, samples: Any) -> None:
     register(Op(name, infer, reference, gradient, Pointwise(element, heavy=True), samples, doc))
 
 
-_register("reduce_window", _infer_reduce, _reference_reduce, _gradient_reduce, _element_reduce, _samples_reduce,
-          "The maximum or sum of each window.")  # fmt: skip
-_register("window_argmax", _infer_argmax, _reference_argmax, "its result is an integer", _element_argmax, _samples_argmax,
-          "Where in each window the first maximum is.")  # fmt: skip
-_register("window_scatter", _infer_scatter, _reference_scatter, _gradient_scatter, _element_scatter, _samples_scatter,
-          "Add up at the chosen element of each window.")  # fmt: skip
-_register("window_gather", _infer_gather, _reference_gather, _gradient_gather, _element_gather, _samples_gather,
-          "Read the chosen element of each window.")  # fmt: skip
+_register("reduce_window", "The maximum or sum of each window.",
+          _infer_reduce, _reference_reduce, _gradient_reduce, _element_reduce, _samples_reduce)  # fmt: skip
+_register("window_argmax", "Where in each window the first maximum is.",
+          _infer_argmax, _reference_argmax, "its result is an integer", _element_argmax, _samples_argmax)  # fmt: skip
+_register("window_scatter", "Add up at the chosen element of each window.",
+          _infer_scatter, _reference_scatter, _gradient_scatter, _element_scatter, _samples_scatter)  # fmt: skip
+_register("window_gather", "Read the chosen element of each window.",
+          _infer_gather, _reference_gather, _gradient_gather, _element_gather, _samples_gather)  # fmt: skip
