@@ -25,7 +25,7 @@ _INTRODUCTION = """\
  *
  * Threads: {name}_init starts threads - 1 workers (1 <= threads <= {max_threads}; the caller is one of them), fewer where the
  * system refuses. Results do not depend on their number, bit for bit. One call at a time runs on a net; another gets
- * {NAME}_BUSY at once. In a forked child a net works on the calling thread alone.
+ * {NAME}_ERROR_BUSY at once. In a forked child a net works on the calling thread alone.
  *
  * Arrays are dense and row-major, aligned to their elements. Outputs must not overlap inputs, each other, or the net.
  * Every function gives {NAME}_OK or one of the codes below; when it is not OK, nothing was computed.

@@ -7,6 +7,7 @@ the same bytes. Vectors are explicit in the text, so no vectoriser runs; text th
 from __future__ import annotations
 
 import re
+import weakref
 from functools import cache
 from typing import Any
 
@@ -34,12 +35,19 @@ class Jit:
         self._module = _optimised(text, target, machine)
         self._engine = llvm.create_mcjit_compiler(self._module, machine)
         self._engine.finalize_object()
+        # Cyclic garbage is collected in any order, and a context must not go before what lives in it.
+        weakref.finalize(self, _dispose, self._engine, self._module)
 
     def address(self, symbol: str) -> int:
         """Where the exported function or variable `symbol` is."""
         address: int = self._engine.get_function_address(symbol) or self._engine.get_global_value_address(symbol)
         assert address, f"no symbol {symbol} in the module"
         return address
+
+
+def _dispose(engine: Any, module: Any) -> None:
+    """`module` is an argument so that it, and its context, outlive the engine."""
+    engine.close()
 
 
 @cache

@@ -82,6 +82,9 @@ def depfile(target: Path, sources: tuple[str, ...]) -> str:
 def write_files(files: dict[Path, bytes]) -> None:
     """Write all, or none: each is complete in a temporary file beside its place before the first is renamed."""
     ready: list[tuple[str, Path]] = []
+    for path in files:
+        if path.is_dir():
+            raise ArtifactError(f"cannot write {path}: it is a directory")
     try:
         for path, contents in files.items():
             ready.append((_temporary(path, contents), path))

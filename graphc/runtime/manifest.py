@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..dtype import DType, dtype
@@ -94,11 +94,12 @@ def describe(dtype_name: str, shape: tuple[int, ...]) -> str:
 
 def write(manifest: Manifest) -> bytes:
     """The manifest as JSON."""
-    return json.dumps(asdict(manifest, dict_factory=_plain), sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(manifest, default=_plain, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value.name if isinstance(value, DType) else value for key, value in items}
+def _plain(value: object) -> object:
+    """A DType as its name, a record as its fields."""
+    return value.name if isinstance(value, DType) else vars(value)
 
 
 def read(text: bytes) -> Manifest:

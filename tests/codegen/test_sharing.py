@@ -1,0 +1,79 @@
+"""Which launches workers share, and where they meet."""
+
+from nets import buffer, ring, shift
+
+from graphc.codegen.fingerprint import fingerprint
+from graphc.codegen.sharing import PARALLEL_WORK, SHARED_WORK, share, work
+from graphc.ir.expr import Array, Var, load
+from graphc.ir.kernel import ARENA, INPUT, OUTPUT, For, Kernel, KernelFunction, Launch, Store
+
+WIDE, NARROW = 1 << 17, 4
+
+
+def plan(*launches, offsets=None, inputs=(), outputs=()):
+    return share(KernelFunction("f", inputs, outputs, launches), offsets or {}, work)
+
+
+def test_work_counts_loops_and_loads():
+    assert work(shift(10, 1)) == 10 * 2  # a store and a load
+    x, y, i, j = Array("x", ring().program.functions[0].inputs[0].dtype, 8), None, Var("i", 2), Var("j", 4)
+    body = (For(j, (Store(x, i * 4 + j, load(x, j) * load(x, i)),)),)
+    assert y is None and work(Kernel("k", (x,), i, body)) == 2 * 4 * (1 + 3)
+
+
+def test_a_small_function_stays_on_one_thread():
+    x, y = buffer("x", (8,), INPUT), buffer("y", (8,), OUTPUT)
+    sharing = plan(Launch(shift(8, 1), (x, y)))
+    assert not sharing.parallel and not sharing.meet and not any(s.barrier or s.shared for s in sharing.steps)
+    assert work(shift(8, 1)) < SHARED_WORK < PARALLEL_WORK
+
+
+def test_a_reader_awaits_its_writer_and_a_writer_the_readers():
+    x, y = buffer("x", (WIDE,), INPUT), buffer("y", (WIDE,), OUTPUT)
+    half = buffer("half", (WIDE,), ARENA)
+    k = shift(WIDE, 1)
+    sharing = plan(Launch(k, (x, half)), Launch(k, (half, y)), Launch(k, (x, half)), offsets={half: 0})
+    assert [s.barrier for s in sharing.steps] == [False, True, True] and sharing.meet
+
+
+def test_independent_launches_do_not_wait():
+    x = buffer("x", (WIDE,), INPUT)
+    outs = [buffer(f"y{i}", (WIDE,), OUTPUT) for i in range(3)]
+    sharing = plan(*(Launch(shift(WIDE, 1), (x, out)) for out in outs))
+    assert [s.barrier for s in sharing.steps] == [False] * 3 and sharing.meet
+
+
+def test_buffers_that_share_memory_are_one():
+    x, y = buffer("x", (WIDE,), INPUT), buffer("y", (WIDE,), OUTPUT)
+    one, two = buffer("one", (WIDE,), ARENA), buffer("two", (WIDE,), ARENA)
+    k = shift(WIDE, 1)
+    launches = (Launch(k, (x, one)), Launch(k, (x, two)), Launch(k, (two, y)))
+    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 4 * WIDE}).steps] == [False, False, True]
+    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 2 * WIDE}).steps] == [False, True, True]
+
+
+def test_small_launches_run_alone_without_barriers_between():
+    x, y = buffer("x", (WIDE,), INPUT), buffer("y", (NARROW,), OUTPUT)
+    half, z = buffer("half", (NARROW,), ARENA), buffer("z", (WIDE,), OUTPUT)
+    small, large = shift(NARROW, 1), shift(WIDE, 1)
+    sharing = plan(Launch(large, (x, z)), Launch(small, (x, half)), Launch(small, (half, y)), offsets={half: 0})
+    assert [(s.shared, s.barrier) for s in sharing.steps] == [(True, False), (False, False), (False, False)]
+    after = plan(Launch(small, (x, half)), Launch(large, (half, z)), offsets={half: 0})
+    assert [(s.shared, s.barrier) for s in after.steps] == [(False, False), (True, True)]
+
+
+def test_worker_zero_need_not_await_anybody_behind_its_own_steps():
+    x, y = buffer("x", (WIDE,), INPUT), buffer("y", (NARROW,), OUTPUT)
+    half = buffer("half", (WIDE,), ARENA)
+    sharing = plan(Launch(shift(WIDE, 1), (x, half)), Launch(shift(NARROW, 1), (half, y)), offsets={half: 0})
+    assert [(s.shared, s.barrier) for s in sharing.steps] == [(True, False), (False, True)] and not sharing.meet
+
+
+def test_fingerprints_tell_kernels_apart_by_what_they_do():
+    assert fingerprint(shift(8, 1)) == fingerprint(shift(8, 1))
+    assert len({fingerprint(shift(size, step)) for size in (8, 9) for step in (1, 2)}) == 4
+    x, y, i = Array("p", shift(8, 1).params[0].dtype, 8), Array("q", shift(8, 1).params[0].dtype, 8), Var("other", 8)
+    renamed = Kernel("other", (x, y), i, (Store(y, i, load(x, (i + 1) % 8)),))
+    assert fingerprint(renamed) == fingerprint(shift(8, 1))
+    swapped = Kernel("other", (y, x), i, (Store(y, i, load(x, (i + 1) % 8)),))
+    assert fingerprint(swapped) != fingerprint(shift(8, 1))
