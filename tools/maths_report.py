@@ -82,8 +82,8 @@ _NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan
 
 def reference(word: str, *arrays: np.ndarray) -> np.ndarray:
     """The result in a type wider than that of `arrays`: float64, or numpy's long double."""
-    wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
     with np.errstate(all="ignore"):
+        wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
         if word == "erf":
             return _erf(wide[0])
         if word == "rsqrt":

@@ -23,10 +23,10 @@ def mod(a: Expr, b: Expr) -> Expr:
         return cast(mod(cast(a, float64), cast(b, float64)), float32)
     size = magnitude(b)
     rest = _remainder(magnitude(a), size)
-    rest = select(size.equals(infinity(b)) & (magnitude(a) < infinity(a)), magnitude(a), rest)
-    rest = with_sign(rest, a)
+    rest = with_sign(select(size < infinity(b), rest, magnitude(a)), a)
     crossed = rest.differs(0) & ((rest < 0) ^ (b < 0))
-    return select(rest.equals(0), with_sign(rest, b), select(crossed, rest + b, rest))
+    signed = select(rest.equals(0), with_sign(rest, b), select(crossed, rest + b, rest))
+    return select((magnitude(a) < infinity(a)) & (size > 0), signed, nan(a))
 
 
 _STEPS = 6
@@ -49,7 +49,7 @@ def floordiv(a: Expr, b: Expr) -> Expr:
         return cast(_floor_of_quotient(cast(a, float64), cast(b, float64)), float32)
     quotient = _floor_of_quotient(a, b)
     rest = fma(-quotient, b, a)
-    rounded_up = rest.differs(0) & ((rest < 0) ^ (b < 0)) & (magnitude(quotient) < 2.0**53)
+    rounded_up = (((rest > 0) & (b < 0)) | ((rest < 0) & (b > 0))) & (magnitude(quotient) < 2.0**53)
     return select(rounded_up, quotient - 1, quotient)
 
 

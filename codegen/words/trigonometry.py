@@ -13,7 +13,7 @@ from graphc.dtype import float32, float64
 from graphc.ir.expr import Expr, call, cast, const, select
 
 from . import coefficients as table
-from .formats import F64, bits_of, float_of, fma, infinity, magnitude, negative, polynomial, small_stays, with_sign
+from .formats import F64, bits_of, float_of, fma, infinity, magnitude, negative, polynomial, small_stays, two_product, with_sign
 
 _HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 _LARGEST_ANGLE = 2.0**51
@@ -76,18 +76,26 @@ def _turn(x: Expr, tables: _Tables) -> tuple[Expr, Expr, Expr]:
     offset = F64.round_offset
     mark = fma(x, 0.6366197723675814, offset)
     n = mark - offset
-    first = fma(n, -_HALF_PI[0], x)  # exact: a multiple of 2**-52 below 2
-    r = fma(n, -_HALF_PI[1], first)
+    r, error = _angle_rest(x, n)
     z = r * r
     half = z * 0.5
     cubic = (r * z) * polynomial(z, tables.sin)
     quartic = (z * z) * polynomial(z, tables.cos)
     if tables.two_floats:
-        error = fma(n, -_HALF_PI[2], fma(n, -_HALF_PI[1], first - r))
         cubic = fma(error, 1 - half, cubic)
         quartic = fma(-r, error, quartic)
     top = 1 - half
     return bits_of(mark), r + cubic, top + (((1 - top) - half) + quartic)
+
+
+def _angle_rest(x: Expr, n: Expr) -> tuple[Expr, Expr]:
+    """x - n * pi / 2 as a sum of two floats. The first step is exact: a multiple of 2**-52 below 2."""
+    first = fma(n, -_HALF_PI[0], x)
+    second, second_error = two_product(n, const(_HALF_PI[1], float64))
+    r = first - second
+    taken = first - r
+    error = (first - (r + taken)) + (taken - second)
+    return r, fma(n, -_HALF_PI[2], error - second_error)
 
 
 # --------------------------------------------------------------------------------------------------------------- inverses
