@@ -121,8 +121,7 @@ Stmt = For | Local | Let | Store | Accumulate | If
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """`params` never overlap in memory, except that a launch may pass one buffer for several params where every task
-    touches only its own elements of it. Params that are stored to are outputs."""
+    """`params` never overlap in memory: a launch passes a buffer once. Params that are stored to are outputs."""
 
     name: str
     params: tuple[Array, ...]

@@ -117,7 +117,7 @@ class KernelPrinter:
     def _statement(self, stmt: Stmt, indent: str) -> None:
         match stmt:
             case For(var=var):
-                kind = {SERIAL: "", UNROLLED: " unrolled", VECTOR: f" vector {stmt.width}"}[stmt.kind]
+                kind = {SERIAL: "", UNROLLED: " unrolled", VECTOR: f" vector {stmt.width}"}.get(stmt.kind, f" {stmt.kind}")
                 self.lines.append(f"{indent}for {self.names(var, var.name)} < {var.extent}{kind}:")
                 self._block(stmt.body, indent + "  ")
             case If():

@@ -55,8 +55,8 @@ LAWS = {
     "K8": "a loop has a known kind, a non-negative extent and a positive width",
     "K9": "a condition inside a vector loop is the same for all its lanes",
     "K10": "a store whose index is the same for all lanes of a vector loop stores a value that is the same for all of them",
-    "K11": "a fold whose index is the same for all lanes of a vector loop has an index that is fixed in that loop, and its array "
-    "is not read or stored there otherwise",
+    "K11": "a fold whose index is the same for all lanes of a vector loop has an index that is fixed in the loop, "
+    "and its array is not read or stored there",
     "K12": "a temporary is bound once in its scope, with the dtype of its value; a load has the dtype of its array",
 }
 

@@ -171,15 +171,18 @@ def _memory_is_exclusive(program: KernelProgram) -> None:
         if _overlap(program, one, other):
             _refuse("P9", f"variables {_placed(program, one)} and {_placed(program, other)} overlap")
     for function in program.functions:
-        lives = list(_lives(function).items())
-        for (one, (a, b)), (other, (c, d)) in combinations(lives, 2):
-            if a <= d and c <= b and _overlap(program, one, other):
-                when = f"both live in launches {max(a, c)} to {min(b, d)}"
-                _refuse("P9", f"{_placed(program, one)} and {_placed(program, other)} overlap, {when}", function, max(a, c))
+        live: list[tuple[Buffer, int]] = []  # with their last launch, at the start of the launch in view
+        for buffer, (first, last) in _lives(function).items():
+            live = [(other, end) for other, end in live if end >= first]
+            for other, end in live:
+                if _overlap(program, buffer, other):
+                    when = f"both live in launches {first} to {min(last, end)}"
+                    _refuse("P9", f"{_placed(program, other)} and {_placed(program, buffer)} overlap, {when}", function, first)
+            live.append((buffer, last))
 
 
 def _lives(function: KernelFunction) -> dict[Buffer, tuple[int, int]]:
-    """Of every arena buffer of the function: its first and its last launch."""
+    """Of every arena buffer of the function, in the order of the first: its first and its last launch."""
     lives: dict[Buffer, tuple[int, int]] = {}
     for at, launch in enumerate(function.launches):
         for buffer in launch.args:

@@ -180,7 +180,7 @@ class _GraphParser:
         at.at = start
         try:
             value = make(op, *operands, **attrs)
-        except (GraphcError, TypeError) as error:  # TypeError: the op's rule does not take these operands or attributes
+        except (GraphcError, TypeError, AssertionError) as error:  # the last two: another number of operands, other attributes
             raise at.error(f"operands and attributes that {op} takes ({getattr(error, 'message', error)})") from None
         if value.type != type_:
             at.fail(f"the type {value.type} of this {op} (not {type_})")

@@ -80,7 +80,7 @@ def _types_follow_rules(graph: Graph) -> Found:
     for value in graph.values():
         try:
             found = value.op.infer(*(v.type for v in value.operands), **value.attrs)
-        except (GraphcError, TypeError) as error:
+        except (GraphcError, TypeError, AssertionError) as error:
             yield value, f"the rule of {value.op.name} refuses its operands: {error}"
             continue
         if found != value.type:
