@@ -7,13 +7,13 @@ compositions in index.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from ..dtype import DTYPES, DType, bool_, dtype, int8, int16, int32, int64, uint8
+from ..dtype import DTYPES, bool_, dtype, int8, int16, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
 from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
@@ -23,8 +23,7 @@ from ..ir.values import Value, make
 
 LANES = 16  # shorter loops are not worth vectorising
 
-Exchange = Callable[[Index, Expr | None], tuple[Stmt, ...]]  # from a place and the condition that it exists
-
+_LOW_HALF = 2**32 - 1
 _SIGNED = {8: int8, 16: int16, 32: int32, 64: int64}
 
 
@@ -83,8 +82,51 @@ def _sort_key(x: Expr, descending: bool) -> Expr:
     return select(call("isnan", x), greatest, ~key if descending else key)
 
 
-def _key_type(x: DType) -> DType:
-    return uint8 if x.is_bool else _SIGNED[x.accumulator.bits] if x.is_float else x
+@dataclass(frozen=True)
+class _Line:
+    """The line that a task sorts, in place in the result. Where keys have at most 32 bits, an element is its key above its
+    position, packed into an int64; otherwise it is the position, and keys are looked up in the source."""
+
+    source: Array
+    out: Array
+    start: Index
+    stride: int
+    descending: bool
+
+    @property
+    def packed(self) -> bool:
+        return self.source.dtype.bits <= 32
+
+    def row(self, i: Index) -> Index:
+        return self.start + i * self.stride
+
+    def key(self, i: Index, exists: Expr | None = None) -> Expr:
+        return _sort_key(load(self.source, self.row(i), exists), self.descending)
+
+    def fill(self, i: Index) -> Stmt:
+        packed = call("or", cast(self.key(i), int64) << 32, i) if self.packed else i
+        return Store(self.out, self.row(i), packed)
+
+    def unpack(self, i: Index) -> Stmt:
+        return Store(self.out, self.row(i), load(self.out, self.row(i)) & _LOW_HALF)
+
+    def exchange(self, at: Index, d: Index, exists: Expr | None) -> tuple[Stmt, ...]:
+        """Bring the elements at and at + d into order; equal keys are ordered by position, so that the order is total."""
+        rows = self.row(at), self.row(at + d)
+        a, b = temp("a", int64), temp("b", int64)
+        lets: tuple[Stmt, ...] = (Let(a, load(self.out, rows[0], exists)), Let(b, load(self.out, rows[1], exists)))
+        swap = temp("swap", bool_)
+        if self.packed:
+            lets += (Let(swap, b < a),)
+        else:
+            ka, kb = temp("ka", _SIGNED[64]), temp("kb", _SIGNED[64])
+            lets += (Let(ka, self.key(as_index(a), exists)), Let(kb, self.key(as_index(b), exists)))
+            lets += (Let(swap, call("or", kb < ka, call("and", kb.equals(ka), b < a))),)
+        return (
+            *lets,
+            Store(self.out, rows[0], select(swap, b, a), exists),
+            Store(self.out, rows[1], select(swap, a, b), exists),
+        )
 
 
 def _argsort_kernel(node: Value) -> Kernel:
@@ -92,62 +134,46 @@ def _argsort_kernel(node: Value) -> Kernel:
     i + d for all i < n - d with i & p == r, where p halves from phase to phase. The pairs of a step are disjoint."""
     x = node.operands[0].type
     outer, n, stride = _lines(node)
-    source, out = Array("x", x.dtype, x.size), Array("out", int64, x.size)
-    keys = Array("keys", _key_type(x.dtype), n)
-    task, i = Var("task", outer * stride), Var("i", n)
-    line = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
-    key = _sort_key(load(source, line + i * stride), node.attrs["descending"])
-    fill = lanes(i, (Store(keys, i, key), Store(out, line + i * stride, i)), stride == 1)
+    assert n <= _LOW_HALF, f"a line of {n} elements"
+    task, i, j = Var("task", outer * stride), Var("i", n), Var("j", n)
+    start = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
+    line = _Line(Array("x", x.dtype, x.size), Array("out", int64, x.size), start, stride, node.attrs["descending"])
+    body = [lanes(i, (line.fill(i),), stride == 1)]
     phases = max(n - 1, 0).bit_length()
-    phase, step = Var("phase", phases), Var("step", phases)
-    top = const(1 << max(phases - 1, 0), int64)
+    if phases:
+        phase, step = Var("phase", phases), Var("step", phases)
+        body.append(For(phase, (For(step, (If(step <= phase, _step(line, n, phase, step)),)),)))
+    if line.packed:
+        body.append(lanes(j, (line.unpack(j),), stride == 1))
+    return Kernel("argsort", (line.source, line.out), task, tuple(body))
+
+
+def _step(line: _Line, n: int, phase: Index, step: Index) -> tuple[Stmt, ...]:
+    """In a phase p = top >> phase; its first step has d = p and r = 0, later ones d = (top >> step - 1) - p and r = p."""
+    top = const(1 << (n - 1).bit_length() - 1, int64)
     p, d, r = (temp(name, int64) for name in "pdr")
     first = step.equals(0)
     halved = call("shr", top, call("max", step - 1, const(0, int64)))
-    exchange = partial(_exchange, keys, out, line, stride, d)
     lets = (Let(p, call("shr", top, phase)), Let(d, select(first, p, halved - p)), Let(r, select(first, 0, p)))
-    sweep = (*lets, *_sweeps(n, p, d, r, exchange))
-    network = For(phase, (For(step, (If(step <= phase, sweep),)),))
-    return Kernel("argsort", (source, out), task, (Local(keys), fill, *((network,) if phases else ())))
+    return (*lets, *_sweep(line, n, p, as_index(d), r))
 
 
-def _sweeps(n: int, p: Expr, d: Expr, r: Expr, exchange: Exchange) -> Iterator[Stmt]:
-    """Exchange i and i + d for all i < n - d with i & p == r, in rising order: in vectors where `p` neighbours fill one."""
+def _sweep(line: _Line, n: int, p: Expr, d: Index, r: Expr) -> Iterator[Stmt]:
+    """Exchange i and i + d for all i < n - d with i & p == r: in vectors where `p` neighbours fill one."""
     pair, chunk, lane = Var("pair", n // 2), Var("chunk", -(-(n // 2) // LANES)), Var("lane", LANES)
-    limit = n - as_index(d)
-    single, start = temp("single", int64), temp("start", int64)
-    alone = If(as_index(single) < limit, exchange(as_index(single), None))
+    single, first = temp("single", int64), temp("first", int64)
+    alone = If(as_index(single) < n - d, line.exchange(as_index(single), d, None))
     yield If(call("lt", p, const(LANES, int64)), (For(pair, (Let(single, _spread(pair, p, r)), alone)),))
     if n > LANES:
-        place = as_index(start) + lane
-        some = If(as_index(start) < limit, (For(lane, exchange(place, place < limit), VECTOR, LANES),))
-        yield If(call("le", const(LANES, int64), p), (For(chunk, (Let(start, _spread(chunk * LANES, p, r)), some)),))
+        place = as_index(first) + lane
+        row = For(lane, line.exchange(place, d, place < n - d), VECTOR, LANES)
+        some = If(as_index(first) < n - d, (row,))
+        yield If(call("le", const(LANES, int64), p), (For(chunk, (Let(first, _spread(chunk * LANES, p, r)), some)),))
 
 
 def _spread(number: Index, p: Expr, r: Expr) -> Expr:
     """The number-th i with i & p == r, where p is a power of two and r is 0 or p."""
     return call("add", call("add", number, call("and", number, -p)), r)
-
-
-def _exchange(keys: Array, out: Array, line: Index, stride: int, d: Expr, at: Index, exists: Expr | None) -> tuple[Stmt, ...]:
-    """Bring the elements at and at + d into order; equal keys are ordered by position, so that the order is total."""
-    places = (at, at + as_index(d))
-    rows = [line + place * stride for place in places]
-    ka, kb = (temp(f"key{side}", keys.dtype) for side in "ab")
-    ia, ib = (temp(f"at{side}", int64) for side in "ab")
-    swap = temp("swap", bool_)
-    tie = call("and", kb.equals(ka), call("lt", ib, ia))
-    return (
-        Let(ka, load(keys, places[0], exists)),
-        Let(kb, load(keys, places[1], exists)),
-        Let(ia, load(out, rows[0], exists)),
-        Let(ib, load(out, rows[1], exists)),
-        Let(swap, call("or", kb < ka, tie)),
-        Store(keys, places[0], select(swap, kb, ka), exists),
-        Store(keys, places[1], select(swap, ka, kb), exists),
-        Store(out, rows[0], select(swap, ib, ia), exists),
-        Store(out, rows[1], select(swap, ia, ib), exists),
-    )
 
 
 def _samples_argsort() -> Iterator[Sample]:
@@ -159,7 +185,8 @@ def _samples_argsort() -> Iterator[Sample]:
     for axis, descending in ((0, False), (1, False), (0, True), (1, True)):
         yield Sample((special,), {"axis": axis, "descending": descending})
     yield Sample((rng.integers(0, 9, (2, 45, 3)).astype(np.int16),), {"axis": 1, "descending": True})
-    yield Sample((rng.standard_normal(70).astype(np.float32),), {"axis": 0, "descending": False})
+    for name in ("float16", "float32", "float64", "int64"):
+        yield Sample(((9 * rng.standard_normal(70)).astype(name),), {"axis": 0, "descending": False})
 
 
 register(
