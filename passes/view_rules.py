@@ -1,8 +1,8 @@
 """Rules of ops that move elements: chains of them become one, those that move nothing vanish.
 
 In and out: see graphc/ir/rewrite.py. Canonical forms: a broadcast repeats no dimension of extent 1 (a reshape drops it
-first), a transpose that moves only extents of 1 is a reshape, and an elementwise op stands below a broadcast that all its
-operands share (computed once, then repeated).
+first), a transpose that moves only extents of 1 is a reshape, and a view that all operands of an elementwise op share
+comes after the op: what is repeated is computed once, and views meet and cancel.
 """
 
 from __future__ import annotations
@@ -126,28 +126,34 @@ BROADCASTS: list[Rule] = [
 ]
 
 
-def _shared_repeat(root: Value) -> Value | None:
-    """op(broadcast(a, s, d), broadcast(b, s, d), number) -> broadcast(op(a, b, number), s, d)"""
-    forms = {(v.operands[0].shape, v.attrs["dims"]) for v in root.operands if v.op.name == "broadcast" and splat(v) is None}
-    if not forms and root.shape != () and all(splat(v) is not None for v in root.operands):
-        forms = {((), ())}
-    if len(forms) != 1:
+MOVING = ("broadcast", "reshape", "transpose")
+Form = tuple[str, tuple[int, ...], tuple[tuple[str, object], ...]]
+
+
+def _form(view: Value) -> Form:
+    """How a view moves elements: its op, the shape it starts from, and its attributes."""
+    return view.op.name, view.operands[0].shape, tuple(view.attrs.items())
+
+
+def _shared_view(root: Value) -> Value | None:
+    """op(view(a), view(b), number) -> view(op(a, b, number)), if all views move elements alike"""
+    numbers = [splat(v) for v in root.operands]
+    views = [v for v, number in zip(root.operands, numbers, strict=True) if number is None]
+    if any(v.op.name not in MOVING for v in views) or len(set(map(_form, views))) > 1:
         return None
-    shape, dims = forms.pop()
-    below = []
-    for v in root.operands:
-        number = splat(v)
-        if number is not None:
-            below.append(full(v.type.with_shape(shape), number))
-        elif v.op.name == "broadcast":
-            below.append(v.operands[0])
-        else:
-            return None
-    return make("broadcast", make(root.op.name, *below, **root.attrs), shape=root.shape, dims=dims)
+    if not views and root.shape == ():
+        return None
+    shape = views[0].operands[0].shape if views else ()
+    below = (
+        v.operands[0] if number is None else full(v.type.with_shape(shape), number)
+        for v, number in zip(root.operands, numbers, strict=True)
+    )
+    result = make(root.op.name, *below, **root.attrs)
+    return make(views[0].op.name, result, **views[0].attrs) if views else make("broadcast", result, shape=root.shape, dims=())
 
 
 SHARED: list[Rule] = [
-    rule("op(broadcast(x), broadcast(y)) -> broadcast(op(x, y))", op(ELEMENTWISE, ...), _shared_repeat),
+    rule("op(view(x), view(y)) -> view(op(x, y))", op(ELEMENTWISE, ...), _shared_view),
 ]
 
 # ----------------------------------------------------------------------------------------------- slice, reverse, pad

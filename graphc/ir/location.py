@@ -7,8 +7,6 @@ behalf of others say so with `located(...)`, so that a rewritten value keeps the
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +39,16 @@ def here() -> Location | None:
     return None
 
 
-@contextmanager
-def located(location: Location | None) -> Iterator[None]:
-    """Values made inside carry `location`."""
-    _override.append(location)
-    try:
-        yield
-    finally:
+class located:
+    """A block in which values carry `location`: `with located(value.location): ...`"""
+
+    __slots__ = ("_location",)
+
+    def __init__(self, location: Location | None) -> None:
+        self._location = location
+
+    def __enter__(self) -> None:
+        _override.append(self._location)
+
+    def __exit__(self, *_: object) -> None:
         _override.pop()

@@ -32,6 +32,8 @@ COMMUTATIVE = frozenset("add mul min max and or xor eq ne".split())
 DEPTH = 100  # rewrites of one value on top of each other; more can only be a loop
 
 Bound = dict[str, Any]
+Glance = tuple[tuple[int, frozenset[str]], ...]
+SPLATS = frozenset("constant broadcast reshape transpose".split())  # the ops that `splat` looks through
 
 
 # --------------------------------------------------------------------------------------------------------------- patterns
@@ -48,7 +50,7 @@ class Pattern:
         """The values that a right side which takes the names `taken` does not see (a number is no loss)."""
         return frozenset()
 
-    def variants(self) -> list[Pattern]:
+    def variants(self) -> Sequence[Pattern]:
         """The same pattern with the operands of commutative ops in every order."""
         return [self]
 
@@ -138,12 +140,24 @@ class Node(Pattern):
         parts = () if self.name in taken else self.operands or ()
         return frozenset[str]().union(*(p.dropped(taken) for p in parts))
 
-    def variants(self) -> list[Pattern]:
+    def glance(self) -> Glance:
+        """What a look at the ops of the operands decides already: (operand, ops it can be)."""
+        seen = ((i, _ops(p)) for i, p in enumerate(self.operands or ()))
+        return tuple((i, ops) for i, ops in seen if ops is not None)
+
+    def variants(self) -> Sequence[Node]:
         if self.operands is None:
             return [self]
         orders = permutations(self.operands) if self.ops <= COMMUTATIVE else [self.operands]
         choices = (choice for order in orders for choice in product(*(p.variants() for p in order)))
         return [Node(self.ops, choice, self.attrs, self.name) for choice in choices]
+
+
+def _ops(pattern: Pattern) -> frozenset[str] | None:
+    """The ops at which `pattern` can match; None if it could be any."""
+    if isinstance(pattern, Node):
+        return pattern.ops
+    return SPLATS if isinstance(pattern, Number) else None
 
 
 def wild(name: str) -> Wild:
@@ -183,7 +197,7 @@ class Rule:
     because: str
 
     @cached_property
-    def variants(self) -> list[Pattern]:
+    def variants(self) -> Sequence[Node]:
         return self.left.variants()
 
     @cached_property
@@ -226,15 +240,19 @@ class Rules:
     def __init__(self, *tables: Iterable[Rule]) -> None:
         self.rules = tuple(row for table in tables for row in table)
         assert len({row.name for row in self.rules}) == len(self.rules), "two rules of one name"
-        self._at: dict[str, list[tuple[Rule, Pattern]]] = {}
+        self._at: dict[str, list[tuple[Rule, Node, Glance]]] = {}
 
-    def at(self, name: str) -> list[tuple[Rule, Pattern]]:
-        """The rules that can fire at an op of this name, one entry per order of commutative operands."""
-        found = self._at.get(name)
-        if found is None:
-            found = [(row, p) for row in self.rules if name in row.left.ops for p in row.variants]
-            self._at[name] = found
-        return found
+    def candidates(self, value: Value) -> Iterator[tuple[Rule, Node]]:
+        """The rules whose left side may fit `value`, once for each order of commutative operands."""
+        name, operands = value.op.name, value.operands
+        if name not in self._at:
+            self._at[name] = [(row, p, p.glance()) for row in self.rules if name in row.left.ops for p in row.variants]
+        for row, pattern, glance in self._at[name]:
+            for place, ops in glance:
+                if place >= len(operands) or operands[place].op.name not in ops:
+                    break
+            else:
+                yield row, pattern
 
 
 # ----------------------------------------------------------------------------------------------------------------- engine
@@ -318,7 +336,7 @@ class _Engine:
         return result
 
     def _fire(self, value: Value) -> tuple[str, Value] | None:
-        for row, pattern in self.rules.at(value.op.name):
+        for row, pattern in self.rules.candidates(value):
             bound: Bound = {"root": value, "uses": self._uses}
             if not pattern.match(value, bound) or not row.holds(bound):
                 continue
