@@ -9,11 +9,13 @@ it is, and nanoseconds a thousand elements. The reference is numpy in a wider ty
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import mpmath
 import numpy as np
 
 from graphc.codegen.expand import expand_kernel
@@ -26,7 +28,6 @@ from graphc.ir.expr import Array, Expr, Var, call, load, ravel
 from graphc.ir.kernel import VECTOR, For, Kernel, Store
 
 CHUNK = 1024
-Compiled = Callable[..., np.ndarray]
 
 
 def kernel_of(body: Callable[..., Expr], dtypes: Sequence[DType]) -> Kernel:
@@ -40,28 +41,38 @@ def kernel_of(body: Callable[..., Expr], dtypes: Sequence[DType]) -> Kernel:
     return Kernel("apply", (*inputs, out), task, (loop,))
 
 
-@cache
-def compiled(body: Callable[..., Expr], dtypes: tuple[DType, ...]) -> Compiled:
-    """`body` as a function on flat arrays."""
-    kernel = expand_kernel(kernel_of(body, dtypes), says)
-    text = emit_kernel(kernel, "kernel", host())
-    names = [f"ptr %p{i}" for i in range(len(kernel.params))]
-    entry = f"define void @run({', '.join(names)}, i64 %b, i64 %e) {{\n call void @kernel({', '.join(names)}, i64 %b, i64 %e)"
-    code = Jit("\n".join([*sorted(text.declarations), text.text, entry, " ret void\n}"]), host())
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(kernel.params), ctypes.c_int64, ctypes.c_int64)(
-        code.address("run")
-    )
-    result_type = kernel.params[-1].dtype.numpy
+class Compiled:
+    """A kernel as a function on flat arrays of one size."""
 
-    def run(*arrays: np.ndarray, code: Jit = code) -> np.ndarray:
+    def __init__(self, kernel: Kernel) -> None:
+        text = emit_kernel(expand_kernel(kernel, says), "kernel", host())
+        names = ", ".join([*(f"ptr %p{i}" for i in range(len(kernel.params))), "i64 %begin", "i64 %end"])
+        entry = f"define void @run({names}) {{\n call void @kernel({names})\n ret void\n}}"
+        self._code = Jit("\n".join([*sorted(text.declarations), text.text, entry]), host())
+        pointers = [ctypes.c_void_p] * len(kernel.params)
+        prototype = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_int64, ctypes.c_int64)
+        self._run = prototype(self._code.address("run"))
+        self._types = [array.dtype.numpy for array in kernel.params]
+
+    def __call__(self, *arrays: np.ndarray) -> np.ndarray:
+        return self.timed(*arrays)[0]
+
+    def timed(self, *arrays: np.ndarray) -> tuple[np.ndarray, float]:
+        """The result, and the seconds that it took."""
         size = arrays[0].size
         tasks = -(-size // CHUNK)
-        padded = [np.resize(np.asarray(a, d.numpy), tasks * CHUNK) for a, d in zip(arrays, dtypes, strict=True)]
-        out = np.empty(tasks * CHUNK, result_type)
-        function(*(a.ctypes.data for a in (*padded, out)), 0, tasks)
-        return out[:size]
+        padded = [np.resize(np.asarray(a, t), tasks * CHUNK) for a, t in zip(arrays, self._types[:-1], strict=True)]
+        out = np.zeros(tasks * CHUNK, self._types[-1])
+        pointers = [a.ctypes.data for a in (*padded, out)]
+        start = time.perf_counter()
+        self._run(*pointers, 0, tasks)
+        return out[:size], time.perf_counter() - start
 
-    return run
+
+@cache
+def compiled(body: Callable[..., Expr], dtypes: tuple[DType, ...]) -> Compiled:
+    """`body` on arrays of `dtypes`."""
+    return Compiled(kernel_of(body, dtypes))
 
 
 @cache
@@ -93,10 +104,7 @@ def reference(word: str, *arrays: np.ndarray) -> np.ndarray:
 
 def _erf(x: np.ndarray) -> np.ndarray:
     if x.dtype == np.float64:
-        import math  # noqa: PLC0415
-
         return np.array([math.erf(v) for v in x])
-    import mpmath  # noqa: PLC0415
 
     def split(v: float) -> np.longdouble:
         exact = mpmath.erf(mpmath.mpf(v))
@@ -168,9 +176,8 @@ def main(words: list[str]) -> None:
                 result = speak(word, *args)
                 error = errors(result, reference(word, *args))
                 worst = int(error.argmax())
-                start = time.perf_counter()
-                speak(word, *args)
-                speed = (time.perf_counter() - start) / count * 1e12
+                few = [np.resize(a, 64 * CHUNK) for a in args]
+                speed = min(compiled(_word(word), (kind,) * len(few)).timed(*few)[1] for _ in range(5)) / few[0].size * 1e12
                 where = ", ".join(f"{a[worst]:.9g}" for a in args) + f" -> {result[worst]:.9g}"
                 span = "any bits" if low is None else f"[{low:g}, {high:g}]"
                 print(f"{word:9} {kind.name:8} {span:22} {error[worst]:8.3f}  {where:42} {speed:7.0f}")

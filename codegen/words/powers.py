@@ -75,8 +75,9 @@ def _pow_float64(base: Expr, exponent: Expr) -> Expr:
     factor = between(-(2.0**70), exponent, 2.0**70)  # more is infinite or 0 already
     product, error = two_product(factor, high)
     error = fma(factor, low, error)
-    x = between(-746.0, product, 710.0)
-    n, mark = nearest(x, 2 * format_of(x).bias)
+    form = format_of(base)
+    x = between(form.exp_limits[0], product, form.exp_limits[1])
+    n, mark = nearest(x, 2 * form.bias)
     r = rest(x, n) + select(magnitude(product) < 800, error, 0.0)
     first, second = power_pair(mark)
     return fma(fma(polynomial(r, table.EXP_64), r, 1.0), r, 1.0) * first * second

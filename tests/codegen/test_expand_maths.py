@@ -47,7 +47,7 @@ def test_denormals(word: str, kind: DType) -> None:
 
 
 def test_exp_underflows_gradually() -> None:
-    x = np.linspace(-104.5, -86, 20_000).astype(np.float32)
+    x = np.linspace(-200, -86, 100_000).astype(np.float32)
     result = speak("exp", x)
     assert errors(result, reference("exp", x)).max() <= 1
     assert (np.diff(result) >= 0).all()
