@@ -267,8 +267,7 @@ def _flat(tap: Index, window: Sequence[int]) -> Expr:
 
 
 def _element_scatter(node: Value, index: Index, reader: Reader) -> Expr:
-    wide = node.dtype.accumulator
-    attrs = node.attrs
+    wide, attrs = node.dtype.accumulator, node.attrs
     ways = [_meetings(as_index(i), s) for i, s in zip(index, _sweeps(node.shape, attrs), strict=True)]
 
     def term(step: Index) -> Expr:
@@ -304,8 +303,8 @@ def _element_gather(node: Value, index: Index, reader: Reader) -> Expr:
     window = node.attrs["window"]
     flat = as_index(cast(reader.read(1, index), int64))
     place = _place(node, index, unravel(flat, window))
-    guard = _both(all_of(flat >= 0, flat < prod(window)), _both(_inside(place, node.operands[0].shape), const(True, bool_)))
-    return select(guard, reader.read(0, place, guard), 0)
+    guard = all_of(flat >= 0, flat < prod(window), _inside(place, node.operands[0].shape))
+    return _or(guard, reader.read(0, place, guard), 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- gradients
