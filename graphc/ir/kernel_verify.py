@@ -55,8 +55,8 @@ LAWS = {
     "K8": "a loop has a known kind, a non-negative extent and a positive width",
     "K9": "a condition inside a vector loop is the same for all its lanes",
     "K10": "a store whose index is the same for all lanes of a vector loop stores a value that is the same for all of them",
-    "K11": "a fold whose index is the same for all lanes of a vector loop has an index that is fixed in the loop, "
-    "and its array is not read or stored there",
+    "K11": "a fold whose index is the same for all lanes of a vector loop has an index that is fixed in the loop "
+    "(unrolled loops inside copied), and its array is not read or stored there",
     "K12": "a temporary is bound once in its scope, with the dtype of its value; a load has the dtype of its array",
 }
 
@@ -80,7 +80,7 @@ class _Scope:
     conditional: bool = False
     vector: tuple[For, ...] = ()
     varying: set[Expr | Array] = field(default_factory=set)  # what differs between lanes: variables, temps, scratch per lane
-    inside: set[Expr] = field(default_factory=set)  # variables and temps bound inside a vector loop
+    inside: set[Expr] = field(default_factory=set)  # variables (not of unrolled loops) and temps bound inside a vector loop
 
     def inner(self) -> _Scope:
         """A copy for a block inside; what is declared there stays there."""
@@ -160,7 +160,7 @@ class _Judge:
         if stmt.kind == VECTOR:
             inner.vector += (stmt,)
             inner.varying.add(stmt.var)
-        if inner.vector:
+        if inner.vector and stmt.kind != UNROLLED:
             inner.inside.add(stmt.var)
         self._block(stmt.body, inner)
 

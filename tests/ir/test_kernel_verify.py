@@ -55,6 +55,7 @@ GOOD = [
     ["for i < 8 vector 8:", "  if lt(t, 1):", "    y[i] = 1.0:float32"],
     ["for i < 8 vector 8:", "  y[t] add= x[i]"],
     ["for i < 4 vector 4:", "  for k < 2:", "    y[t*4 + i] add= x[k*4 + i]"],
+    ["for i < 4 vector 4:", "  for k < 2 unrolled:", "    y[k] add= x[k*4 + i]"],
     ["for i < 4 vector 4:", "  y[t] = x[t]"],
     ["for i < 4 vector 4:", "  local s: float32[1]", "  s[0] = x[i]", "  y[i] = s[0]"],
     ["for i < 4 vector 4:", "  local s: float32[2]", "  for k < 2:", "    s[k] = 0.0:float32", "    s[k] add= x[i + k]"],

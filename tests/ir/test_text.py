@@ -96,7 +96,7 @@ def sampled_values():
             yield pytest.param(op.name, sample_, id=f"{op.name}-{number}")
 
 
-@pytest.mark.parametrize(("name", "sample_"), sampled_values())
+@pytest.mark.parametrize(("name", "sample_"), list(sampled_values()))
 def test_every_op_with_its_attributes_is_read_back(name, sample_):
     operands = tuple(placeholder(f"x{i}", TensorType(dtype(a.dtype), a.shape)) for i, a in enumerate(sample_.arrays))
     graph = Graph("f", operands, (make(name, *operands, **sample_.attrs),))
