@@ -133,7 +133,9 @@ def _checked_inputs(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         raise GraphError("function: the inputs are a list of placeholders; write [x] for a single one", here())
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
-            raise GraphError(f"function: input {i} is a {type(x).__name__}, not a placeholder; make one: gc.placeholder", here())
+            raise GraphError(
+                f"function: input {i} is a {type(x).__name__}, not a placeholder; make one: gc.placeholder", here()
+            )
         if not is_placeholder(x.value):
             kind = "variable: functions read variables without listing them" if isinstance(x, Variable) else "computed tensor"
             raise GraphError(f"function: input {i}, {x!r}{_made(x.location)}, is no placeholder but a {kind}", here())
@@ -149,7 +151,7 @@ def _names(inputs: tuple[Tensor, ...]) -> tuple[str, ...]:
         if name in names[:i]:
             first, second = inputs[names.index(name)], inputs[i]
             raise GraphError(
-                f"function: two inputs are called {name!r}{_made(first.location)}{_made(second.location)}; give each its own name",
+                f"function: two inputs are called {name!r}{_made(first.location)}{_made(second.location)}; rename one",
                 here(),
             )
     return names

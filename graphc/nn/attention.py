@@ -96,7 +96,10 @@ class TransformerEncoderLayer(Module):
     ) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, True, batch_first, dtype)
-        self.linear1, self.linear2 = Linear(d_model, dim_feedforward, True, dtype), Linear(dim_feedforward, d_model, True, dtype)
+        self.linear1, self.linear2 = (
+            Linear(d_model, dim_feedforward, True, dtype),
+            Linear(dim_feedforward, d_model, True, dtype),
+        )
         self.norm1, self.norm2 = LayerNorm(d_model, layer_norm_eps), LayerNorm(d_model, layer_norm_eps)
         self.dropout, self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout), Dropout(dropout)
         self.activation, self.norm_first = activation, norm_first

@@ -61,7 +61,7 @@ class _Conv(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = self.padding
+        padding: Size | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._bordered(x), 0
         convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[self.rank - 1]
@@ -123,9 +123,7 @@ class _ConvTransposed(_Conv):
         dilation: Size = 1,
         dtype: Any = "float32",
     ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype)
         self.output_padding = per_axis(output_padding, self.rank, f"{type(self).__name__}: output_padding")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def eye_(variable: V) -> V:
     """The identity matrix."""
     if variable.ndim != 2:
         raise ShapeError(f"eye_: takes a matrix, not {variable.shape}", here())
-    return _fill(variable, np.eye(*variable.shape))
+    return _fill(variable, np.eye(variable.shape[0], variable.shape[1]))
 
 
 def dirac_(variable: V, groups: int = 1) -> V:

@@ -69,9 +69,7 @@ class Embedding(Module):
     """A table of vectors by integer index; weight (num_embeddings, embedding_dim), normal. padding_idx: a row of zeros
     that is not trained."""
 
-    def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = "float32"
-    ) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = "float32") -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         self.weight = init.normal_(empty((num_embeddings, embedding_dim), dtype))

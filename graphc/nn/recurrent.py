@@ -147,7 +147,9 @@ class _Recurrent(Module):
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """(outputs of the last layer at all times, the last states of all layers and directions)."""
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            raise ShapeError(f"{type(self).__name__}: takes (L, N, {self.input_size}) or (L, {self.input_size}), got {x.shape}", here())
+            raise ShapeError(
+                f"{type(self).__name__}: takes (L, N, {self.input_size}) or (L, {self.input_size}), got {x.shape}", here()
+            )
         if x.ndim == 2:
             lifted = None if hx is None else tuple(s.unsqueeze(1) for s in _as_tuple(hx))
             result, states = self._run(x.unsqueeze(1), lifted)

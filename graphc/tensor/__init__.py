@@ -7,6 +7,17 @@ from .shapes import cat, stack
 from .tensor import Tensor, Variable, as_tensor, attach_update, constant, placeholder, stop_gradient, variable
 
 __all__ = [
-    "Tensor", "Variable", "as_tensor", "attach_update", "cat", "constant", "einsum", "placeholder", "result_type", "stack",
-    "stop_gradient", "variable", "where",
+    "Tensor",
+    "Variable",
+    "as_tensor",
+    "attach_update",
+    "cat",
+    "constant",
+    "einsum",
+    "placeholder",
+    "result_type",
+    "stack",
+    "stop_gradient",
+    "variable",
+    "where",
 ]

@@ -242,9 +242,8 @@ def _of_dtype(x: Any, kind: DType) -> Value:
 def _misfit(name: str, tensors: Sequence[Core]) -> str:
     shapes = " and ".join(str(x.shape) for x in tensors)
     made = "".join(f"; {x.shape} was made at {x.location}" for x in tensors if x.location)
-    return (
-        f"{name}: shapes {shapes} do not broadcast{made}. Aligned at the right, extents must be equal or 1"
-        + _hint(tensors[0].shape, tensors[-1].shape)
+    return f"{name}: shapes {shapes} do not broadcast{made}. Aligned at the right, extents must be equal or 1" + _hint(
+        tensors[0].shape, tensors[-1].shape
     )
 
 

@@ -92,8 +92,10 @@ class Elementwise(Shapes):
     def _power(self, exponent: Number) -> Tensor:
         """Small powers are products: exact, and cheaper than pow."""
         if exponent in (1, 2, 3) and not isinstance(exponent, bool) and result_type((self, exponent)) is self.dtype:
-            square = self if exponent == 1 else self * self
-            return self.wrap(self.value) if exponent == 1 else square if exponent == 2 else square * self
+            power = self.wrap(self.value)
+            for _ in range(int(exponent) - 1):
+                power = power * self
+            return power
         if self.dtype.is_float and exponent in (0.5, -1):
             return self.sqrt() if exponent == 0.5 else 1 / self
         return self._arithmetic("pow", self, exponent)

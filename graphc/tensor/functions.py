@@ -156,4 +156,3 @@ unbind = _free(Tensor.unbind)
 unflatten = _free(Tensor.unflatten)
 unsqueeze = _free(Tensor.unsqueeze)
 var = _free(Tensor.var)
-

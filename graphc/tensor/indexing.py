@@ -196,7 +196,9 @@ def _span(part: Any, n: int, d: int, shape: tuple[int, ...]) -> tuple[int, int, 
     if isinstance(part, Core | np.ndarray | list):
         return 0, n, 1, False, True
     if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__"):
-        raise DTypeError(f"index {part!r}: expected ints, slices, None, ..., or integer tensors; see gc.where for masks", here())
+        raise DTypeError(
+            f"index {part!r}: expected ints, slices, None, ..., or integer tensors; see gc.where for masks", here()
+        )
     i = as_int(part)
     if not -n <= i < n:
         raise ShapeError(f"index {i} is out of range for dimension {d} of {shape}", here())

@@ -158,7 +158,9 @@ def _check_extents(equation: str, terms: list[str], tensors: Sequence[Tensor]) -
         for letter, n in zip(term, tensor.shape, strict=True):
             if extents.setdefault(letter, n) != n:
                 shapes = ", ".join(str(t.shape) for t in tensors)
-                raise ShapeError(f"einsum {equation!r}: {letter!r} is both {extents[letter]} and {n} in shapes {shapes}", here())
+                raise ShapeError(
+                    f"einsum {equation!r}: {letter!r} is both {extents[letter]} and {n} in shapes {shapes}", here()
+                )
 
 
 def _diagonals(x: Tensor, names: str) -> tuple[Tensor, str]:
@@ -187,5 +189,3 @@ def _contract(a: Tensor, names: str, b: Tensor, other: str, later: set[str]) -> 
     roles = [(tuple(names.index(c) for c in cs), tuple(other.index(c) for c in cs)) for cs in (summed, batch)]
     result = "".join(batch) + "".join(c for c in names if c not in shared) + "".join(c for c in other if c not in shared)
     return a.wrap(dot(a.value, b.value, *roles)), result
-
-

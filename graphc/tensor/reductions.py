@@ -10,7 +10,7 @@ import math
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..dtype import int64
+from ..dtype import bool_, int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
@@ -109,10 +109,10 @@ class Reductions(Elementwise):
         return result.unsqueeze(d) if keepdim else result
 
     def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return self.bool()._reduce("reduce_any", dim, keepdim)
+        return self.to(bool_)._reduce("reduce_any", dim, keepdim)
 
     def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return self.bool()._reduce("reduce_all", dim, keepdim)
+        return self.to(bool_)._reduce("reduce_all", dim, keepdim)
 
     def count_nonzero(self, dim: Any = None) -> Tensor:
         return (self != 0).sum(dim)
@@ -172,5 +172,3 @@ class Reductions(Elementwise):
         x._must_be_float("log_softmax")
         shifted = x._shifted(axis(dim, self.ndim, "log_softmax"))[0]
         return shifted - shifted.exp().sum(dim, keepdim=True).log()
-
-

@@ -54,6 +54,7 @@ class Tensor(Indexing):
     def bool(self) -> Tensor:
         return self.to("bool")
 
+
 class Variable(Tensor):
     """State of a program: read by functions, replaced by their updates. `initial` is what a compilation starts from."""
 
@@ -150,4 +151,3 @@ def attach_update(x: Tensor, variable: Variable, new: Any) -> Tensor:
     if value.shape != variable.shape:
         raise ShapeError(f"the update of {variable.name} {variable.shape} has shape {value.shape}", here())
     return Tensor(make("update", x.value, variable.value, cast_value(value.value, variable.dtype)))
-

@@ -77,8 +77,8 @@ def _convolve(
     for i, (n, pad, span) in enumerate(zip(x.shape[2:], pads, spans, strict=True)):
         if n + sum(pad) < span:
             raise ShapeError(
-                f"{name}: the kernel{_named(weight)} spans {span} in spatial dimension {i}, but the input {x.shape} with padding "
-                f"{pad} has {n + sum(pad)}; use a smaller kernel, more padding, or larger images",
+                f"{name}: the kernel{_named(weight)} spans {span} in spatial dimension {i}, but the input {x.shape} with "
+                f"padding {pad} has {n + sum(pad)}; use a smaller kernel, more padding, or larger images",
                 here(),
             )
     return _with_bias(_conv(x, weight, strides, pads, (1,) * rank, dilations, groups), bias)
@@ -116,7 +116,9 @@ def _check(name: str, rank: int, x: Tensor, weight: Tensor, groups: int) -> None
     made = f", made at {x.location}," if x.location else ""
     if x.ndim != rank + 2 or weight.ndim != rank + 2:
         layout = "(N, C, " + ", ".join("DHW"[3 - rank :]) + ")"
-        raise ShapeError(f"{name}: takes an input {layout}, got {x.shape}{made} with weight{_named(weight)} {weight.shape}", here())
+        raise ShapeError(
+            f"{name}: takes an input {layout}, got {x.shape}{made} with weight{_named(weight)} {weight.shape}", here()
+        )
     if groups < 1 or weight.shape[0] % groups:
         raise ShapeError(f"{name}: {weight.shape[0]} output channels do not divide into {groups} groups", here())
     if x.shape[1] != weight.shape[1] * groups:

@@ -35,7 +35,9 @@ def _misfit(x: Tensor, weight: Tensor) -> str:
     name = f" ({weight.name})" if isinstance(weight, Variable) else ""
     made = f", made at {x.location}," if x.location else ""
     size = prod(x.shape[1:])
-    message = f"linear: the weight{name} of shape {weight.shape} takes {wanted} features, but the input{made} has shape {x.shape}"
+    message = (
+        f"linear: the weight{name} of shape {weight.shape} takes {wanted} features, but the input{made} has shape {x.shape}"
+    )
     source = x.value.operands[0] if x.value.op.name == "reshape" else None
     if x.ndim == 2 and source is not None and len(source.shape) > 2:
         features = " * ".join(str(n) for n in source.shape[1:])
@@ -45,8 +47,8 @@ def _misfit(x: Tensor, weight: Tensor) -> str:
         return f"{message}; flatten it first: x.flatten(1), or nn.Flatten() before the layer"
     if x.ndim > 2:
         return (
-            f"{message}, so {x.shape[-1]} in its last dimension; flattened by x.flatten(1) or nn.Flatten() it would have {size}: "
-            f"use Linear({size}, {out}) after it"
+            f"{message}, so {x.shape[-1]} in its last dimension; flattened by x.flatten(1) or nn.Flatten() it would have "
+            f"{size}: use Linear({size}, {out}) after it"
         )
     last = x.shape[-1] if x.ndim else 1
     return f"{message}; use Linear({last}, {out}), or give the layer before it {wanted} outputs"

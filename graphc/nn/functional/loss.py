@@ -110,9 +110,7 @@ def cross_entropy(
     return _class_loss(log_probability, target, weight, ignore_index, reduction, label_smoothing)
 
 
-def _class_loss(
-    x: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float
-) -> Tensor:
+def _class_loss(x: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
     d = 1 if x.ndim > 1 else 0
     _check_classes(x, target, d)
     classes = arange(x.shape[d]).to(target.dtype).reshape((-1,) + (1,) * (x.ndim - d - 1))
@@ -139,8 +137,8 @@ def _check_classes(x: Tensor, target: Tensor, d: int) -> None:
     expected = x.shape[:d] + x.shape[d + 1 :]
     if not x.ndim or target.shape != expected:
         raise ShapeError(
-            f"the prediction {x.shape} has {x.shape[d] if x.ndim else 0} classes in dimension {d}, so the target must have shape "
-            f"{expected}, not {target.shape}",
+            f"the prediction {x.shape} has {x.shape[d] if x.ndim else 0} classes in dimension {d}, so the target must have "
+            f"shape {expected}, not {target.shape}",
             here(),
         )
 
@@ -163,6 +161,14 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_similarity", "cross_entropy", "huber_loss", "kl_div",
-    "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_similarity",
+    "cross_entropy",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
 ]

@@ -61,7 +61,11 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: T
 
 
 def layer_norm(
-    x: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    normalized_shape: tuple[int, ...] | int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Normalised over the last dimensions, which have `normalized_shape`."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -78,7 +82,9 @@ def _normalized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     return centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
 
 
-def rms_norm(x: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    x: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """x over the root of its mean square over the last dimensions."""
     rank = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
     dims = tuple(range(x.ndim - rank, x.ndim))

@@ -89,7 +89,9 @@ def max_pool3d(
     return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def _avg_pool(rank: int, x: Tensor, size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any) -> Tensor:
+def _avg_pool(
+    rank: int, x: Tensor, size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any
+) -> Tensor:
     name = f"avg_pool{rank}d"
     _check_rank(name, x, rank)
     window = _Window(name, x, rank, size, stride, padding, 1, ceil_mode)
@@ -204,6 +206,14 @@ def interpolate_nearest(x: Tensor, scale_factor: int) -> Tensor:
 
 
 __all__ = [
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "interpolate_nearest", "max_pool1d", "max_pool2d", "max_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "interpolate_nearest",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
 ]
