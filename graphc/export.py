@@ -62,6 +62,11 @@ class Compilation:
         """Constants and initial state."""
         return abi.image(self.program)
 
+    def initial_state(self) -> bytes:
+        """The variables as they start."""
+        start = abi.layout(self.program).initial
+        return self.image[start : start + self.program.state_size].tobytes()
+
     def emit(self, kind: str) -> bytes:
         """One of KINDS but "so". Assembly and LLVM text are for readers: they hold no weights."""
         if kind == "h":

@@ -1,0 +1,60 @@
+"""Arrays on the command line.
+
+In: `name=file.npy` or `name=number`. Out: arrays for a call; and, for benchmarks, made-up ones of the right type.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..runtime.manifest import Port, Signature
+from .models import UserError
+
+
+def read_inputs(texts: Sequence[str]) -> dict[str, object]:
+    """`["x=x.npy", "lr=0.1"]` as arrays and Python values by name."""
+    result: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(f"error: --input {text}: expected name=file.npy or name=number")
+        if name in result:
+            raise UserError(f"error: --input {name} was given twice")
+        result[name] = _read(name, value)
+    return result
+
+
+def _read(name: str, text: str) -> object:
+    path = Path(text)
+    if path.suffix == ".npy" or path.exists():
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"error: --input {name}={text}: not a readable .npy file ({error})") from None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise UserError(f"error: --input {name}={text}: there is no such file, and it is no number or list") from None
+
+
+def output_names(signature: Signature) -> tuple[str, ...]:
+    """A file name for each output: the keys of a dict, else the names the compiler gave."""
+    return signature.structure if isinstance(signature.structure, tuple) else tuple(p.name for p in signature.outputs)
+
+
+def flatten(signature: Signature, result: object) -> list[np.ndarray]:
+    """What a call returned, as a list."""
+    if isinstance(result, dict):
+        return list(result.values())
+    return list(result) if isinstance(result, (list, tuple)) else [np.asarray(result)]
+
+
+def made_up(port: Port, generator: np.random.Generator) -> np.ndarray:
+    """Normal numbers for floats, zeros and ones for the others: valid as labels and indices of anything."""
+    if port.dtype.is_float:
+        return generator.standard_normal(port.shape).astype(port.dtype.numpy)
+    return generator.integers(0, 2, port.shape).astype(port.dtype.numpy)

@@ -1,0 +1,268 @@
+"""The commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, NoReturn
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .. import __version__
+from ..codegen.abi import c_identifier
+from ..driver import build
+from ..errors import GraphcError, VerifyError
+from ..export import KINDS, SUFFIXES, Compilation
+from ..runtime import artifact
+from ..runtime.loader import load
+from ..runtime.program import CompiledFunction, Program
+from .arrays import flatten, made_up, output_names, read_inputs
+from .doctor import findings
+from .models import Model, UserError, load_model
+from .stages import STAGES, Stages
+
+_FILE = click.Path(path_type=Path)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    try:
+        commands.main(args=arguments, prog_name="graphc", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except UserError as error:
+        _leave(str(error), 2)
+    except VerifyError:
+        _ours()
+    except GraphcError as error:
+        _leave(f"error: {error}", 2)
+    except Exception:
+        _ours()
+    sys.exit(0)
+
+
+def _leave(text: str, code: int) -> NoReturn:
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+def _ours() -> NoReturn:
+    _leave(f"{traceback.format_exc()}\nThis is a defect of graphc {__version__}: please report it with the text above.", 1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="graphc")
+def commands() -> None:
+    """Compile deep-learning models ahead of time to native code.
+
+    MODEL is any Python file that binds gc.function(...) objects to public names at top level.
+    """
+
+
+# ------------------------------------------------------------------------------------------------------------- compile
+
+
+@commands.command("compile")
+@click.argument("model", type=_FILE)
+@click.option("-o", "--output", type=_FILE, default=Path("."), help="Folder for the files (made if missing).")
+@click.option("--name", help="Name of the program: prefix in C, and file name. Default: the model's file name.")
+@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
+@click.option("--emit", default="so", show_default=True, help=f"What to write, of {', '.join(KINDS)}, with commas between.")
+@click.option("--seed", type=int, help="Where the program's random numbers start.")
+def compile_command(model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None) -> None:
+    """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d."""
+    kinds = _kinds(emit)
+    with _progress("compiling"):
+        compilation = _build(load_model(model), target, name, seed)
+        written = _write(compilation, output, kinds)
+    for path in written:
+        click.echo(path)
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise click.BadParameter(f"{kind!r}: expected some of {', '.join(KINDS)}", param_hint="--emit")
+    return kinds
+
+
+def _build(model: Model, target: str, name: str | None = None, seed: int | None = None) -> Compilation:
+    compilation = build(model.functions, target=target, seed=seed, name=name or c_identifier(model.name))
+    return replace(compilation, sources=model.sources)
+
+
+def _write(compilation: Compilation, folder: Path, kinds: list[str]) -> list[Path]:
+    """The files, each complete or absent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"error: cannot make the folder {folder}: {error.strerror}") from None
+    base = folder / compilation.name
+    files = {base.with_suffix(SUFFIXES[kind]): compilation.emit(kind) for kind in kinds if kind != "so"}
+    artifact.write_files(files)
+    if "so" not in kinds:
+        return list(files)
+    path = base.with_suffix(SUFFIXES["so"])
+    artifact.save(path, compilation.product(), compilation.initial_state())
+    return list(dict.fromkeys([path, path.with_suffix(".h"), path.with_suffix(".d"), *files]))
+
+
+# ----------------------------------------------------------------------------------------------------------------- run
+
+
+@commands.command()
+@click.argument("program", type=_FILE)
+@click.argument("function")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="An array, or a number: lr=0.1")
+@click.option("-o", "--output", type=_FILE, help="Folder for the results, one .npy each. Default: print them.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
+def run(program: Path, function: str, inputs: tuple[str, ...], output: Path | None, threads: int | None) -> None:
+    """Call FUNCTION of PROGRAM: an artifact (.so), or a model (.py), which is compiled first."""
+    arrays = read_inputs(inputs)
+    with _program(program, threads) as loaded:
+        if function not in loaded.functions:
+            raise UserError(f"error: {program} has no function {function!r}; it has {', '.join(loaded.functions)}")
+        called = loaded.functions[function]
+        results = flatten(called.signature, called(**arrays))
+    _deliver(dict(zip(output_names(called.signature), results, strict=True)), output)
+
+
+def _deliver(results: dict[str, np.ndarray], folder: Path | None) -> None:
+    if folder is None:
+        for name, array in results.items():
+            click.echo(f"{name} {array.dtype}{list(array.shape)}\n{array}")
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in results.items():
+            np.save(folder / f"{name}.npy", array)
+            click.echo(folder / f"{name}.npy")
+    except OSError as error:
+        raise UserError(f"error: cannot write the results to {folder}: {error.strerror}") from None
+
+
+def _program(path: Path, threads: int | None) -> Program:
+    """A loaded artifact, or a model compiled for this machine."""
+    if path.suffix != ".py":
+        return load(path, threads)
+    with _progress("compiling"):
+        return _build(load_model(path), "cpu").load(threads)
+
+
+# ---------------------------------------------------------------------------------------------------------------- show
+
+
+@commands.command()
+@click.argument("model", type=_FILE)
+@click.option("--emit", metavar="STAGE", help=f"One of {', '.join(STAGES)}. Without it: what each pass did.")
+@click.option("-f", "--function", "only", help="Show one function only.")
+@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
+def show(model: Path, emit: str | None, only: str | None, target: str) -> None:
+    """Show MODEL at any stage of its compilation."""
+    loaded = load_model(model)
+    if only is not None and only not in loaded.functions:
+        raise UserError(f"error: {model} has no function {only!r}; it has {', '.join(loaded.functions)}")
+    functions = loaded.functions if only is None else {only: loaded.functions[only]}
+    stages = Stages(functions, target, c_identifier(loaded.name))
+    with _progress("compiling"):
+        text = stages.text(emit) if emit else None
+        table = None if emit else _passes_table(stages)
+    if text is not None:
+        click.echo(text)
+    else:
+        Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _passes_table(stages: Stages) -> Table:
+    table = Table("function", "stage", "values", "kernels", "memory", "ms", title="before -> after each stage")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    planned = stages.compilation.program
+    for function, raw in zip(planned.functions, stages.kernels.functions, strict=True):
+        for step in stages.steps[function.name]:
+            before, after = step.sizes
+            change = "unchanged" if step.after is step.before else f"{before.values} -> {after.values}"
+            memory = (
+                _mebibytes(after.nbytes) if before == after else f"{_mebibytes(before.nbytes)} -> {_mebibytes(after.nbytes)}"
+            )
+            table.add_row(function.name, step.done.name, change, "", memory, f"{step.seconds * 1e3:.1f}")
+        stored = {b for launch in raw.launches for b in launch.args if b.kind == "arena"}
+        table.add_row(function.name, "kernels", "", str(len(raw.launches)), _mebibytes(sum(b.nbytes for b in stored)), "")
+    kernels = {id(launch.kernel) for function in planned.functions for launch in function.launches}
+    table.add_row("(all)", "planned", "", str(len(kernels)), _mebibytes(planned.arena_size), "", end_section=True)
+    table.add_row("(all)", "state", f"{len(planned.variables)} variables", "", _mebibytes(planned.state_size), "")
+    return table
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.2f} MiB"
+
+
+# --------------------------------------------------------------------------------------------------------------- bench
+
+
+@commands.command()
+@click.argument("program", type=_FILE)
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Time for each function.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
+def bench(program: Path, seconds: float, threads: int | None) -> None:
+    """Time every function of PROGRAM (.so or .py) on made-up inputs."""
+    start = perf_counter()
+    with _program(program, threads) as loaded:
+        ready = perf_counter() - start
+        table = Table("function", "median ms", "fastest ms", "calls", title=f"{program}: ready in {ready:.2f} s")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, function in loaded.functions.items():
+            with _progress(f"timing {name}"):
+                times = _times(function, seconds)
+            table.add_row(name, f"{median(times) * 1e3:.4f}", f"{min(times) * 1e3:.4f}", str(len(times)))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _times(function: CompiledFunction, seconds: float) -> list[float]:
+    generator = np.random.default_rng(0)
+    inputs = [made_up(port, generator) for port in function.signature.inputs]
+    function(*inputs)
+    times: list[float] = []
+    while sum(times) < seconds:
+        start = perf_counter()
+        function(*inputs)
+        times.append(perf_counter() - start)
+    return times
+
+
+# -------------------------------------------------------------------------------------------------------------- doctor
+
+
+@commands.command()
+def doctor() -> None:
+    """Say what graphc finds on this machine, and what is missing."""
+    table = Table("what", "found", show_header=False)
+    for what, found in findings():
+        table.add_row(what, found)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    """A spinner on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status(f"{what} ...") as status:
+        yield status

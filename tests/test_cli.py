@@ -1,0 +1,250 @@
+"""The command line: files it writes, text it shows, and the exit codes of everything that can go wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc import cli
+from graphc.cli import commands
+from graphc.cli.arrays import read_inputs
+from graphc.cli.models import UserError, load_model
+from graphc.cli.stages import STAGES
+
+MODEL = """
+import numpy as np
+import graphc as gc
+from numbers_of_mine import FACTOR
+
+x = gc.placeholder((4, 3), gc.float32, name="x")
+k = gc.placeholder((4,), gc.int64, name="k")
+weight = gc.variable(np.ones((4, 3), np.float32), name="weight")
+step = gc.function([x], {"loss": (x * weight).sum(), "rows": x.sum(1)}, updates={weight: weight + x})
+scaled = gc.function([x, k], [x * FACTOR, k + 1])
+_hidden = gc.function([x], x)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "numbers_of_mine.py").write_text("FACTOR = 2.0\n")
+    (folder / "model.py").write_text(MODEL)
+    np.save(folder / "x.npy", np.arange(12, dtype=np.float32).reshape(4, 3))
+    return folder / "model.py"
+
+
+@pytest.fixture
+def graphc_command(capsys):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return left.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def artifact(model):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["compile", str(model), "-o", str(model.parent / "built")])
+    assert left.value.code == 0
+    return model.parent / "built" / "model.so"
+
+
+# ------------------------------------------------------------------------------------------------------------- compile
+
+
+def test_compile_writes_library_header_and_dependencies(model, artifact):
+    assert {path.name for path in artifact.parent.iterdir()} == {"model.so", "model.h", "model.d"}
+    assert "int32_t model_step(model *net," in artifact.with_suffix(".h").read_text()
+    dependencies = artifact.with_suffix(".d").read_text()
+    assert str(model) in dependencies and "numbers_of_mine.py" in dependencies and "numpy" not in dependencies
+    program = graphc.load(artifact)
+    assert set(program.functions) == {"step", "scaled"}
+
+
+def test_compile_writes_what_was_asked_for(graphc_command, model, tmp_path):
+    code, out, _ = graphc_command(
+        "compile", model, "-o", tmp_path / "new" / "folder", "--name", "mine", "--emit", "obj,ll,asm,h"
+    )
+    assert code == 0
+    names = {"mine.o", "mine.ll", "mine.s", "mine.h"}
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == names
+    assert {Path(line).name for line in out.split()} == names
+
+
+def test_compile_for_another_machine(graphc_command, model, tmp_path):
+    code, _, err = graphc_command("compile", model, "-o", tmp_path, "--target", "aarch64", "--emit", "obj")
+    assert code == 0, err
+    assert (tmp_path / "model.o").read_bytes()[18] == 183  # EM_AARCH64
+
+
+# ----------------------------------------------------------------------------------------------------------------- run
+
+
+@pytest.mark.parametrize("which", ["model", "artifact"])
+def test_run_calls_a_function(graphc_command, request, model, tmp_path, which):
+    program = request.getfixturevalue(which)
+    x = model.parent / "x.npy"
+    code, out, err = graphc_command("run", program, "step", "--input", f"x={x}", "--output", tmp_path)
+    assert code == 0, err
+    np.testing.assert_array_equal(np.load(tmp_path / "loss.npy"), np.float32(66))
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), [3, 12, 21, 30])
+    assert out.split() == [str(tmp_path / "loss.npy"), str(tmp_path / "rows.npy")]
+
+
+def test_run_prints_results_and_takes_literals(graphc_command, model, artifact):
+    code, out, _ = graphc_command("run", artifact, "scaled", "-i", f"x={model.parent / 'x.npy'}", "-i", "k=[1, 2, 3, 4]")
+    assert code == 0 and "[2 3 4 5]" in out and "float32[4, 3]" in out
+
+
+# ---------------------------------------------------------------------------------------------------------------- show
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_shows(graphc_command, model, stage):
+    code, out, err = graphc_command("show", model, "--emit", stage)
+    assert code == 0, err
+    assert "step" in out and len(out) > 50
+
+
+def test_without_a_stage_the_passes_are_listed(graphc_command, model):
+    code, out, err = graphc_command("show", model, "--function", "scaled")
+    assert code == 0, err
+    for word in ("autodiff", "kernels", "planned", "scaled", "MiB"):
+        assert word in out
+    assert "step" not in out
+
+
+# ------------------------------------------------------------------------------------------------------ bench and doctor
+
+
+def test_bench_times_every_function(graphc_command, artifact):
+    code, out, _ = graphc_command("bench", artifact, "--seconds", "0.02", "--threads", "1")
+    assert code == 0 and "step" in out and "scaled" in out and "median" in out
+
+
+def test_doctor_says_what_there_is(graphc_command):
+    code, out, _ = graphc_command("doctor")
+    assert code == 0
+    for word in ("processor", "threads", "linkers", "llvmlite", "L1"):
+        assert word in out
+
+
+def test_version_and_help(graphc_command):
+    assert graphc.__version__ in graphc_command("--version")[1]
+    assert "compile" in graphc_command("--help")[1]
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "graphc", "show"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "MODEL" in done.stderr and not done.stdout
+
+
+# -------------------------------------------------------------------------------------------------------------- mistakes
+
+BROKEN = {
+    "raises": ("def f():\n    return 1 / 0\n\nf()\n", ["line 4", "f()", "ZeroDivisionError"]),
+    "syntax": ("x = (\n", ["SyntaxError", "line 1"]),
+    "exits": ("import sys\nsys.exit(3)\n", ["ended the program", "3"]),
+    "empty": ("x = 1\n", ["binds no gc.function"]),
+    "shapes": (
+        "import graphc as gc\nx = gc.placeholder((2, 3), name='x')\ny = x.reshape(4, 4)\n",
+        ["line 3", "y = x.reshape(4, 4)", "ShapeError"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, name):
+    text, words = BROKEN[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    code, out, err = graphc_command("compile", path, "-o", tmp_path)
+    assert code == 2 and out == ""
+    for word in words:
+        assert word in err
+    assert "graphc/cli" not in err and "importlib" not in err
+    assert [p.name for p in tmp_path.iterdir() if p.name != "__pycache__"] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["compile", "missing.py"], ["there is no file missing.py"]),
+        (["compile", "MODEL", "--emit", "exe"], ["'exe'", "so, obj"]),
+        (["compile", "MODEL", "--target", "z80"], ["'z80' is no target"]),
+        (["compile", "MODEL", "--name", "my net", "-o", "TMP"], ["'my net'", "C identifier"]),
+        (["compile", "MODEL", "-o", "MODEL/inside"], ["cannot make the folder"]),
+        (["run", "missing.so", "step"], ["missing.so"]),
+        (["run", "X", "step"], ["not written by graphc"]),
+        (["run", "ARTIFACT", "stop"], ["no function 'stop'", "step, scaled"]),
+        (["run", "ARTIFACT", "step"], ["no value for 'x'"]),
+        (["run", "ARTIFACT", "step", "-i", "x=missing.npy"], ["missing.npy", "not a readable"]),
+        (["run", "ARTIFACT", "step", "-i", "x=word"], ["no such file"]),
+        (["run", "ARTIFACT", "step", "-i", "x"], ["expected name=file.npy"]),
+        (["run", "ARTIFACT", "step", "-i", "x=1", "-i", "x=2"], ["given twice"]),
+        (["run", "ARTIFACT", "step", "-i", "x=MODEL"], ["not a readable .npy"]),
+        (["run", "ARTIFACT", "step", "-i", "x=[1, 2]"], ["expected float32[4, 3], got float32[2]"]),
+        (["run", "ARTIFACT", "step", "-i", "x=X", "-o", "MODEL"], ["cannot write the results"]),
+        (["show", "MODEL", "--emit", "soup"], ["no stage 'soup'", "kernels"]),
+        (["show", "MODEL", "-f", "stop"], ["no function 'stop'"]),
+        (["bench", "MODEL", "--threads", "0"], ["--threads"]),
+        (["bake"], ["No such command"]),
+        (["compile"], ["MODEL"]),
+    ],
+)
+def test_mistakes_are_told_and_give_two(graphc_command, model, artifact, tmp_path, arguments, words):
+    places = {"MODEL": model, "ARTIFACT": artifact, "X": model.parent / "x.npy", "TMP": tmp_path}
+
+    def fill(text):
+        for word, path in places.items():
+            if text == word or text.endswith(f"={word}") or text.startswith(f"{word}/"):
+                return text.replace(word, str(path))
+        return text
+
+    code, _, err = graphc_command(*map(fill, arguments))
+    assert code == 2, err
+    for word in words:
+        assert word in err
+    assert "Traceback" not in err
+
+
+def test_a_damaged_artifact_is_refused(graphc_command, artifact, tmp_path):
+    raw = bytearray(artifact.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    (tmp_path / "bad.so").write_bytes(raw)
+    code, _, err = graphc_command("run", tmp_path / "bad.so", "step")
+    assert code == 2 and "damaged" in err
+
+
+def test_our_own_defects_give_one_with_a_trace(graphc_command, model, monkeypatch):
+    def broken(*_, **__):
+        raise AssertionError("a law was broken")
+
+    monkeypatch.setattr(commands, "build", broken)
+    code, _, err = graphc_command("compile", model)
+    assert code == 1 and "a law was broken" in err and "defect of graphc" in err
+
+
+def test_a_model_leaves_no_trace_in_the_process(model):
+    before = list(sys.path)
+    loaded = load_model(model)
+    assert sys.path == before and list(loaded.functions) == ["step", "scaled"]
+    assert not [name for name in sys.modules if name.startswith("__graphc_model__")]
+
+
+def test_literals_and_files_are_told_apart(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(2))
+    read = read_inputs([f"a={tmp_path / 'a.npy'}", "b=1.5", "c=[1, 2]"])
+    assert read["b"] == 1.5 and read["c"] == [1, 2] and read["a"].shape == (2,)
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(UserError, match="readable"):
+        read_inputs([f"a={tmp_path / 'objects.npy'}"])
