@@ -13,6 +13,7 @@ stored is not stored again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, prod
 
 from graphc.dtype import int64
@@ -29,18 +30,23 @@ from .nest import accumulator
 from .operand import Address, address
 from .schedule import Loop, choose, moves
 
+PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
+PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
+
 
 class Contract:
     """Lowers one contraction cluster; `stored` members are written to their buffers."""
 
-    def __init__(self, cluster: Cluster, stored: list[Value], frame: Frame, pack_frame: Frame, machine: Machine) -> None:
-        self.cluster, self.frame, self.pack_frame = cluster, frame, pack_frame
+    def __init__(
+        self, name: str, cluster: Cluster, stored: list[Value], buffers: Mapping[Value, Buffer], machine: Machine
+    ) -> None:
+        self.name, self.cluster, self.buffers, self.frame = name, cluster, buffers, Frame(buffers)
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         assert isinstance(anchor.op.lower, Contraction)
         self.anchor, self.dtype = anchor, accumulator(anchor.dtype)
         spec = anchor.op.lower.spec(anchor)
-        self.addresses = [_address(anchor, side, frame) for side in (0, 1)]
+        self.addresses = [_address(anchor, side, self.frame) for side in (0, 1)]
         axes = spec.kept + spec.reduced
         loops = [
             Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept))
@@ -48,21 +54,21 @@ class Contract:
         ]
         self.loops = _merge(loops)
         self.schedule = choose(self.loops, machine.lanes(self.dtype), machine)
-        self.packed: Buffer | None = None
+        self.panels = {side: self._panel_buffer(side) for side in self.schedule.packed}
 
     # ------------------------------------------------------------------------------------------------ the kernels
 
-    def launches(self, name: str, comment: str) -> list[Launch]:
+    def launches(self, comment: str) -> list[Launch]:
         """Packing, if any, and the contraction."""
-        first = [self._pack(name)] if self.schedule.packed is not None else []
+        packs = [self._pack(side) for side in self.schedule.packed]
         kept = self._outer_order()
         counts = [self._tiles(n) for n in kept]
         task = Var("task", prod(counts))
-        tiles = unravel(task, tuple(counts))
-        self.panel = tiles[kept.index(self.schedule.lane)] if self.schedule.lane in kept else as_index(0)
-        at, lets, guards = self._tile_starts(kept, tiles)
+        parts = unravel(task, tuple(counts))
+        self.tiles = dict(zip(kept, parts, strict=True))
+        at, lets, guards = self._tile_starts(self.tiles)
         body = (*lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
-        return [*first, self.frame.launch(name, task, body, comment)]
+        return [*packs, self.frame.launch(self.name, task, body, comment)]
 
     @property
     def _lane(self) -> Loop:
@@ -77,12 +83,12 @@ class Contract:
         tiled = dict(self.schedule.tile)
         return sorted(kept, key=lambda n: (n != self.schedule.lane, n in tiled))
 
-    def _tile_starts(self, kept: list[int], tiles: Position) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
+    def _tile_starts(self, tiles: dict[int, Index]) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
         at: dict[int, Index] = {}
         lets: list[Stmt] = []
         guards: dict[int, Index] = {}
-        for axis, tile in zip(kept, tiles, strict=True):
+        for axis, tile in tiles.items():
             size, extent = self.schedule.tile_of(axis), self.loops[axis].extent
             at[axis] = tile * size
             if extent % size:
@@ -94,8 +100,9 @@ class Contract:
 
     def _lanes(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """Outer products: lanes along a kept axis."""
-        self.lane_var = lane = Var("v", self.schedule.columns)
+        lane = Var("v", self.schedule.columns)
         tile, at = self._tile_vars(at | {self.schedule.lane: at[self.schedule.lane] + lane})
+        self.inside = {self.schedule.lane: lane} | dict(zip(dict(self.schedule.tile), tile, strict=True))
         acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile) * lane.extent)
         cell = _flat([*tile, lane])
         steps, at = self._step_vars(at)
@@ -155,7 +162,7 @@ class Contract:
 
     def _reduced_order(self) -> list[int]:
         """Reduced axes by falling stride of the operand that is read in place."""
-        side = 0 if self.schedule.packed is None else 1 - self.schedule.packed
+        side = 1 if self.schedule.packed == (0,) else 0
         reduced = [n for n, loop in enumerate(self.loops) if loop.reduced and n != self.schedule.lane]
         return sorted(reduced, key=lambda n: (-moves(self.loops[n], side), -moves(self.loops[n], 1 - side)))
 
@@ -163,10 +170,10 @@ class Contract:
 
     def _operand(self, side: int, at: dict[int, Index]) -> Expr:
         """The element of an operand at the indices of all axes, in the accumulator's type."""
-        if side == self.schedule.packed:
-            assert self.packed is not None
-            return load(self.frame.array(self.packed), self._panel_position(at, self.panel, self.lane_var))
-        return self._in_place(self.frame, side, at)
+        if side not in self.panels:
+            return self._in_place(self.frame, side, at)
+        inner = self._panel_axis(side)
+        return load(self.frame.array(self.panels[side]), self._panel_position(side, at, self.tiles[inner], self.inside[inner]))
 
     def _in_place(self, frame: Frame, side: int, at: dict[int, Index]) -> Expr:
         where = self.addresses[side]
@@ -192,50 +199,55 @@ class Contract:
 
     # ------------------------------------------------------------------------------------------------ packing
 
-    def _panel_axes(self) -> tuple[list[int], list[int]]:
-        """The axes that move the packed operand: kept ones outside the lanes, then reduced ones, slowest first."""
-        side = self.schedule.packed
-        assert side is not None
-        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != self.schedule.lane and moves(loop, side)]
-        return kept, [n for n in self._reduced_order() if moves(self.loops[n], side)]
+    def _panel_axis(self, side: int) -> int:
+        """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""
+        axes = [self.schedule.lane, *dict(self.schedule.tile)]
+        return next(axis for axis in axes if moves(self.loops[axis], side))
 
-    def _panel_position(self, at: dict[int, Index], tile: Index, lane: Index) -> Index:
-        """Where a panel holds an element: [kept][lane tile][reduced][lane]."""
-        kept, reduced = self._panel_axes()
-        columns = self.schedule.columns
-        position: Index = as_index(0)
-        for axis in kept:
-            position = position * self.loops[axis].extent + at[axis]
-        position = position * self._tiles(self.schedule.lane) + tile
-        for axis in reduced:
-            position = position * self.loops[axis].extent + at[axis]
-        return position * columns + lane
+    def _panel_loops(self, side: int) -> list[int]:
+        """The other axes that move the operand, slowest first: kept ones, then reduced ones."""
+        inner = self._panel_axis(side)
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != inner and moves(loop, side)]
+        return kept + [n for n in self._reduced_order() if moves(self.loops[n], side)]
 
-    def _pack(self, name: str) -> Launch:
-        """A kernel that copies the packed operand into panels, one panel a task."""
-        side = self.schedule.packed
-        assert side is not None
-        kept, reduced = self._panel_axes()
-        columns, tiles = self.schedule.columns, self._tiles(self.schedule.lane)
-        size = prod(self.loops[n].extent for n in kept + reduced) * tiles * columns
-        self.packed = Buffer(f"{name}_panels", self.dtype, (size,), ARENA)
-        outer = reduced[:1]
-        extents = [self.loops[n].extent for n in kept] + [tiles] + [self.loops[n].extent for n in outer]
-        task = Var("task", prod(extents))
-        parts = unravel(task, tuple(extents))
-        inner = {n: Var(f"k{n}", self.loops[n].extent) for n in reduced[1:]}
+    def _panel_position(self, side: int, at: dict[int, Index], tile: Index, inside: Index) -> Index:
+        """Where the panels hold an element: [tile][kept][reduced][inside the tile]."""
+        position = tile
+        for axis in self._panel_loops(side):
+            position = position * self.loops[axis].extent + at[axis]
+        return position * self.schedule.tile_of(self._panel_axis(side)) + inside
+
+    def _panel_buffer(self, side: int) -> Buffer:
+        inner = self._panel_axis(side)
+        size = prod(self.loops[n].extent for n in self._panel_loops(side)) * self._tiles(inner) * self.schedule.tile_of(inner)
+        return Buffer(f"{self.name}_{'rhs' if side else 'lhs'}_panels", self.dtype, (size,), ARENA)
+
+    def _pack(self, side: int) -> Launch:
+        """A kernel that copies an operand into panels. A task is a block of the slowest other axis, of one panel or (where
+        there are blocks enough) of all, so that neighbouring panels are filled from the same lines of memory."""
+        frame, inner, others = Frame(self.buffers), self._panel_axis(side), self._panel_loops(side)
+        extent = self.loops[others[0]].extent if others else 1
+        block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
+        panels = self._tiles(inner)
+        task = Var("task", extent // block * (panels if extent // block < PACK_TASKS else 1))
+        within, steps = Var("b", block), {n: Var(f"k{n}", self.loops[n].extent) for n in others[1:]}
+        loops = [within, *steps.values()]
+        if task.extent == extent // block and panels > 1:
+            loops.insert(0, Var("p", panels))
+            panel, number = as_index(loops[0]), as_index(task)
+        else:
+            panel, number = unravel(task, (panels, extent // block))
         at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
-        at.update(zip(kept, parts, strict=False))
-        at.update(zip(outer, parts[len(kept) + 1 :], strict=True))
-        at.update(inner)
-        starts, lets, _ = self._tile_starts([self.schedule.lane], (parts[len(kept)],))
-        lane = Var("v", columns)
-        at[self.schedule.lane] = starts[self.schedule.lane] + lane
-        where = self._panel_position(at, parts[len(kept)], lane)
-        store = Store(self.pack_frame.array(self.packed), where, self._in_place(self.pack_frame, side, at))
-        copy = For(lane, (store,), VECTOR, min(self.schedule.width, columns))
-        body = (*lets, _loops(list(inner.values()), copy))
-        return self.pack_frame.launch(f"{name}_pack", task, body, "panels of an operand")
+        at |= dict.fromkeys(others[:1], number * block + within) | steps
+        starts, lets, _ = self._tile_starts({inner: panel})
+        lane = Var("v", self.schedule.tile_of(inner))
+        at[inner] = starts[inner] + lane
+        where = self._panel_position(side, at, panel, lane)
+        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at))
+        body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, min(self.schedule.width, lane.extent)),)
+        for var in reversed(loops):
+            body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
+        return frame.launch(f"{self.name}_pack", task, body, "panels of an operand")
 
 
 def _address(anchor: Value, side: int, frame: Frame) -> Address:

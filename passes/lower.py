@@ -40,7 +40,9 @@ from .nest import Nest
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
 
-def lower(functions: Iterable[FusedGraph], machine: Machine, initial: Mapping[Value, np.ndarray] | None = None) -> KernelProgram:
+def lower(
+    functions: Iterable[FusedGraph], machine: Machine, initial: Mapping[Value, np.ndarray] | None = None
+) -> KernelProgram:
     """All functions over one set of variables and constants. `initial` replaces what some variables start from."""
     shared = Shared(initial or {})
     lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
@@ -61,7 +63,9 @@ class Shared:
             if source not in self.variables:
                 info = source.attrs["info"]
                 name = _unique(info.name or "variable", {b.name for b in self.variables.values()})
-                self.variables[source] = Buffer(name, source.dtype, source.shape, VARIABLE, self.initial.get(source, info.initial))
+                self.variables[source] = Buffer(
+                    name, source.dtype, source.shape, VARIABLE, self.initial.get(source, info.initial)
+                )
             return self.variables[source]
         if source not in self.constants:
             array = source.attrs["literal"].array
@@ -76,7 +80,9 @@ class _Function:
         self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
 
     def lower(self) -> KernelFunction:
-        inputs = tuple(Buffer(v.attrs["info"].name or f"input{n}", v.dtype, v.shape, INPUT) for n, v in enumerate(self.graph.inputs))
+        inputs = tuple(
+            Buffer(v.attrs["info"].name or f"input{n}", v.dtype, v.shape, INPUT) for n, v in enumerate(self.graph.inputs)
+        )
         self.buffers.update(zip(self.graph.inputs, inputs, strict=True))
         for value in self.graph.values():
             if value.op.name in ("variable", "constant"):
@@ -130,7 +136,7 @@ class _Function:
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, Frame(self.buffers), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return Contract(cluster, stored, Frame(self.buffers), Frame(self.buffers), self.machine).launches(name, comment)
+            return Contract(name, cluster, stored, self.buffers, self.machine).launches(comment)
         value = cluster.anchor
         assert isinstance(value.op.lower, Loops)
         arrays = [*(self._memory(v) for v in value.operands), self.buffers[value]]

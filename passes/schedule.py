@@ -2,9 +2,9 @@
 
 In: the axes of a contraction with their memory strides. Out: a `Schedule` that the lowering reads.
 
-    lanes      one kept axis runs along vector lanes; each k-step multiplies `lane_vectors` vectors of one operand with
-               `rows` broadcast elements of the other (an outer product of registers). An operand that moves with the lanes
-               but not by 1 is packed into panels first.
+    lanes      one kept axis runs along vector lanes; each k-step multiplies a few vectors of one operand with elements
+               of the other that are broadcast over the rows of the tile (an outer product of registers). Operands that
+               are read far apart, or not by 1 along the lanes, are packed into panels first.
     dots       a reduced axis that both operands walk by 1 runs along lanes; a tile of dot products ends in horizontal sums.
 
 Costs are cycles of one core: fused multiply-adds at two a cycle, loads at two a cycle, a latency floor for small tiles,
@@ -16,12 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from math import ceil, prod
 
 from .machine import Machine
 
 FMA_LATENCY = 4.0
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
+COPY_COST = 0.3  # cycles per element copied in a row
+FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
+ELEMENT_BYTES = 4
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
 MAX_ROWS = 14
@@ -48,7 +52,7 @@ class Schedule:
     lane: int
     columns: int
     tile: tuple[tuple[int, int], ...]
-    packed: int | None  # the operand (0 or 1) that is packed, if any
+    packed: tuple[int, ...]  # the operands (0, 1) that are packed into panels first
     width: int
     cost: float
 
@@ -80,28 +84,51 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
 
 
 def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
-    steps = prod(loop.extent for loop in loops if loop.reduced)
     kept = [n for n, loop in enumerate(loops) if not loop.reduced]
     for lane in kept:
-        moving = [side for side in (0, 1) if moves(loops[lane], side)]
-        strided = [side for side in moving if moves(loops[lane], side) != 1]
-        pack = strided[0] if len(moving) == len(strided) == 1 else None
-        packing = 0.0 if pack is None else _pack_cost(loops, lane, pack, width)
-        load_cost = 1.0 if pack is not None or not strided else GATHER_COST * width
         for row in [None, *(n for n in kept if n != lane)]:
-            if row is not None and pack is not None and moves(loops[row], pack):
-                continue  # a packed panel serves all rows of a tile
-            for rows, vectors in _register_tiles(
-                loops[row].extent if row is not None else 1, loops[lane].extent, width, machine
-            ):
-                tile = {} if row is None else {row: rows}
-                loads = sum(_uses(loops, tile, s) * (vectors * load_cost if s in moving else 1) for s in (0, 1))
-                step = max(rows * vectors / 2, loads / 2, FMA_LATENCY)
-                store = rows * vectors * (1.0 if loops[lane].out == 1 else GATHER_COST * width)
-                tiles = _tiles_of(loops, tile | {lane: vectors * width})
-                cost = tiles * (steps * step + store + TILE_COST) + packing
-                columns = min(vectors * width, loops[lane].extent)
-                yield Schedule(lane, columns, tuple(tile.items()), pack, width, cost)
+            for packed in _packings(loops, lane, row):
+                yield from _packed_schedules(loops, lane, row, packed, width, machine)
+
+
+def _packings(loops: tuple[Loop, ...], lane: int, row: int | None) -> Iterator[tuple[int, ...]]:
+    """The sets of operands that may be packed: a panel runs along the lanes or along the rows of a tile, not both."""
+    can = [side for side in (0, 1) if (moves(loops[lane], side) != 0) != (row is not None and moves(loops[row], side) != 0)]
+    for count in range(len(can) + 1):
+        yield from combinations(can, count)
+
+
+def _packed_schedules(
+    loops: tuple[Loop, ...], lane: int, row: int | None, packed: tuple[int, ...], width: int, machine: Machine
+) -> Iterator[Schedule]:
+    steps = prod(loop.extent for loop in loops if loop.reduced)
+    packing = sum(_pack_cost(loops, lane, row, side, width) for side in packed)
+    far = sum(_far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed)
+    for rows, vectors in _register_tiles(loops[row].extent if row is not None else 1, loops[lane].extent, width, machine):
+        tile = {} if row is None else {row: rows}
+        loads = 0.0
+        for side in (0, 1):
+            stride = moves(loops[lane], side)
+            gathers = stride not in (0, 1) and side not in packed
+            loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
+        step = max(rows * vectors / 2, loads / 2, FMA_LATENCY) + far
+        store = rows * vectors * (1.0 if loops[lane].out == 1 else GATHER_COST * width)
+        tiles = _tiles_of(loops, tile | {lane: vectors * width})
+        columns = min(vectors * width, loops[lane].extent)
+        cost = tiles * (steps * step + store + TILE_COST) + packing
+        yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost)
+
+
+def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -> float:
+    """Cycles a step for reading an operand in place whose reduced axes jump far: new pages, and lines that share sets."""
+    elements = prod(loop.extent for loop in loops if moves(loop, side))
+    cost, between = 0.0, 1
+    once = FAR_COST[moves(loops[lane], side) != 0]
+    for loop in sorted((x for x in loops if x.reduced and moves(x, side)), key=lambda x: moves(x, side)):
+        jump = min(moves(loop, side) * ELEMENT_BYTES / 1024, 4.0)
+        cost = max(cost, once * jump * jump / between) if jump >= 1 else cost
+        between *= loop.extent
+    return cost if elements * ELEMENT_BYTES > machine.l1 else 0.0
 
 
 def _register_tiles(row_extent: int, lane_extent: int, width: int, machine: Machine) -> Iterator[tuple[int, int]]:
@@ -112,11 +139,13 @@ def _register_tiles(row_extent: int, lane_extent: int, width: int, machine: Mach
                 yield rows, vectors
 
 
-def _pack_cost(loops: tuple[Loop, ...], lane: int, side: int, width: int) -> float:
+def _pack_cost(loops: tuple[Loop, ...], lane: int, row: int | None, side: int, width: int) -> float:
     """Copying the operand once into panels."""
+    inner = lane if moves(loops[lane], side) else row
+    assert inner is not None
     elements = prod(loop.extent for loop in loops if moves(loop, side))
-    padded = ceil(loops[lane].extent / width) * width / loops[lane].extent
-    return elements * padded * GATHER_COST
+    padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
+    return elements * padded * (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST)
 
 
 def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
@@ -132,7 +161,7 @@ def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Ite
                     loads = _uses(loops, tile, 0) + _uses(loops, tile, 1)
                     step = max(accumulators / 2, loads / 2, FMA_LATENCY)
                     cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST)
-                    yield Schedule(lane, along.extent, tuple(tile.items()), None, width, cost)
+                    yield Schedule(lane, along.extent, tuple(tile.items()), (), width, cost)
 
 
 def _dot_tiles(loops: tuple[Loop, ...], row: int, column: int | None, machine: Machine) -> Iterator[dict[int, int]]:
