@@ -1,35 +1,35 @@
 """The composition root: user's functions -> graphs -> passes -> kernels -> target -> program.
 
-In: `gc.function` objects by name. Out: a `Program` that runs in this process (`compile`), or the `Compilation` behind it,
-from which every later stage can be had (`build`). This is the only file that knows the whole way.
+In: `gc.function` objects by name. Out: a `Program` that runs in this process (`compile`), or `Stages`, from which every
+level between the user's file and machine code can be had. This is the only file that knows the whole way.
+
+    graph -> GRAPH passes -> fuse -> lower -> plan_buffers -> Compilation (llvm -> program, object, library)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from . import config
 from .codegen.target import Target, named
-from .config import default_seed
 from .errors import GraphError
 from .export import Compilation
 from .function import Function
-from .ir.graph import Graph
-from .passes.autodiff import autodiff
+from .interp.graph import evaluate
+from .ir.kernel import KernelProgram
 from .passes.buffers import plan_buffers
-from .passes.canonicalize import canonicalize
-from .passes.expand import expand
-from .passes.fold import fold
-from .passes.fuse import fuse
+from .passes.fuse import FusedGraph, fuse
+from .passes.inspector import Inspector
 from .passes.lower import lower
 from .passes.machine import Machine
-from .passes.split_reductions import split_reductions
-from .passes.updates import extract_updates, remove_stop_gradient
+from .passes.manager import Step, run_passes
+from .passes.pipelines import GRAPH
 from .runtime.program import Program
 from .tensor.random import SEED
-
-GRAPH_PASSES = (autodiff, extract_updates, remove_stop_gradient, canonicalize, fold, expand, canonicalize, split_reductions)
 
 
 def compile(
@@ -44,31 +44,67 @@ def compile(
     return build(functions, target=target, seed=seed, name=name).load(threads)
 
 
-def build(
-    functions: Mapping[str, Function], *, target: str = "cpu", seed: int | None = None, name: str = "net"
-) -> Compilation:
+def build(functions: Mapping[str, Function], *, target: str = "cpu", seed: int | None = None, name: str = "net") -> Compilation:
     """The compiled program before it is loaded or written."""
-    for key, function in functions.items():
-        if not isinstance(function, Function):
-            raise GraphError(f"compile: {key} is a {type(function).__name__}, not a gc.function; wrap it: gc.function([x], y)")
-    if not functions:
-        raise GraphError("compile: there is nothing to compile; name at least one function: gc.compile(predict=predict)")
-    machine_code = named(target)
-    graphs = [_optimised(function.graph(key)) for key, function in functions.items()]
-    initial = {SEED.value: np.array(default_seed() if seed is None else seed, np.int64)}
-    program = plan_buffers(lower([fuse(graph) for graph in graphs], machine(machine_code), initial))
-    structures = {key: _structure(function) for key, function in functions.items()}
-    return Compilation(program, name, machine_code, structures)
+    return Stages(functions, target, seed, name).compilation
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One compilation, level by level; each is made when it is first asked for, and kept.
+
+    GRAPHC_DUMP=folder writes the graphs between passes; GRAPHC_CHECK=1 compares both sides of each pass by numbers.
+    """
+
+    functions: Mapping[str, Function]
+    target: str = "cpu"
+    seed: int | None = None
+    name: str = "net"
+
+    def __post_init__(self) -> None:
+        if not self.functions:
+            raise GraphError("compile: there is nothing to compile; name at least one function: gc.compile(predict=predict)")
+        for key, function in self.functions.items():
+            if not isinstance(function, Function):
+                kind = type(function).__name__
+                raise GraphError(f"compile: {key} is a {kind}, not a gc.function; wrap it: gc.function([x], y)")
+
+    @cached_property
+    def steps(self) -> dict[str, list[Step]]:
+        """What each graph pass did, by function."""
+        check = evaluate if config.check_passes() else None
+        result = {}
+        for key, function in self.functions.items():
+            inspector = Inspector(verify=2 if check else 0, dump=config.dump_directory(), evaluate=check)
+            run_passes(function.graph(key), GRAPH, inspector)
+            result[key] = inspector.steps
+        return result
+
+    @cached_property
+    def fused(self) -> list[FusedGraph]:
+        """Which values share a kernel."""
+        return [fuse(steps[-1].after) for steps in self.steps.values()]
+
+    @cached_property
+    def kernels(self) -> KernelProgram:
+        """Kernels over buffers, before buffers share memory."""
+        seed = config.default_seed() if self.seed is None else self.seed
+        return lower(self.fused, machine(named(self.target)), {SEED.value: np.array(seed, np.int64)})
+
+    @cached_property
+    def planned(self) -> KernelProgram:
+        """Kernels over planned memory."""
+        return plan_buffers(self.kernels)
+
+    @cached_property
+    def compilation(self) -> Compilation:
+        """What can be loaded, emitted or saved."""
+        structures = {key: _structure(function) for key, function in self.functions.items()}
+        return Compilation(self.planned, self.name, named(self.target), structures)
 
 
 def _structure(function: Function) -> str | tuple[str, ...]:
     return function.output_names if function.structure == "dict" else function.structure
-
-
-def _optimised(graph: Graph) -> Graph:
-    for run in GRAPH_PASSES:
-        graph = run(graph)
-    return graph
 
 
 def machine(target: Target) -> Machine:
