@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from graphc.ir.expr import Affine, Array, Call, Const, Div, Expr, Load, Mod, Temp, Var
-from graphc.ir.kernel import Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from graphc.ir.kernel import Accumulate, For, If, Kernel, Let, Local, Stmt, Store, operands
 
 
 def fingerprint(kernel: Kernel) -> str:
@@ -46,10 +46,19 @@ class _Writer:
     def _expr(self, expr: Expr | None) -> int:
         if expr is None:
             return -1
-        found = self._numbers.get(expr)
-        return self._define(expr, *self._parts(expr)) if found is None else found
+        todo = [expr]
+        while todo:  # without recursion: fused expressions are thousands deep
+            missing = [part for part in operands(todo[-1]) if part not in self._numbers]
+            if missing:
+                todo += reversed(missing)
+            else:
+                top = todo.pop()
+                if top not in self._numbers:
+                    self._define(top, *self._parts(top))
+        return self._numbers[expr]
 
     def _parts(self, expr: Expr) -> tuple[object, ...]:
+        """What an expression says, its operands (which have numbers already) by number."""
         match expr:
             case Const(text=text):
                 return ("const", expr.dtype, text)

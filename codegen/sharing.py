@@ -28,9 +28,14 @@ from graphc.ir.kernel import (
     operands,
 )
 
-# In scalar operations. Waking workers costs one to twenty microseconds, a barrier about a tenth of one.
-PARALLEL_WORK = 100_000  # a function with less runs on its caller's thread
-SHARED_WORK = 8_000  # a launch with less runs on worker 0
+# In scalar operations, of which a core does some thirty a nanosecond. Waking a worker takes up to twenty microseconds,
+# a barrier a tenth of one.
+PARALLEL_WORK = 500_000  # a function with less runs on its caller's thread
+SHARED_WORK = 20_000  # a launch with less runs on worker 0
+
+# Words that take many instructions: operations they count for.
+_HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf pow atan2".split(), 20)
+_HEAVY |= dict.fromkeys("div quot rem mod floordiv sqrt rsqrt".split(), 5)
 
 Region = tuple[Hashable, int, int]  # address space, first byte, byte behind the last
 
@@ -120,6 +125,6 @@ def _operations(stmt: Stmt) -> int:
         expr = todo.pop()
         if expr not in seen:
             seen.add(expr)
-            count += isinstance(expr, Call | Load)
+            count += _HEAVY.get(expr.word, 1) if isinstance(expr, Call) else isinstance(expr, Load)
             todo.extend(operands(expr))
     return count

@@ -37,7 +37,7 @@ class CompileError(GraphcError, RuntimeError):
 
 
 class ArtifactError(GraphcError, RuntimeError):
-    """A compiled artifact that is damaged, foreign or newer; refused before any of its code ran."""
+    """A compiled artifact that is damaged, foreign or newer (refused before any of its code ran), or cannot be written."""
 
 
 class ParseError(GraphcError, ValueError):

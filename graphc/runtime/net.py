@@ -33,6 +33,7 @@ class Net:
         manifest = library.manifest
         self.library = library
         self.lock = threading.Lock()
+        self.closed = False
         size = _native(library, "size", ctypes.c_int64)()
         self.memory = _allocate(size, manifest.name)
         self.address: int = self.memory.ctypes.data
@@ -54,12 +55,9 @@ class Net:
         manifest = self.library.manifest
         return self.memory[manifest.state :][: manifest.state_size]
 
-    @property
-    def closed(self) -> bool:
-        return not self._finalizer.alive
-
     def close(self) -> None:
         """Stop the workers; calls are refused from here on. State views stay valid. Closing twice does nothing."""
+        self.closed = True
         self._finalizer()
 
     def function(self, symbol: str, arguments: int) -> Callable[..., int]:

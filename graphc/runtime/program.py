@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import CallError, GraphcError
 from . import artifact
+from .address import address
 from .arrays import Mismatch, conform
 from .library import Library
 from .manifest import BARE, LIST, TUPLE, Port, Signature, describe
@@ -46,15 +47,15 @@ class CompiledFunction:
         for value, (dtype, shape, itemsize, port) in zip(args, self._inputs, strict=True):
             if not (type(value) is np.ndarray and value.dtype == dtype and value.shape == shape and value.flags.c_contiguous):
                 value = self._conform(value, port)
-            address = value.__array_interface__["data"][0]
+            at = address(value)
             # Code may assume that what it reads is not what it writes: views of the state are copied.
-            if address % itemsize or net.address <= address < net.end:
+            if at % itemsize or net.address <= at < net.end:
                 value = value.copy()
-                address = value.__array_interface__["data"][0]
-            arrays.append(value)
-            pointers.append(address)
+                at = address(value)
+            arrays.append(value)  # alive until the call is over
+            pointers.append(at)
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        pointers += [output.__array_interface__["data"][0] for output in outputs]
+        pointers += map(address, outputs)
         with net.lock:
             if net.closed:
                 raise CallError(f"{self.__name__}: the program is closed")

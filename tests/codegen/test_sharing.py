@@ -1,13 +1,14 @@
 """Which launches workers share, and where they meet."""
 
-from nets import buffer, ring, shift
+from nets import buffer, shift
 
 from graphc.codegen.fingerprint import fingerprint
 from graphc.codegen.sharing import PARALLEL_WORK, SHARED_WORK, share, work
-from graphc.ir.expr import Array, Var, load
+from graphc.dtype import float32
+from graphc.ir.expr import Array, Var, call, load
 from graphc.ir.kernel import ARENA, INPUT, OUTPUT, For, Kernel, KernelFunction, Launch, Store
 
-WIDE, NARROW = 1 << 17, 4
+WIDE, NARROW = 1 << 18, 4
 
 
 def plan(*launches, offsets=None, inputs=(), outputs=()):
@@ -16,9 +17,10 @@ def plan(*launches, offsets=None, inputs=(), outputs=()):
 
 def test_work_counts_loops_and_loads():
     assert work(shift(10, 1)) == 10 * 2  # a store and a load
-    x, y, i, j = Array("x", ring().program.functions[0].inputs[0].dtype, 8), None, Var("i", 2), Var("j", 4)
+    x, i, j = Array("x", float32, 8), Var("i", 2), Var("j", 4)
     body = (For(j, (Store(x, i * 4 + j, load(x, j) * load(x, i)),)),)
-    assert y is None and work(Kernel("k", (x,), i, body)) == 2 * 4 * (1 + 3)
+    assert work(Kernel("k", (x,), i, body)) == 2 * 4 * (1 + 3)
+    assert work(Kernel("k", (x,), i, (Store(x, i, call("exp", load(x, i))),))) > 2 * 10
 
 
 def test_a_small_function_stays_on_one_thread():
@@ -69,10 +71,20 @@ def test_worker_zero_need_not_await_anybody_behind_its_own_steps():
     assert [(s.shared, s.barrier) for s in sharing.steps] == [(True, False), (False, True)] and not sharing.meet
 
 
+def test_fingerprints_of_deep_expressions():
+    x, i = Array("x", float32, 8), Var("i", 8)
+    deep = load(x, i)
+    for _ in range(5000):
+        deep = deep * 2 + 1
+    assert fingerprint(Kernel("k", (x,), i, (Store(x, i, deep),))) != fingerprint(
+        Kernel("k", (x,), i, (Store(x, i, deep + 1),))
+    )
+
+
 def test_fingerprints_tell_kernels_apart_by_what_they_do():
     assert fingerprint(shift(8, 1)) == fingerprint(shift(8, 1))
     assert len({fingerprint(shift(size, step)) for size in (8, 9) for step in (1, 2)}) == 4
-    x, y, i = Array("p", shift(8, 1).params[0].dtype, 8), Array("q", shift(8, 1).params[0].dtype, 8), Var("other", 8)
+    x, y, i = Array("p", float32, 8), Array("q", float32, 8), Var("other", 8)
     renamed = Kernel("other", (x, y), i, (Store(y, i, load(x, (i + 1) % 8)),))
     assert fingerprint(renamed) == fingerprint(shift(8, 1))
     swapped = Kernel("other", (y, x), i, (Store(y, i, load(x, (i + 1) % 8)),))
