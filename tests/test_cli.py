@@ -12,7 +12,7 @@ from graphc import cli
 from graphc.cli import commands
 from graphc.cli.arrays import read_inputs
 from graphc.cli.models import UserError, load_model
-from graphc.cli.stages import STAGES
+from graphc.cli.stages import RUNNABLE, STAGES
 
 MODEL = """
 import numpy as np
@@ -24,6 +24,7 @@ k = gc.placeholder((4,), gc.int64, name="k")
 weight = gc.variable(np.ones((4, 3), np.float32), name="weight")
 step = gc.function([x], {"loss": (x * weight).sum(), "rows": x.sum(1)}, updates={weight: weight + x})
 scaled = gc.function([x, k], [x * FACTOR, k + 1])
+slope = gc.function([x], gc.grad((x * x).sum(), x))
 _hidden = gc.function([x], x)
 """
 
@@ -67,7 +68,7 @@ def test_compile_writes_library_header_and_dependencies(model, artifact):
     dependencies = artifact.with_suffix(".d").read_text()
     assert str(model) in dependencies and "numbers_of_mine.py" in dependencies and "numpy" not in dependencies
     program = graphc.load(artifact)
-    assert set(program.functions) == {"step", "scaled"}
+    assert set(program.functions) == {"step", "scaled", "slope"}
 
 
 def test_compile_writes_what_was_asked_for(graphc_command, model, tmp_path):
@@ -98,6 +99,15 @@ def test_run_calls_a_function(graphc_command, request, model, tmp_path, which):
     np.testing.assert_array_equal(np.load(tmp_path / "loss.npy"), np.float32(66))
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), [3, 12, 21, 30])
     assert out.split() == [str(tmp_path / "loss.npy"), str(tmp_path / "rows.npy")]
+
+
+@pytest.mark.parametrize("stage", RUNNABLE)
+def test_run_interprets_at_every_stage(graphc_command, model, tmp_path, stage):
+    x = model.parent / "x.npy"
+    code, _, err = graphc_command("run", model, "step", "-i", f"x={x}", "-o", tmp_path, "--emit", stage)
+    assert code == 0, err
+    np.testing.assert_array_equal(np.load(tmp_path / "loss.npy"), np.float32(66))
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), [3, 12, 21, 30])
 
 
 def test_run_prints_results_and_takes_literals(graphc_command, model, artifact):
@@ -195,6 +205,10 @@ def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, name):
         (["run", "ARTIFACT", "step", "-i", "x=[1, 2]"], ["expected float32[4, 3], got float32[2]"]),
         (["run", "ARTIFACT", "step", "-i", "x=X", "-o", "MODEL"], ["cannot write the results"]),
         (["show", "MODEL", "--emit", "soup"], ["no stage 'soup'", "kernels"]),
+        (["run", "MODEL", "step", "-i", "x=X", "--emit", "asm"], ["nothing runs at 'asm'"]),
+        (["run", "MODEL", "step", "-i", "x=1", "--emit", "graph"], ["expected float32[4, 3]"]),
+        (["run", "ARTIFACT", "step", "-i", "x=X", "--emit", "graph"], ["is no model"]),
+        (["run", "MODEL", "slope", "-i", "x=X", "--emit", "graph"], ["before autodiff"]),
         (["show", "MODEL", "-f", "stop"], ["no function 'stop'"]),
         (["bench", "MODEL", "--threads", "0"], ["--threads"]),
         (["bake"], ["No such command"]),
@@ -229,7 +243,7 @@ def test_our_own_defects_give_one_with_a_trace(graphc_command, model, monkeypatc
     def broken(*_, **__):
         raise AssertionError("a law was broken")
 
-    monkeypatch.setattr(commands, "build", broken)
+    monkeypatch.setattr(commands, "Stages", broken)
     code, _, err = graphc_command("compile", model)
     assert code == 1 and "a law was broken" in err and "defect of graphc" in err
 
@@ -237,7 +251,7 @@ def test_our_own_defects_give_one_with_a_trace(graphc_command, model, monkeypatc
 def test_a_model_leaves_no_trace_in_the_process(model):
     before = list(sys.path)
     loaded = load_model(model)
-    assert sys.path == before and list(loaded.functions) == ["step", "scaled"]
+    assert sys.path == before and list(loaded.functions) == ["step", "scaled", "slope"]
     assert not [name for name in sys.modules if name.startswith("__graphc_model__")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +19,18 @@ from rich.table import Table
 
 from .. import __version__
 from ..codegen.abi import c_identifier
-from ..driver import build
+from ..driver import Stages
 from ..errors import GraphcError, VerifyError
 from ..export import KINDS, SUFFIXES, Compilation
 from ..runtime import artifact
+from ..runtime.arrays import bind, conform
 from ..runtime.loader import load
+from ..runtime.manifest import Signature
 from ..runtime.program import CompiledFunction, Program
 from .arrays import flatten, made_up, output_names, read_inputs
 from .doctor import findings
 from .models import Model, UserError, load_model
-from .stages import STAGES, Stages
+from .stages import RUNNABLE, STAGES, run_at, text
 
 _FILE = click.Path(path_type=Path)
 
@@ -100,8 +102,8 @@ def _kinds(text: str) -> list[str]:
 
 
 def _build(model: Model, target: str, name: str | None = None, seed: int | None = None) -> Compilation:
-    compilation = build(model.functions, target=target, seed=seed, name=name or c_identifier(model.name))
-    return replace(compilation, sources=model.sources)
+    stages = Stages(model.functions, target, seed, name or c_identifier(model.name))
+    return replace(stages.compilation, sources=model.sources)
 
 
 def _write(compilation: Compilation, folder: Path, kinds: list[str]) -> list[Path]:
@@ -129,15 +131,39 @@ def _write(compilation: Compilation, folder: Path, kinds: list[str]) -> list[Pat
 @click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="An array, or a number: lr=0.1")
 @click.option("-o", "--output", type=_FILE, help="Folder for the results, one .npy each. Default: print them.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
-def run(program: Path, function: str, inputs: tuple[str, ...], output: Path | None, threads: int | None) -> None:
+@click.option("--emit", metavar="STAGE", help=f"Interpret a model at one of {', '.join(RUNNABLE)}.")
+def run(
+    program: Path, function: str, inputs: tuple[str, ...], output: Path | None, threads: int | None, emit: str | None
+) -> None:
     """Call FUNCTION of PROGRAM: an artifact (.so), or a model (.py), which is compiled first."""
     arrays = read_inputs(inputs)
-    with _program(program, threads) as loaded:
-        if function not in loaded.functions:
-            raise UserError(f"error: {program} has no function {function!r}; it has {', '.join(loaded.functions)}")
+    signature, results = (
+        _call(program, function, arrays, threads) if emit is None else _interpret(program, function, arrays, emit)
+    )
+    _deliver(dict(zip(output_names(signature), results, strict=True)), output)
+
+
+def _call(path: Path, function: str, arrays: dict[str, object], threads: int | None) -> tuple[Signature, list[np.ndarray]]:
+    with _program(path, threads) as loaded:
+        _known(path, function, loaded.functions)
         called = loaded.functions[function]
-        results = flatten(called.signature, called(**arrays))
-    _deliver(dict(zip(output_names(called.signature), results, strict=True)), output)
+        return called.signature, flatten(called.signature, called(**arrays))
+
+
+def _interpret(path: Path, function: str, arrays: dict[str, object], stage: str) -> tuple[Signature, list[np.ndarray]]:
+    if path.suffix != ".py":
+        raise UserError(f"error: {path} is no model: --emit interprets a Python file, and an artifact is machine code")
+    model = load_model(path)
+    _known(path, function, model.functions)
+    stages = Stages({function: model.functions[function]})
+    (signature,) = stages.compilation.manifest().functions
+    values = zip(bind(signature, (), arrays), signature.inputs, strict=True)
+    return signature, run_at(stages, stage, function, [conform(value, port, function) for value, port in values])
+
+
+def _known(path: Path, function: str, functions: Iterable[str]) -> None:
+    if function not in functions:
+        raise UserError(f"error: {path} has no function {function!r}; it has {', '.join(functions)}")
 
 
 def _deliver(results: dict[str, np.ndarray], folder: Path | None) -> None:
@@ -173,24 +199,23 @@ def _program(path: Path, threads: int | None) -> Program:
 def show(model: Path, emit: str | None, only: str | None, target: str) -> None:
     """Show MODEL at any stage of its compilation."""
     loaded = load_model(model)
-    if only is not None and only not in loaded.functions:
-        raise UserError(f"error: {model} has no function {only!r}; it has {', '.join(loaded.functions)}")
+    if only is not None:
+        _known(model, only, loaded.functions)
     functions = loaded.functions if only is None else {only: loaded.functions[only]}
-    stages = Stages(functions, target, c_identifier(loaded.name))
+    stages = Stages(functions, target, None, c_identifier(loaded.name))
     with _progress("compiling"):
-        text = stages.text(emit) if emit else None
-        table = None if emit else _passes_table(stages)
-    if text is not None:
-        click.echo(text)
+        shown = text(stages, emit) if emit else _passes_table(stages)
+    if isinstance(shown, str):
+        click.echo(shown)
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        _print(shown)
 
 
 def _passes_table(stages: Stages) -> Table:
     table = Table("function", "stage", "values", "kernels", "memory", "ms", title="before -> after each stage")
     for column in table.columns[2:]:
         column.justify = "right"
-    planned = stages.compilation.program
+    planned = stages.planned
     for function, raw in zip(planned.functions, stages.kernels.functions, strict=True):
         for step in stages.steps[function.name]:
             before, after = step.sizes
@@ -230,7 +255,7 @@ def bench(program: Path, seconds: float, threads: int | None) -> None:
             with _progress(f"timing {name}"):
                 times = _times(function, seconds)
             table.add_row(name, f"{median(times) * 1e3:.4f}", f"{min(times) * 1e3:.4f}", str(len(times)))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    _print(table)
 
 
 def _times(function: CompiledFunction, seconds: float) -> list[float]:
@@ -254,6 +279,10 @@ def doctor() -> None:
     table = Table("what", "found", show_header=False)
     for what, found in findings():
         table.add_row(what, found)
+    _print(table)
+
+
+def _print(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 

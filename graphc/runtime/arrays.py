@@ -6,18 +6,51 @@ port's dtype and shape. Arrays are never converted between dtypes; Python number
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from ..dtype import DType
-from .manifest import Port, describe
+from ..errors import CallError
+from .manifest import Port, Signature, describe
 
 
 class Mismatch(Exception):
-    """What does not fit: the text behind "expected ..., ". The caller knows the function."""
+    """What does not fit: the text behind "expected ..., "."""
 
 
-def conform(value: object, port: Port) -> np.ndarray:
-    """`value` as an array for `port`; raises Mismatch."""
+def bind(signature: Signature, args: Sequence[object], named: Mapping[str, object]) -> tuple[object, ...]:
+    """One value for each input of a function, from those given by position and by name. Raises CallError."""
+    function = signature.name
+    names = [port.name for port in signature.inputs]
+    if len(args) > len(names):
+        raise CallError(f"{function} takes {len(names)} inputs ({signature}), got {len(args)}")
+    given = dict(zip(names, args, strict=False))
+    for name, value in named.items():
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise CallError(f"{function} has no input {name!r} ({signature}){hint}")
+        if name in given:
+            raise CallError(f"{function}: input {name!r} was given twice")
+        given[name] = value
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise CallError(f"{function}: no value for {', '.join(map(repr, missing))} ({signature})")
+    return tuple(given[name] for name in names)
+
+
+def conform(value: object, port: Port, function: str) -> np.ndarray:
+    """`value` as an array for an input of `function`. Raises CallError."""
+    try:
+        return _conform(value, port)
+    except Mismatch as problem:
+        wanted = describe(port.dtype.name, port.shape)
+        raise CallError(f"{function}: input {port.name!r}: expected {wanted}, {problem}") from None
+
+
+def _conform(value: object, port: Port) -> np.ndarray:
     if isinstance(value, (bool, int, float, list, tuple)) and not isinstance(value, np.generic):
         array = _from_python(value, port)
     else:

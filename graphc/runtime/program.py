@@ -18,9 +18,9 @@ import numpy as np
 from ..errors import CallError, GraphcError
 from . import artifact
 from .address import address
-from .arrays import Mismatch, conform
+from .arrays import bind, conform
 from .library import Library
-from .manifest import BARE, LIST, TUPLE, Port, Signature, describe
+from .manifest import BARE, LIST, TUPLE, Signature
 from .net import Net
 from .state import State
 
@@ -35,18 +35,17 @@ class CompiledFunction:
         self._native: Callable[..., int] = net.function(signature.symbol, len(signature.inputs) + len(signature.outputs))
         self._inputs = tuple((port.dtype.numpy, port.shape, port.dtype.size, port) for port in signature.inputs)
         self._outputs = tuple((port.shape, port.dtype.numpy) for port in signature.outputs)
-        self._names = tuple(port.name for port in signature.inputs)
         self._pack = _packer(signature.structure)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Run. Inputs by position or by name. Raises CallError, with nothing touched, when they do not fit."""
         if named or len(args) != len(self._inputs):
-            args = self._bind(args, named)
+            args = bind(self.signature, args, named)
         net = self._net
         arrays, pointers = [], []
         for value, (dtype, shape, itemsize, port) in zip(args, self._inputs, strict=True):
             if not (type(value) is np.ndarray and value.dtype == dtype and value.shape == shape and value.flags.c_contiguous):
-                value = self._conform(value, port)
+                value = conform(value, port, self.__name__)
             at = address(value)
             # Code may assume that what it reads is not what it writes: views of the state are copied.
             if at % itemsize or net.address <= at < net.end:
@@ -63,31 +62,6 @@ class CompiledFunction:
         if code:
             net.check(code, self.__name__)
         return self._pack(outputs)
-
-    def _bind(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
-        names = self._names
-        if len(args) > len(names):
-            raise CallError(f"{self.__name__} takes {len(names)} inputs ({self.signature}), got {len(args)}")
-        given = dict(zip(names, args, strict=False))
-        for name, value in named.items():
-            if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise CallError(f"{self.__name__} has no input {name!r} ({self.signature}){hint}")
-            if name in given:
-                raise CallError(f"{self.__name__}: input {name!r} was given twice")
-            given[name] = value
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise CallError(f"{self.__name__}: no value for {', '.join(map(repr, missing))} ({self.signature})")
-        return tuple(given[name] for name in names)
-
-    def _conform(self, value: object, port: Port) -> np.ndarray:
-        try:
-            return conform(value, port)
-        except Mismatch as problem:
-            wanted = describe(port.dtype.name, port.shape)
-            raise CallError(f"{self.__name__}: input {port.name!r}: expected {wanted}, {problem}") from None
 
     def __repr__(self) -> str:
         return f"<compiled {self.signature}>"

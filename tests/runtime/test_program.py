@@ -16,7 +16,7 @@ from graphc.dtype import FLOATS, DType, bool_, float32, int64, uint8
 from graphc.errors import CallError, GraphcError, MemoryLimitError
 from graphc.export import Compilation
 from graphc.ir.kernel import ARENA, INPUT, OUTPUT, Buffer, KernelFunction, KernelProgram, Launch
-from graphc.runtime.arrays import Mismatch, conform
+from graphc.runtime.arrays import conform
 from graphc.runtime.manifest import Port
 
 TWOS = np.full(6, 2, np.float32)
@@ -134,12 +134,12 @@ def test_a_wrong_call_says_what_was_expected_and_touches_nothing(program, call, 
 def test_python_numbers_are_converted_when_nothing_is_lost(value, dtype: DType, fits: bool):
     port = Port("x", dtype, ())
     if fits:
-        result = conform(value, port)
+        result = conform(value, port, "f")
         assert result.dtype == dtype.numpy
         np.testing.assert_array_equal(result, np.asarray(value))
     else:
-        with pytest.raises(Mismatch):
-            conform(value, port)
+        with pytest.raises(CallError, match="f: input 'x'"):
+            conform(value, port, "f")
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
