@@ -82,7 +82,7 @@ class _Conv(Module):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         one, zero = (1,) * self.rank, (0,) * self.rank
         shown = {"padding": (self.padding, zero), "dilation": (self.dilation, one), "groups": (self.groups, 1)}
-        text += "".join(f", {name}={value!r}" for name, (value, default) in shown.items() if value != default)
+        text += "".join(f", {name}={value}" for name, (value, default) in shown.items() if value != default)
         text += "" if self.bias is not None else ", bias=False"
         return text if self.padding_mode == "zeros" else f"{text}, padding_mode={self.padding_mode}"
 

@@ -40,8 +40,10 @@ class Core:
         raise NotImplementedError
 
     def lift(self, other: Any) -> Tensor:
-        """`other` as a tensor: itself, or a constant of it."""
-        return other if isinstance(other, Core) else self.wrap(as_constant(other))  # type: ignore[return-value]
+        """`other` as a tensor: itself, or a constant; a number gets the dtype in which it meets this tensor."""
+        if isinstance(other, Core):
+            return other  # type: ignore[return-value]
+        return self.wrap(of_dtype(as_number(other), result_type((self, other))) if is_number(other) else as_constant(other))
 
     @property
     def dtype(self) -> DType:
@@ -162,6 +164,7 @@ def result_type(operands: Iterable[Any]) -> DType:
         if isinstance(x, Core):
             ranks[0 if x.shape else 1].append(x.dtype)
         else:
+            x = as_number(x)
             ranks[2].append(bool_ if isinstance(x, bool) else int64 if isinstance(x, int) else float32)
     with_dims, zero_dims, numbers = (promote(*r) if r else None for r in ranks)
     result = _outrank(with_dims, _outrank(zero_dims, numbers))
@@ -222,7 +225,7 @@ def meet(name: str, *operands: Any, to: DType | None = None, floating: bool = Fa
     if floating and not kind.is_float:
         kind = float32
     shape = common_shape(name, [x for x in lifted if isinstance(x, Core)])
-    return [broadcast_value(_of_dtype(x, kind), shape) for x in lifted]
+    return [broadcast_value(of_dtype(x, kind), shape) for x in lifted]
 
 
 def common_shape(name: str, tensors: Sequence[Core]) -> tuple[int, ...]:
@@ -233,7 +236,8 @@ def common_shape(name: str, tensors: Sequence[Core]) -> tuple[int, ...]:
     return shape
 
 
-def _of_dtype(x: Any, kind: DType) -> Value:
+def of_dtype(x: Any, kind: DType) -> Value:
+    """A tensor, or a Python number, as a value of a dtype."""
     if isinstance(x, Core):
         return cast_value(x.value, kind)
     return constant(np.array(x).astype(kind.numpy))
@@ -280,5 +284,5 @@ def sizes(args: Sequence[Any], name: str) -> tuple[int, ...]:
     given = args[0] if len(args) == 1 and isinstance(args[0], tuple | list) else args
     try:
         return tuple(as_int(n) for n in given)
-    except TypeError:
+    except (TypeError, GraphError):  # GraphError: a symbolic tensor among them
         raise ShapeError(f"{name}: extents are ints known when the graph is built, not {tuple(given)!r}", here()) from None

@@ -14,7 +14,7 @@ from ..dtype import DType, float32
 from ..errors import DTypeError
 from ..ir.location import here
 from ..ir.values import Value, make
-from .core import Core, Number, as_number, broadcast_value, cast_value, common_shape, is_number, meet, result_type
+from .core import Core, Number, as_number, broadcast_value, cast_value, common_shape, is_number, meet, of_dtype, result_type
 from .shapes import Shapes
 
 if TYPE_CHECKING:
@@ -373,9 +373,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         raise DTypeError(f"where: the condition must be bool, not {test.dtype}; compare first, for example x != 0", here())
     choices = [as_number(x) if is_number(x) else anchor.lift(x) for x in (a, b)]
     kind = result_type(choices)
-    tensors = [test, *(x if isinstance(x, Core) else anchor.lift(x) for x in choices)]
-    shape = common_shape("where", tensors)
-    values = [cast_value(t.value, to) for t, to in zip(tensors, (test.dtype, kind, kind), strict=True)]
+    shape = common_shape("where", [test, *(x for x in choices if isinstance(x, Core))])
+    values = [test.value, *(of_dtype(x, kind) for x in choices)]
     return anchor.wrap(make("select", *(broadcast_value(v, shape) for v in values)))
 
 

@@ -97,7 +97,8 @@ class Variable(Tensor):
         array = np.asarray(data)
         if array.shape != self.shape:
             raise ShapeError(f"{self.name} has shape {self.shape}; it cannot start from an array of {array.shape}", here())
-        if dtype(array.dtype) is not self.dtype and not np.can_cast(array.dtype, self.dtype.numpy, "same_kind"):
+        kinds = {"b": 0, "u": 1, "i": 1, "f": 2}
+        if kinds[dtype(array.dtype).kind] > kinds[self.dtype.kind]:
             raise DTypeError(f"{self.name} is {self.dtype}; it cannot start from an array of {array.dtype}", here())
         self.info.initial = np.array(array, dtype=self.dtype.numpy, order="C", copy=True)
 
