@@ -11,7 +11,7 @@ Everything is aligned to ALIGNMENT bytes. A net holds no pointer into itself, th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,19 +101,33 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def image(program: KernelProgram, values: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-    """The bytes of the image: constants, then variables with their initial values, or those of `values` by name."""
+def image(program: KernelProgram) -> np.ndarray:
+    """The bytes of the image: constants, then variables with their initial values."""
     where = layout(program)
     result = np.zeros(where.image_size, np.uint8)
-    for buffer, offset in where.constants.items():
-        _place(result, offset, buffer, buffer.data)
-    for buffer in program.variables:
-        given = buffer.data if values is None else values[buffer.name]
-        _place(result, where.initial + program.offsets[buffer], buffer, given)
+    result[: where.initial] = constants(program)
+    set_state(program, result[where.initial :])
     return result
 
 
-def _place(target: np.ndarray, offset: int, buffer: Buffer, data: np.ndarray | None) -> None:
+def constants(program: KernelProgram) -> np.ndarray:
+    """The part of the image before the initial state."""
+    where = layout(program)
+    result = np.zeros(where.initial, np.uint8)
+    for buffer, offset in where.constants.items():
+        _place(result, offset, buffer)
+    return result
+
+
+def set_state(program: KernelProgram, state: np.ndarray) -> None:
+    """Write the initial values of all variables into the bytes of a state, and zeros between them."""
+    state[:] = 0
+    for buffer in program.variables:
+        _place(state, program.offsets[buffer], buffer)
+
+
+def _place(target: np.ndarray, offset: int, buffer: Buffer) -> None:
+    data = buffer.data
     assert data is not None and data.size == buffer.size, f"buffer {buffer.name} has no contents of its shape {buffer.shape}"
     raw = np.ascontiguousarray(data, buffer.dtype.numpy).reshape(-1).view(np.uint8)
     target[offset : offset + buffer.nbytes] = raw

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -36,7 +36,7 @@ class Compilation:
     """A planned program on its way out.
 
     `structures` says for each function how its outputs are handed back: "bare", "list", "tuple", or the keys of a dict.
-    `sources` are the user's files the program was made from.
+    `sources` are the user's files the program was made from, `threads` the default number for whoever loads it.
     """
 
     program: KernelProgram
@@ -44,13 +44,15 @@ class Compilation:
     target: Target
     structures: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    threads: int | None = None
 
     def load(self, threads: int | None = None) -> Program:
         """The program in this process. Raises CompileError when the target is not this machine."""
         if not runs(self.target.triple):
             raise CompileError(f"code for {self.target.triple} does not run here; save it, and load it there")
         jit = Jit(emit_program(self.program, self.name, self.target, embed_initial=False), self.target)
-        return Program(Library(self.manifest(), jit.address, self.product, abi.image(self.program)), threads)
+        set_state = partial(abi.set_state, self.program)
+        return Program(Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state), threads)
 
     def product(self) -> Product:
         """A linked library, ready to be saved (runtime/artifact.py)."""
@@ -92,6 +94,7 @@ class Compilation:
             triple=self.target.triple,
             features=required_features(self.target.triple, self.target.cpu, self.target.features),
             parallel=any(share(f, offsets, work).parallel for f in self.program.functions),
+            threads=self.threads,
             max_threads=abi.MAX_THREADS,
             image=image,
             errors={code: text for code, (_, text) in abi.ERRORS.items()},

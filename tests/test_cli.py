@@ -13,6 +13,7 @@ from graphc.cli import commands
 from graphc.cli.arrays import read_inputs
 from graphc.cli.models import UserError, load_model
 from graphc.cli.stages import RUNNABLE, STAGES
+from graphc.runtime.loader import verify
 
 MODEL = """
 import numpy as np
@@ -79,6 +80,12 @@ def test_compile_writes_what_was_asked_for(graphc_command, model, tmp_path):
     names = {"mine.o", "mine.ll", "mine.s", "mine.h"}
     assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == names
     assert {Path(line).name for line in out.split()} == names
+
+
+def test_the_default_number_of_threads_is_kept(graphc_command, model, tmp_path):
+    code, _, err = graphc_command("compile", model, "-o", tmp_path, "--threads", "3")
+    assert code == 0, err
+    assert verify(tmp_path / "model.so").threads == 3
 
 
 def test_compile_for_another_machine(graphc_command, model, tmp_path):

@@ -14,7 +14,7 @@ from ..abi import FIELDS
 from ..target import Target
 
 SPINS_AT_BARRIER = 2000  # pauses before a waiting worker offers its core to others
-SPINS_BETWEEN_JOBS = 2000  # pauses before an idle worker sleeps; about 50 microseconds
+SPINS_BETWEEN_JOBS = 4000  # pauses before an idle worker sleeps; about 100 microseconds
 
 # architecture -> (call that tells the core it is spinning, declaration)
 PAUSES = {

@@ -83,11 +83,14 @@ def commands() -> None:
 @click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
 @click.option("--emit", default="so", show_default=True, help=f"What to write, of {', '.join(KINDS)}, with commas between.")
 @click.option("--seed", type=int, help="Where the program's random numbers start.")
-def compile_command(model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None) -> None:
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use where whoever loads the program does not say.")
+def compile_command(
+    model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None, threads: int | None
+) -> None:
     """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d."""
     kinds = _kinds(emit)
     with _progress("compiling"):
-        compilation = _build(load_model(model), target, name, seed)
+        compilation = replace(_build(load_model(model), target, name, seed), threads=threads)
         written = _write(compilation, output, kinds)
     for path in written:
         click.echo(path)

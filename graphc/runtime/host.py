@@ -99,9 +99,9 @@ def cpu_name(path: str = "/proc/cpuinfo") -> str:
     return names[0] if names else platform.machine()
 
 
-def thread_count(wanted: int | None = None) -> int:
-    """Threads to use: `wanted`, else GRAPHC_THREADS, else the processors this process may run on within its quota."""
-    return wanted or config.threads() or max(1, min(_affinity(), quota() or 1 << 30))
+def thread_count(wanted: int | None = None, default: int | None = None) -> int:
+    """Threads to use: `wanted`, else GRAPHC_THREADS, else `default`, else the processors this process may run on."""
+    return wanted or config.threads() or default or max(1, min(_affinity(), quota() or 1 << 30))
 
 
 def _affinity() -> int:

@@ -66,9 +66,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`state` is where the state starts in a net's memory, `state_size` its bytes. `image` is where the image starts in the
-    library file (-1: not in a file), and the initial state starts `initial` bytes into the image. `parallel`: whether any
-    function uses more than one thread. `errors` says what the codes of the entry points mean. `header` is the C header."""
+    """A whole program.
+
+    state, state_size: bytes of a net's memory that hold the variables. image: where the image starts in the library file
+    (-1: not in a file), and initial: where in it the initial state does. parallel: whether any function uses more than
+    one thread; threads: the number to use where nobody says. errors: what the codes of the entry points mean.
+    """
 
     name: str
     functions: tuple[Signature, ...]
@@ -80,6 +83,7 @@ class Manifest:
     features: tuple[str, ...] = ()
     parallel: bool = True
     max_threads: int = 1
+    threads: int | None = None
     image: int = -1
     errors: Mapping[int, str] = field(default_factory=dict)
     header: str = ""

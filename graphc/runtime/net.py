@@ -38,13 +38,13 @@ class Net:
         self.memory = _allocate(size, manifest.name)
         self.address: int = self.memory.ctypes.data
         self.end = self.address + size
-        wanted = min(thread_count(threads), manifest.max_threads) if manifest.parallel else 1
+        wanted = min(thread_count(threads, manifest.threads), manifest.max_threads) if manifest.parallel else 1
         init = _native(library, "init", ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
         self.check(init(self.address, wanted), "init")
         if library.image is not None:
             _native(library, "bind", None, ctypes.c_void_p, ctypes.c_void_p)(self.address, library.image.ctypes.data)
-            initial = library.image[manifest.initial :][: manifest.state_size]
-            self.memory[manifest.state :][: initial.size] = initial
+        if library.set_state is not None:
+            library.set_state(self.state)
         close = _native(library, "close", ctypes.c_int32, ctypes.c_void_p)
         self._finalizer = weakref.finalize(self, _close, close, self.address, self.memory, self.lock, library)
         _nets.add(self)

@@ -52,7 +52,8 @@ def test_wrong_use_gives_error_codes(native, net):
     assert native.init(at, 0) == native.init(at, -5) == native.init(at, abi.MAX_THREADS + 1) == abi.BAD_THREADS
     assert native.predict(*call) == native.close(at) == abi.NOT_READY
     assert native.init(at, 1) == abi.OK
-    native.bind(at, abi.image(counter().program).ctypes.data)
+    constants = abi.constants(counter().program)
+    native.bind(at, constants.ctypes.data)
     assert native.predict(at, None, y.ctypes.data) == native.predict(at, x.ctypes.data, None) == abi.NULL_POINTER
     assert native.predict(None, *call[1:]) == abi.NULL_POINTER
     raw[at - raw.ctypes.data + abi.FIELDS["busy"]] = 1

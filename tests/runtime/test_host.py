@@ -9,7 +9,9 @@ from graphc.runtime import host
 def test_threads_are_what_was_asked_for(monkeypatch):
     monkeypatch.setenv("GRAPHC_THREADS", "5")
     assert host.thread_count(3) == 3
-    assert host.thread_count() == 5
+    assert host.thread_count() == host.thread_count(None, 2) == 5
+    monkeypatch.delenv("GRAPHC_THREADS")
+    assert host.thread_count(None, 2) == 2
 
 
 @pytest.mark.parametrize("text", ["none", "0", "-2", "1.5"])
