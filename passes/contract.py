@@ -54,6 +54,7 @@ class Contract:
         ]
         self.loops = _merge(loops)
         self.schedule = choose(self.loops, machine.lanes(self.dtype), machine)
+        self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
         self.panels = {side: self._panel_buffer(side) for side in self.schedule.packed}
 
     # ------------------------------------------------------------------------------------------------ the kernels
@@ -99,27 +100,35 @@ class Contract:
         return at, lets, guards
 
     def _lanes(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
-        """Outer products: lanes along a kept axis."""
-        lane = Var("v", self.schedule.columns)
-        tile, at = self._tile_vars(at | {self.schedule.lane: at[self.schedule.lane] + lane})
-        self.inside = {self.schedule.lane: lane} | dict(zip(dict(self.schedule.tile), tile, strict=True))
-        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile) * lane.extent)
-        cell = _flat([*tile, lane])
+        """Outer products: lanes along a kept axis. Rows of accumulators are whole vectors, so that they stay in registers;
+        lanes beyond the last column multiply zeros, and only the epilogue leaves them out."""
+        axis = self.schedule.lane
+        lane, column = Var("v", self.pitch), Var("c", self.schedule.columns)
+        tile, at = self._tile_vars(at)
+        self.inside = {axis: lane, **dict(zip(dict(self.schedule.tile), tile, strict=True))}
+        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile) * self.pitch)
+        row = _flat(tile) * self.pitch
         steps, at = self._step_vars(at)
 
-        def over_tile(*body: Stmt) -> Stmt:
-            nest: Stmt = For(lane, body, VECTOR, min(self.schedule.width, lane.extent))
+        def over_tile(along: Var, *body: Stmt) -> Stmt:
+            nest: Stmt = For(along, body, VECTOR, self.schedule.width)
             for var in reversed(tile):
                 nest = For(var, (nest,), UNROLLED)
             return nest
 
-        product = Accumulate(acc, cell, "add", self._operand(0, at) * self._operand(1, at))
+        inside = at | {axis: at[axis] + lane}
+        product = Accumulate(acc, row + lane, "add", self._operand(0, inside) * self._operand(1, inside))
         return [
             Local(acc),
-            over_tile(Store(acc, cell, const(0, self.dtype))),
-            _loops(steps, over_tile(product)),
-            over_tile(*self._epilogue(load(acc, cell), at, guards)),
+            over_tile(lane, Store(acc, row + lane, const(0, self.dtype))),
+            _loops(steps, over_tile(lane, product)),
+            over_tile(column, *self._epilogue(load(acc, row + column), at | {axis: at[axis] + column}, guards)),
         ]
+
+    @property
+    def pitch(self) -> int:
+        """The columns of a tile, rounded up to whole vectors."""
+        return ceil(self.schedule.columns / self.schedule.width) * self.schedule.width
 
     def _dots(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """Dot products: lanes along a reduced axis."""
@@ -171,14 +180,17 @@ class Contract:
     def _operand(self, side: int, at: dict[int, Index]) -> Expr:
         """The element of an operand at the indices of all axes, in the accumulator's type."""
         if side not in self.panels:
-            return self._in_place(self.frame, side, at)
+            return self._in_place(self.frame, side, at, self.inside)
         inner = self._panel_axis(side)
         return load(self.frame.array(self.panels[side]), self._panel_position(side, at, self.tiles[inner], self.inside[inner]))
 
-    def _in_place(self, frame: Frame, side: int, at: dict[int, Index]) -> Expr:
+    def _in_place(self, frame: Frame, side: int, at: dict[int, Index], inside: dict[int, Index]) -> Expr:
+        """An element read from where it is stored; lanes beyond the last column read nothing."""
         where = self.addresses[side]
         position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + where.offset
-        return cast(load(frame.array_of(where.leaf), position), self.dtype)
+        lane = inside.get(self.schedule.lane)
+        guard = lane < self.schedule.columns if lane is not None and moves(self._lane, side) else None
+        return cast(load(frame.array_of(where.leaf), position, guard), self.dtype)
 
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """What follows from one element of the product: all values first, then all stores."""
@@ -215,11 +227,15 @@ class Contract:
         position = tile
         for axis in self._panel_loops(side):
             position = position * self.loops[axis].extent + at[axis]
-        return position * self.schedule.tile_of(self._panel_axis(side)) + inside
+        return position * self._panel_width(side) + inside
+
+    def _panel_width(self, side: int) -> int:
+        inner = self._panel_axis(side)
+        return self.pitch if inner == self.schedule.lane else self.schedule.tile_of(inner)
 
     def _panel_buffer(self, side: int) -> Buffer:
         inner = self._panel_axis(side)
-        size = prod(self.loops[n].extent for n in self._panel_loops(side)) * self._tiles(inner) * self.schedule.tile_of(inner)
+        size = prod(self.loops[n].extent for n in self._panel_loops(side)) * self._tiles(inner) * self._panel_width(side)
         return Buffer(f"{self.name}_{'rhs' if side else 'lhs'}_panels", self.dtype, (size,), ARENA)
 
     def _pack(self, side: int) -> Launch:
@@ -240,11 +256,11 @@ class Contract:
         at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
         at |= dict.fromkeys(others[:1], number * block + within) | steps
         starts, lets, _ = self._tile_starts({inner: panel})
-        lane = Var("v", self.schedule.tile_of(inner))
+        lane = Var("v", self._panel_width(side))
         at[inner] = starts[inner] + lane
         where = self._panel_position(side, at, panel, lane)
-        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at))
-        body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, min(self.schedule.width, lane.extent)),)
+        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at, {inner: lane}))
+        body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, self.schedule.width),)
         for var in reversed(loops):
             body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
         return frame.launch(f"{self.name}_pack", task, body, "panels of an operand")
