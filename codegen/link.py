@@ -36,7 +36,12 @@ def linkers() -> dict[str, tuple[str, ...]]:
 
 
 def link(code: bytes, target: Target) -> bytearray:
-    """A shared library of one object. Raises CompileError with what the linker said."""
+    """A shared library of one object. Raises CompileError with what the linker said.
+
+    Other systems than Linux are not linked for here: their users take the object, and the linker that comes with them.
+    """
+    if "linux" not in target.triple:
+        raise CompileError(f"no shared library for {target.triple}: graphc links for Linux; take the object (--emit obj)")
     with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
         source, result = Path(folder, "net.o"), Path(folder, "net.so")
         source.write_bytes(code)
@@ -54,7 +59,7 @@ def _command(target: Target) -> list[str]:
     if native:
         return [*found[native[0]], *_FLAGS, "-pthread"]
     if "ziglang" in found:
-        return [*found["ziglang"], "-target", _zig_triple(target), *_FLAGS]
+        return [*found["ziglang"], "-target", f"{target.arch}-linux-gnu", *_FLAGS]
     missing = f"none of {', '.join(_COMPILERS)} is on the PATH, " if _is_native(target) else f"it links for {target.triple}, "
     raise CompileError(
         f"no linker found: {missing}and the Python package ziglang is not installed; install a C compiler (for example "
@@ -65,11 +70,6 @@ def _command(target: Target) -> list[str]:
 @functools.cache
 def _is_native(target: Target) -> bool:
     return platform.machine() == target.arch and platform.system().lower() in target.triple
-
-
-def _zig_triple(target: Target) -> str:
-    parts = target.triple.split("-")
-    return f"{target.arch}-linux-gnu" if "linux" in parts else f"{target.arch}-{parts[-1]}"
 
 
 def image_offset(code: bytes | bytearray) -> int:

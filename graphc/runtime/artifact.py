@@ -26,7 +26,7 @@ _FIELDS = struct.Struct("<16sQQQ32s")
 TRAILER = _FIELDS.size + 32
 
 
-def pack(code: bytes, manifest: Manifest) -> bytes:
+def pack(code: bytes | bytearray, manifest: Manifest) -> bytes:
     """The bytes of an artifact."""
     text = write(manifest)
     digest = hashlib.sha256(code)
@@ -63,7 +63,7 @@ def save(path: str | os.PathLike[str], product: Product, state: bytes) -> None:
     files = {
         target.with_suffix(".h"): manifest.header.encode(),
         target.with_suffix(".d"): depfile(target, product.sources).encode(),
-        target: pack(bytes(product.code), manifest),
+        target: pack(product.code, manifest),
     }
     if len(files) < 3:
         raise ArtifactError(

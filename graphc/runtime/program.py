@@ -88,22 +88,18 @@ class Program:
     def __init__(self, library: Library, threads: int | None = None) -> None:
         names = [signature.name for signature in library.manifest.functions]
         for name in names:
-            if hasattr(type(self), name):
-                raise GraphcError(f"a function cannot be called {name!r}: every program has an attribute of this name")
+            if name.startswith("_") or hasattr(type(self), name):
+                raise GraphcError(f"a function cannot be called {name!r}: every program has attributes of its own; rename it")
         self._net = Net(library, threads)
         self._functions = {s.name: CompiledFunction(self._net, s) for s in library.manifest.functions}
         self._state = State(self._net)
+        vars(self).update(self._functions)
 
     def __getattr__(self, name: str) -> CompiledFunction:
-        functions: dict[str, CompiledFunction] = self.__dict__.get("_functions", {})
-        if name in functions:
-            return functions[name]
+        functions = vars(self).get("_functions", {})
         close = difflib.get_close_matches(name, functions, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"its functions are {', '.join(functions)}"
         raise AttributeError(f"the program has no function {name!r}; {hint}", name=name, obj=None)
-
-    def __dir__(self) -> list[str]:
-        return sorted([*super().__dir__(), *self._functions])
 
     @property
     def functions(self) -> Mapping[str, CompiledFunction]:

@@ -67,6 +67,13 @@ def test_what_the_linker_says_is_passed_on():
         link(b"no object", host())
 
 
+def test_other_systems_take_the_object():
+    made = counter(target=named("wasm32"))
+    with pytest.raises(CompileError, match="wasm32.*--emit obj"):
+        made.product()
+    assert made.emit("obj")[:4] == b"\0asm"
+
+
 def test_foreign_code_does_not_load_here():
     with pytest.raises(CompileError, match="riscv64"):
         counter(target=named("riscv64")).load()

@@ -208,14 +208,14 @@ def test_repr_and_dir_list_the_functions(program):
         program.predct  # noqa: B018
 
 
-def test_a_function_cannot_take_the_name_of_an_attribute():
+@pytest.mark.parametrize("name", ["save", "state", "_net"])
+def test_a_function_cannot_take_the_name_of_an_attribute(name):
     base = counter()
     renamed = tuple(
-        KernelFunction("save" if f.name == "predict" else f.name, f.inputs, f.outputs, f.launches)
-        for f in base.program.functions
+        KernelFunction(name if f.name == "predict" else f.name, f.inputs, f.outputs, f.launches) for f in base.program.functions
     )
     program = KernelProgram(renamed, base.program.variables, base.program.constants, base.program.offsets, 128, 64)
-    with pytest.raises(GraphcError, match="'save'"):
+    with pytest.raises(GraphcError, match=f"'{name}'"):
         Compilation(program, "net", host()).load()
 
 
