@@ -69,7 +69,7 @@ def test_what_the_linker_says_is_passed_on():
 
 def test_other_systems_take_the_object():
     made = counter(target=named("wasm32"))
-    with pytest.raises(CompileError, match="wasm32.*--emit obj"):
+    with pytest.raises(CompileError, match=r"wasm32.*--emit obj"):
         made.product()
     assert made.emit("obj")[:4] == b"\0asm"
 
