@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 from training import Result, accuracy, options, plot, train
 
 import graphc as gc
@@ -26,7 +27,7 @@ F = nn.functional
 class Choices:
     """What can be varied; l1 and l2 are the weights of the penalties, dropout a probability."""
 
-    lr: float = 0.03
+    lr: float = 0.02
     momentum: float = 0.9
     batch_norm: bool = False
     dropout: float = 0.0
@@ -58,7 +59,8 @@ def declare(choices: Choices = Choices(), seed: int = 0) -> tuple[gc.Function, g
     loss = F.cross_entropy(net(x), y)
     if choices.l1:
         loss = loss + choices.l1 * sum(p.abs().sum() for p in net.parameters())
-    optimizer = optim.SGD(net.parameters(), choices.lr, choices.momentum, weight_decay=choices.l2)
+    lr = gc.variable(np.float32(choices.lr), name="lr")
+    optimizer = optim.SGD(net.parameters(), lr, choices.momentum, weight_decay=choices.l2)
     train_step = gc.function([x, y], loss, updates=optimizer.minimize(loss))
     net.eval()
     return train_step, gc.function([x], net(x).argmax(1))
@@ -67,19 +69,24 @@ def declare(choices: Choices = Choices(), seed: int = 0) -> tuple[gc.Function, g
 train_step, predict = declare()
 
 
-def run(choices: Choices = Choices(), epochs: int = 12, seed: int = 0, quiet: bool = True) -> Result:
+def run(choices: Choices = Choices(), epochs: int = 20, seed: int = 0, quiet: bool = True) -> Result:
     """Train and evaluate."""
     step, guess = declare(choices, seed)
     program = gc.compile(train_step=step, predict=guess, name="lenet")
     normalize = data.transforms.Normalize(0.5, 0.5)
     learn, test = (data.Digits(train=part, size=32, transform=normalize) for part in (True, False))
     loader = data.DataLoader(learn, BATCH, shuffle=True, drop_last=True, seed=seed)
-    losses, steps = train(program, loader, epochs, quiet)
+
+    def schedule(epoch: int) -> None:
+        """The learning rate is a variable of the program, and variables are numpy arrays between calls."""
+        program.state["lr"][...] = choices.lr if epoch <= 0.7 * epochs else choices.lr / 10
+
+    losses, steps = train(program, loader, epochs, quiet, schedule)
     return Result(losses, steps, accuracy(program, test, BATCH), program)
 
 
 @click.command()
-@options(epochs=12)
+@options(epochs=20)
 @click.option("--lr", default=Choices.lr, show_default=True, help="Learning rate.")
 @click.option("--momentum", default=Choices.momentum, show_default=True, help="0 is plain gradient descent.")
 @click.option("--batch-norm", is_flag=True, help="Normalise after each convolution.")

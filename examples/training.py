@@ -36,7 +36,9 @@ def options(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     shared = (
         click.option("--epochs", type=click.IntRange(min=1), default=epochs, show_default=True, help="Passes over the data."),
         click.option("--seed", default=0, show_default=True, help="Initial values and the order of the samples."),
-        click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a picture of the loss: .png, .svg or .pdf."),
+        click.option(
+            "--plot", "plot_file", type=click.Path(path_type=Path), help="Write a picture of the loss: .png, .svg or .pdf."
+        ),
         click.option("--quiet", is_flag=True, help="No progress bar, no line for each epoch."),
     )
 
@@ -48,14 +50,21 @@ def options(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-def train(program: Program, batches: Iterable[Any], epochs: int, quiet: bool = False) -> tuple[list[float], list[float]]:
-    """(mean loss of each epoch, loss of each step); `batches` is gone through once an epoch."""
+def train(
+    program: Program,
+    batches: Iterable[Any],
+    epochs: int,
+    quiet: bool = False,
+    before: Callable[[int], object] = lambda epoch: None,
+) -> tuple[list[float], list[float]]:
+    """(mean loss of each epoch, loss of each step); `batches` is gone through once an epoch, after `before(epoch)`."""
     means: list[float] = []
     steps: list[float] = []
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn())
     with Progress(*columns, console=Console(), disable=quiet, transient=True) as progress:
         task = progress.add_task("training", total=epochs)
         for epoch in range(1, epochs + 1):
+            before(epoch)
             losses = [float(program.train_step(*batch)) for batch in batches]
             steps += losses
             means.append(sum(losses) / len(losses))
