@@ -1,0 +1,177 @@
+"""The networks and layers that are timed, written once for every library with PyTorch's names.
+
+In: `lib`, a module such as torch or graphc. Out: builders that return a module of that library. Weights are set by
+`workloads`, so initial values do not matter here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Lib = Any
+Net = Any
+Builder = Callable[[Lib], Net]
+
+
+def applying(function: Callable[..., Any]) -> Builder:
+    """A builder of a module without weights, whose forward is function(lib, *inputs)."""
+
+    def build(lib: Lib) -> Net:
+        class Apply(lib.nn.Module):
+            def forward(self, *inputs: Any) -> Any:
+                return function(lib, *inputs)
+
+        return Apply()
+
+    return build
+
+
+def mlp(lib: Lib) -> Net:
+    return lib.nn.Sequential(lib.nn.Linear(784, 128), lib.nn.ReLU(), lib.nn.Linear(128, 10))
+
+
+def tiny(lib: Lib) -> Net:
+    """So small that it takes no time: for tests of the benchmark itself."""
+    return lib.nn.Sequential(lib.nn.Linear(5, 7), lib.nn.ReLU(), lib.nn.Linear(7, 3))
+
+
+def lenet(lib: Lib) -> Net:
+    """LeNet-5 (LeCun et al. 1998) for 32x32 pictures, with ReLU and maximum pooling."""
+    nn = lib.nn
+    features = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    classifier = [nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    return nn.Sequential(*features, nn.Flatten(), *classifier)
+
+
+def convolution(channels: int, kernel: int = 3) -> Builder:
+    """One padded convolution that keeps size and channels."""
+    return lambda lib: lib.nn.Sequential(lib.nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False))
+
+
+def layer_norm(lib: Lib) -> Net:
+    return lib.nn.Sequential(lib.nn.LayerNorm(1024))
+
+
+def gelu(lib: Lib) -> Net:
+    return lib.nn.Sequential(lib.nn.GELU())
+
+
+def gemm(lib: Lib, a: Any, b: Any) -> Any:
+    return lib.matmul(a, b)
+
+
+def gemm_nt(lib: Lib, a: Any, b: Any) -> Any:
+    return lib.nn.functional.linear(a, b)
+
+
+def softmax(lib: Lib, x: Any) -> Any:
+    return lib.nn.functional.softmax(x, -1)
+
+
+def bias_gelu_residual(lib: Lib, x: Any, bias: Any, residual: Any) -> Any:
+    return lib.nn.functional.gelu(x + bias) + residual
+
+
+def attention(lib: Lib, q: Any, k: Any, v: Any) -> Any:
+    return lib.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def chain(lib: Lib, x: Any) -> Any:
+    """Twenty elementwise operations one after another; values stay small."""
+    y = x
+    for scale in (0.5, 0.75):
+        y = lib.tanh(y * scale + 0.25)
+        y = lib.exp(y - 1.0) * y
+        y = lib.sqrt(lib.abs(y) + 0.125)
+        y = lib.sigmoid(y) / (y + 2.0)
+    return y
+
+
+class _Blocks:
+    """Pieces of larger networks, of one library."""
+
+    def __init__(self, lib: Lib) -> None:
+        nn, self.lib = lib.nn, lib
+
+        class Basic(nn.Module):
+            """The block of ResNet-18 (He et al. 2015)."""
+
+            def __init__(self, into: int, out: int, stride: int) -> None:
+                super().__init__()
+                self.conv1, self.bn1 = nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+                self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+                short = [nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out)]
+                self.shortcut = nn.Sequential(*short) if stride > 1 or into != out else nn.Identity()
+
+            def forward(self, x: Any) -> Any:
+                y = self.bn2(self.conv2(lib.relu(self.bn1(self.conv1(x)))))
+                return lib.relu(y + self.shortcut(x))
+
+        class Transformer(nn.Module):
+            """Attention and a perceptron, normalised before each."""
+
+            def __init__(self, width: int, heads: int, causal: bool) -> None:
+                super().__init__()
+                self.heads, self.causal = heads, causal
+                self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+                self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+                self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+            def forward(self, x: Any) -> Any:
+                batch, length, width = x.shape
+                parts = self.qkv(self.norm1(x)).reshape(batch, length, 3, self.heads, width // self.heads)
+                q, k, v = (parts[:, :, i].permute(0, 2, 1, 3) for i in range(3))
+                y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+                x = x + self.out(y.permute(0, 2, 1, 3).reshape(batch, length, width))
+                return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
+
+        self.basic, self.transformer = Basic, Transformer
+
+
+def resnet18(lib: Lib) -> Net:
+    """ResNet-18 for 224x224 pictures."""
+    nn, basic = lib.nn, _Blocks(lib).basic
+    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    into = 64
+    for out in (64, 128, 256, 512):
+        layers += [basic(into, out, 1 if out == into else 2), basic(out, out, 1)]
+        into = out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+
+
+def encoder(width: int, heads: int, layers: int) -> Builder:
+    """A stack of transformer blocks without a mask."""
+    return lambda lib: lib.nn.Sequential(*(_Blocks(lib).transformer(width, heads, False) for _ in range(layers)))
+
+
+def gpt(lib: Lib) -> Net:
+    """A small language model: 256 wide, 6 layers, 8 heads, 128 positions, 1000 tokens."""
+    nn, block = lib.nn, _Blocks(lib).transformer
+
+    class Gpt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(1000, 256), nn.Embedding(128, 256)
+            self.blocks = nn.Sequential(*(block(256, 8, True) for _ in range(6)))
+            self.norm, self.head = nn.LayerNorm(256), nn.Linear(256, 1000)
+
+        def forward(self, tokens: Any) -> Any:
+            return self.head(self.norm(self.blocks(self.tokens(tokens) + self.positions.weight)))
+
+    return Gpt()
+
+
+def lstm(lib: Lib) -> Net:
+    """One layer over a sequence; a classifier of its last output, so that it can be trained too."""
+    nn = lib.nn
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.head = nn.LSTM(256, 256), nn.Linear(256, 10)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.cells(x)[0][-1])
+
+    return Reader()

@@ -1,0 +1,94 @@
+"""graphc's side of the benchmark: compile, call, and what its graphs say about the work there is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from time import perf_counter
+
+import numpy as np
+
+import graphc as gc
+from graphc import nn, optim
+from graphc.driver import Stages
+from graphc.ir.kernel import KernelProgram
+from graphc.ir.values import Value, topological
+from graphc.passes.liveness import liveness, lower_bound
+from graphc.runtime.program import Program
+
+from .prepared import Prepared
+from .workloads import LEARNING_RATE, MOMENTUM, TRAINED_STEPS, Workload, weights
+
+
+def declare(workload: Workload) -> tuple[gc.Function, nn.Module]:
+    """The function that is timed, and its module."""
+    net = workload.build(gc)
+    net.load_state_dict(weights({name: value.shape for name, value in net.state_dict().items()}))
+    net.train(workload.training)
+    inputs = [gc.placeholder(x.shape, x.dtype, name=f"x{i}") for i, x in enumerate(workload.inputs)]
+    result = workload.output(gc, net, inputs)
+    if not workload.training:
+        return gc.function(inputs, result), net
+    optimizer = optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    return gc.function(inputs, result, updates=optimizer.minimize(result)), net
+
+
+def prepare(workload: Workload, threads: int, model: str) -> Prepared:
+    """Compile, in memory."""
+    start = perf_counter()
+    function, net = declare(workload)
+    declared = perf_counter()
+    stages = Stages({"run": function})
+    program = stages.compilation.load(threads)
+    seconds = perf_counter() - start
+    arrays = workload.arrays()
+    facts = memory(stages.planned) | {"declare_s": declared - start}
+    trained = [parameter.value for parameter in net.parameters()] if workload.training else []
+    facts |= {"flops": float(flops(function, trained)), "bytes": float(moved(function, net))}
+    run = program.run
+    return Prepared(lambda: run(*arrays), lambda: _results(workload, program, net, arrays), seconds, facts)
+
+
+def _results(workload: Workload, program: Program, net: nn.Module, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    if not workload.training:
+        return [program.run(*arrays)]
+    losses = np.array([program.run(*arrays) for _ in range(TRAINED_STEPS)])
+    return [losses, *(program.state[name].copy() for name, _ in net.named_parameters())]
+
+
+def memory(program: KernelProgram) -> dict[str, float]:
+    """Scratch memory, and the least that any plan of it needs."""
+    bounds = [lower_bound(liveness(function.launches), len(function.launches)) for function in program.functions]
+    return {"arena_bytes": float(program.arena_size), "arena_lower_bound": float(max(bounds))}
+
+
+# ------------------------------------------------------------------------------------------------------- the work to do
+
+
+def flops(function: gc.Function, trained: Iterable[Value]) -> int:
+    """Operations of all products and convolutions, and of the gradients of their operands that depend on `trained`."""
+    dependent, total = set(trained), 0
+    for node in topological([x.value for x in function.outputs]):
+        gradients = sum(x in dependent for x in node.operands)
+        if gradients:
+            dependent.add(node)
+        total += _contracted(node) * (1 + gradients)
+    return total
+
+
+def _contracted(node: Value) -> int:
+    """2 x multiplications of one node."""
+    size = 2 * prod(node.shape)
+    match node.op.name:
+        case "dot_general":
+            return size * prod(node.operands[0].shape[i] for i in node.attrs["contract"][0])
+        case "conv_general":
+            weight = node.operands[1].shape
+            return size * prod(weight) // max(1, weight[node.attrs["rhs_spec"][0]])
+    return 0
+
+
+def moved(function: gc.Function, net: nn.Module) -> int:
+    """Bytes of inputs, outputs and weights."""
+    tensors = [*function.inputs, *function.outputs, *net.parameters()]
+    return sum(prod(x.shape) * x.dtype.size for x in tensors)
