@@ -43,12 +43,16 @@ class Target:
         """The first part of the triple: x86_64, aarch64, riscv64, wasm32."""
         return self.triple.split("-", 1)[0]
 
+    @property
+    def has_half(self) -> bool:
+        """Whether it converts between float16 and float32; F16C came to x86-64 with AVX."""
+        return self.arch in ("aarch64", "arm64") or (self.arch == "x86_64" and self.vector_bits >= 256)
+
     def lanes(self, dtype: DType) -> int:
         """How many elements of `dtype` one vector register holds."""
         return max(1, self.vector_bits // dtype.bits)
 
 
-_WIDE = {"vector_bits": 512, "vector_registers": 32, "has_fma": True, "l1_bytes": 32 << 10, "l2_bytes": 1 << 20}
 _LINUX_X86 = "x86_64-unknown-linux-gnu"
 
 _NAMED = {
@@ -57,7 +61,7 @@ _NAMED = {
         Target("x86-64", _LINUX_X86, "x86-64"),
         Target("x86-64-v2", _LINUX_X86, "x86-64-v2"),
         Target("x86-64-v3", _LINUX_X86, "x86-64-v3", vector_bits=256, has_fma=True),
-        Target("x86-64-v4", _LINUX_X86, "x86-64-v4", "-prefer-256-bit", **_WIDE),
+        Target("x86-64-v4", _LINUX_X86, "x86-64-v4", "-prefer-256-bit", 512, 32, True, 32 << 10, 1 << 20),
         Target("aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32, True, 64 << 10, 512 << 10, 65536),
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, True),
         Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128", 128, 16, False, page_bytes=65536),

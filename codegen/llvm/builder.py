@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from graphc.dtype import DType
 
+from ..target import Target
 from . import types
 
 
@@ -34,6 +35,7 @@ def constant(value: bool | int | float, dtype: DType) -> Value:
 class Builder:
     """Lines of a function body; `block` is the label of the block that is being written."""
 
+    target: Target
     lines: list[str] = field(default_factory=list)
     slots: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)

@@ -6,7 +6,7 @@ sends NaN to 0; anything but 0 (NaN too) is true. float16 and bfloat16 go throug
 
 from __future__ import annotations
 
-from graphc.dtype import DType, bfloat16, bool_, float32, float64
+from graphc.dtype import DType, bfloat16, bool_, float16, float32, float64
 
 from . import types
 from .builder import Builder, Value
@@ -73,40 +73,80 @@ def _saturate(b: Builder, value: Value, dtype: DType) -> Value:
 def _from_half(b: Builder, value: Value) -> Value:
     """Exact: float32 holds every float16 and bfloat16."""
     n = value.lanes
+    if value.dtype is float16 and b.target.has_half:
+        half = b.op(f"bitcast {types.vector('i16', n)} {value.text} to {types.vector('half', n)}")
+        return Value(b.op(f"fpext {types.vector('half', n)} {half} to {types.vector('float', n)}"), float32, n)
+    bits = _Bits(b, n)
+    wide = b.op(f"zext {types.vector('i16', n)} {value.text} to {bits.kind}")
     if value.dtype is bfloat16:
-        wide = b.op(f"zext {types.vector('i16', n)} {value.text} to {types.vector('i32', n)}")
-        bits = b.op(f"shl {types.vector('i32', n)} {wide}, {types.splat('16', 'i32', n)}")
-        return Value(b.op(f"bitcast {types.vector('i32', n)} {bits} to {types.vector('float', n)}"), float32, n)
-    half = b.op(f"bitcast {types.vector('i16', n)} {value.text} to {types.vector('half', n)}")
-    return Value(b.op(f"fpext {types.vector('half', n)} {half} to {types.vector('float', n)}"), float32, n)
+        return bits.to_float(bits.op("shl", wide, 16))
+    # The exponent is put right by a product, which is exact for subnormal numbers too; infinities and NaN by hand.
+    size = bits.op("shl", bits.op("and", wide, 0x7FFF), 13)
+    scale = types.splat(types.number(2.0**112, float32), "float", n)
+    scaled = b.op(f"fmul {types.vector('float', n)} {bits.to_float(size).text}, {scale}")
+    special = bits.select(bits.test("uge", size, 0x7C00 << 13), bits.op("or", size, 0x7F800000), bits.of_float(scaled))
+    return bits.to_float(bits.op("or", special, bits.op("shl", bits.op("and", wide, 0x8000), 16)))
 
 
 def _to_half(b: Builder, value: Value, dtype: DType) -> Value:
     if value.dtype is float64:
         value = _round_to_odd(b, value)
-    if dtype is bfloat16:
-        return _to_bfloat(b, value)
     n = value.lanes
-    half = b.op(f"fptrunc {_type(value)} {value.text} to {types.vector('half', n)}")
-    return Value(b.op(f"bitcast {types.vector('half', n)} {half} to {types.vector('i16', n)}"), dtype, n)
+    if dtype is float16 and b.target.has_half:
+        half = b.op(f"fptrunc {_type(value)} {value.text} to {types.vector('half', n)}")
+        return Value(b.op(f"bitcast {types.vector('half', n)} {half} to {types.vector('i16', n)}"), dtype, n)
+    bits = _Bits(b, n)
+    rounded = (_bfloat_bits if dtype is bfloat16 else _half_bits)(bits, value)
+    return Value(b.op(f"trunc {bits.kind} {rounded} to {types.vector('i16', n)}"), dtype, n)
 
 
-def _to_bfloat(b: Builder, value: Value) -> Value:
+def _bfloat_bits(bits: _Bits, value: Value) -> str:
     """Adds half of the last place kept (less one where that place is even), then cuts; NaN stays a quiet NaN."""
-    n = value.lanes
-    i32 = types.vector("i32", n)
+    x = bits.of_float(value.text)
+    last = bits.op("and", bits.op("lshr", x, 16), 1)
+    rounded = bits.op("add", bits.op("add", x, 0x7FFF), last)
+    nan = bits.test("ugt", bits.op("and", x, 0x7FFFFFFF), 0x7F800000)
+    return bits.op("lshr", bits.select(nan, bits.op("or", x, 0x400000), rounded), 16)
 
-    def k(number: int) -> str:
-        return types.splat(str(number), "i32", n)
 
-    bits = b.op(f"bitcast {_type(value)} {value.text} to {i32}")
-    last = b.op(f"and {i32} {b.op(f'lshr {i32} {bits}, {k(16)}')}, {k(1)}")
-    rounded = b.op(f"add {i32} {b.op(f'add {i32} {bits}, {k(0x7FFF)}')}, {last}")
-    quiet = b.op(f"or {i32} {bits}, {k(0x400000)}")
-    nan = b.op(f"fcmp uno {_type(value)} {value.text}, {value.text}")
-    chosen = b.op(f"select {types.vector('i1', n)} {nan}, {i32} {quiet}, {i32} {rounded}")
-    cut = b.op(f"lshr {i32} {chosen}, {k(16)}")
-    return Value(b.op(f"trunc {i32} {cut} to {types.vector('i16', n)}"), bfloat16, n)
+def _half_bits(bits: _Bits, value: Value) -> str:
+    """Normal numbers as for bfloat16; adding 0.5 rounds subnormal ones at the right place."""
+    b, x = bits.b, bits.of_float(value.text)
+    size = bits.op("and", x, 0x7FFFFFFF)
+    last = bits.op("and", bits.op("lshr", size, 13), 1)
+    normal = bits.op("lshr", bits.op("add", bits.op("add", size, 0xFFF - (112 << 23)), last), 13)
+    half = types.splat(types.number(0.5, float32), "float", bits.lanes)
+    shifted = b.op(f"fadd {types.vector('float', bits.lanes)} {bits.to_float(size).text}, {half}")
+    small = bits.op("sub", bits.of_float(shifted), 0x3F000000)
+    result = bits.select(bits.test("ult", size, 0x38800000), small, normal)
+    result = bits.select(bits.test("uge", size, 0x477FF000), bits.number(0x7C00), result)
+    result = bits.select(bits.test("ugt", size, 0x7F800000), bits.number(0x7E00), result)
+    return bits.op("or", result, bits.op("and", bits.op("lshr", x, 16), 0x8000))
+
+
+class _Bits:
+    """Arithmetic on the 32 bits of float32 values."""
+
+    def __init__(self, b: Builder, lanes: int) -> None:
+        self.b, self.lanes, self.kind = b, lanes, types.vector("i32", lanes)
+
+    def number(self, value: int) -> str:
+        return types.splat(str(value), "i32", self.lanes)
+
+    def op(self, word: str, x: str, y: str | int) -> str:
+        return self.b.op(f"{word} {self.kind} {x}, {self.number(y) if isinstance(y, int) else y}")
+
+    def test(self, condition: str, x: str, y: int) -> str:
+        return self.b.op(f"icmp {condition} {self.kind} {x}, {self.number(y)}")
+
+    def select(self, condition: str, yes: str, no: str) -> str:
+        return self.b.op(f"select {types.vector('i1', self.lanes)} {condition}, {self.kind} {yes}, {self.kind} {no}")
+
+    def of_float(self, x: str) -> str:
+        return self.b.op(f"bitcast {types.vector('float', self.lanes)} {x} to {self.kind}")
+
+    def to_float(self, x: str) -> Value:
+        return Value(self.b.op(f"bitcast {self.kind} {x} to {types.vector('float', self.lanes)}"), float32, self.lanes)
 
 
 def _round_to_odd(b: Builder, value: Value) -> Value:

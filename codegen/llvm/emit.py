@@ -39,9 +39,9 @@ class KernelText:
 
 def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """The text of `kernel` as the function `symbol`. The same kernel gives the same text."""
-    b = Builder()
+    b = Builder(target)
     places = {array: Place(f"%p{i}", array.dtype) for i, array in enumerate(kernel.params)}
-    emitter = _Emitter(Scope(b, target, places), kernel)
+    emitter = _Emitter(Scope(b, places), kernel)
     emitter.tasks()
     written = kernel.written
     params = [
@@ -156,11 +156,12 @@ class _Emitter:
         if active < width:
             bits = ["true"] * active + ["false"] * (width - active)
             mask = Value(types.vector_of(bits, "i1"), bool_, width)
-        if width == 1:
-            position = replace(position, lane=0)
+        gathered = self.loop
+        if width == 1:  # scalar code, in which vector loops may stand
+            position, self.loop = replace(position, lane=0), None
         self.scope = replace(outer, lanes=width, mask=mask)
         self.bind(loop, position)
-        self.scope = outer
+        self.scope, self.loop = outer, gathered
 
     def local(self, array: Array) -> None:
         """Stack memory, the same at every run of the statement; inside a vector loop an instance for each lane."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from graphc.dtype import bool_, int32
 from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, Temp, Var
 
-from ..target import Target
 from . import memory, words
 from .builder import Builder, Value, constant
 from .indices import Indexer, Position, fits
@@ -29,7 +28,6 @@ class Scope:
     the end of a vector loop (None: all run)."""
 
     b: Builder
-    target: Target
     places: dict[Array, Place]
     bound: dict[Var, Position] = field(default_factory=dict)
     temps: dict[Temp, Value] = field(default_factory=dict)
@@ -75,7 +73,7 @@ class Scope:
             case Call(word=word, args=args) if word in COMPARISONS:
                 return self._compare(word, *args)
             case Call(word="cast", args=(Index() as index,), dtype=dtype) if fits(index):
-                return words.speak(self.b, self.target.arch, "cast", dtype, (self._narrow(index),))
+                return words.speak(self.b, "cast", dtype, (self._narrow(index),))
         assert isinstance(expr, Call), expr
         return self.say(expr.word, tuple(self.evaluate(arg) for arg in expr.args), expr)
 
@@ -83,7 +81,7 @@ class Scope:
         """`word(*args)`, in as many lanes as the widest operand has."""
         lanes = max(arg.lanes for arg in args)
         dtype = args[-1].dtype if result is None else result.dtype
-        return words.speak(self.b, self.target.arch, word, dtype, tuple(self.b.widen(arg, lanes) for arg in args))
+        return words.speak(self.b, word, dtype, tuple(self.b.widen(arg, lanes) for arg in args))
 
     def _logic(self, decisive: bool, args: tuple[Expr, ...]) -> Value:
         """`and` (decided by a false side) or `or` (decided by a true one)."""

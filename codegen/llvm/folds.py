@@ -69,7 +69,7 @@ def accumulate(scope: Scope, loop: VectorLoop | None, stmt: Accumulate) -> None:
 
 def finish(scope: Scope, partial: Partial) -> None:
     """After the vector loop: folds the partial results into their cell."""
-    wide = Scope(scope.b, scope.target, {}, lanes=partial.lanes)
+    wide = Scope(scope.b, {}, lanes=partial.lanes)
     found = memory.load(wide.indexer, partial.slot, Position(lane=1), None, None)
     total = across(scope, partial.combine, found)
     indexer = scope.indexer
@@ -131,7 +131,7 @@ def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> P
     with b.writing_to(loop.before):
         unrolled = tuple(scope.bound[v] for v in _parts(stmt.index) if isinstance(v, Var) and scope.bound[v].is_constant)
         known = loop.positions.setdefault(unrolled, {})
-        outside = Scope(b, scope.target, scope.places, scope.bound, _positions=known)
+        outside = Scope(b, scope.places, scope.bound, _positions=known)
         position = outside.indexer.position(stmt.index)
         key = (stmt.array, stmt.combine, position, scope.lanes)
         if key not in loop.partials:
@@ -145,7 +145,7 @@ def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> P
 def _combine_with(scope: Scope, stmt: Accumulate, old: Value) -> Value:
     """old combine value, fused where value is a product of floats."""
     value, dtype = stmt.value, old.dtype
-    fused = stmt.combine == "add" and scope.target.has_fma and dtype.is_float and dtype is stmt.value.dtype
+    fused = stmt.combine == "add" and scope.b.target.has_fma and dtype.is_float and dtype is stmt.value.dtype
     if fused and dtype.bits > 16 and isinstance(value, Call) and value.word == "mul":
         return scope.say("fma", (scope.evaluate(value.args[0]), scope.evaluate(value.args[1]), old))
     return combine(scope, stmt.combine, old, scope.evaluate(value))
@@ -169,7 +169,7 @@ def _one_by_one(scope: Scope, stmt: Accumulate, place: Place, position: Position
     for slot, vector in zip(spilled, (cells, value), strict=True):
         memory.store(indexer, slot, Position(lane=1), vector, None)
     active = n if scope.mask is None else scope.mask.text.count("true")
-    one = Scope(b, scope.target, {})
+    one = Scope(b, {})
     for lane in range(active):
         cell, part = (memory.load(one.indexer, slot, Position(lane), None, None) for slot in spilled)
         at = Position(0, ((cell.text, 1),))

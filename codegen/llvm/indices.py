@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from graphc.dtype import int64
-from graphc.ir.expr import Affine, Const, Div, Expr, Index, Mod, Var
+from graphc.ir.expr import Affine, Const, Div, Expr, Index, Mod, Temp, Var
 
 from . import types
 from .builder import Builder, Value
@@ -52,10 +52,13 @@ def fits(index: Index) -> bool:
 
 def _stays_narrow(terms: tuple[tuple[Expr, int], ...], constant: int) -> bool:
     """Whether 32 bits hold every part of the sum, in any order."""
-    if not all(isinstance(atom, Index) for atom, _ in terms):
-        return False
-    sizes = (abs(f) * max(abs(atom.low), abs(atom.high)) for atom, f in terms if isinstance(atom, Index))
-    return abs(constant) + sum(sizes) < 2**31
+    return abs(constant) + sum(abs(factor) * _reach(atom) for atom, factor in terms) < 2**31
+
+
+def _reach(atom: Expr) -> int:
+    """The greatest size of an atom's value."""
+    low, high = (atom.low, atom.high) if isinstance(atom, Index) else atom.bounds if isinstance(atom, Temp) else (0, 2**63)
+    return max(abs(low), abs(high))
 
 
 @dataclass
@@ -78,8 +81,8 @@ class Indexer:
         match index:
             case Var():
                 return self.bound[index]
-            case Const(value=value):
-                return Position(int(value))
+            case Const(value=number):
+                return Position(int(number))
             case Affine(terms=terms, constant=constant):
                 return self._sum(terms, constant, 32 if _stays_narrow(terms, constant) else 64)
             case Div(index=inner, divisor=divisor) | Mod(index=inner, divisor=divisor):
@@ -144,8 +147,7 @@ class Indexer:
             return base if quotient else Position(p.constant % divisor, (), p.lane)
         if p.lane == 0:
             return None
-        base = self.scalar(Position(p.constant, p.terms))
-        result = self._floor(base, "i64", divisor, positive, quotient)
+        result = self._floor(self.scalar(Position(p.constant, p.terms)), "i64", divisor, positive, quotient)
         return Position(0, ((result, 1),), 0 if quotient else p.lane)
 
     def _floor(self, x: str, kind: str, divisor: int, positive: bool, quotient: bool) -> str:

@@ -61,7 +61,7 @@ def says(word: str, dtype: DType) -> bool:
     )
 
 
-def speak(b: Builder, arch: str, word: str, dtype: DType, args: tuple[Value, ...]) -> Value:
+def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value:
     """`word(*args)`, of element type `dtype`. All args have the same lanes."""
     lanes, operand = args[0].lanes, args[-1].dtype
     if word in ("cast", "bitcast"):
@@ -79,7 +79,7 @@ def speak(b: Builder, arch: str, word: str, dtype: DType, args: tuple[Value, ...
     if kind != "h" and word in COMPARISONS:
         instruction, conditions = _COMPARE[kind]
         return Value(b.op(f"{instruction} {conditions[word]} {full} {texts}"), bool_, lanes)
-    if word in ("max", "min") and kind == "f" and arch in _NATIVE_MAXIMUM:
+    if word in ("max", "min") and kind == "f" and b.target.arch in _NATIVE_MAXIMUM:
         name = f"llvm.{word}imum.{types.suffix(scalar, lanes)}"
         return Value(b.call(name, full, *((full, arg.text) for arg in args)), dtype, lanes)
     assert (word, kind) in _WRITTEN, f"LLVM has no word {word} for {operand}"
@@ -139,7 +139,7 @@ def _isnan(b: Builder, x: Value) -> Value:
 
 
 def _isinf(b: Builder, x: Value) -> Value:
-    size = speak(b, "", "abs", x.dtype, (x,))
+    size = speak(b, "abs", x.dtype, (x,))
     return Value(b.op(f"fcmp oeq {_type(x)} {size.text}, {_of(b, x, float('inf')).text}"), bool_, x.lanes)
 
 

@@ -1,0 +1,45 @@
+"""Text to objects, assembly, optimised IR and code in this process."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from graphc.codegen.llvm.build import Jit, compile_module
+from graphc.codegen.target import host, named
+
+ADD = "define i64 @add(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  %d = add i64 %c, 0\n  ret i64 %d\n}\n"
+
+
+def test_jit_runs_and_finds_symbols_of_the_process() -> None:
+    text = ADD + "declare i64 @labs(i64)\ndefine i64 @size(i64 %x) {\n  %y = call i64 @labs(i64 %x)\n  ret i64 %y\n}\n"
+    jit = Jit(text, host())
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(jit.address("add"))(40, 2) == 42
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.address("size"))(-5) == 5
+    with pytest.raises(AssertionError, match="no symbol missing"):
+        jit.address("missing")
+
+
+@pytest.mark.parametrize("spec,magic", (("x86-64-v3", b"\x7fELF"), ("aarch64", b"\x7fELF"), ("wasm32", b"\0asm")))
+def test_objects_are_the_same_every_time(spec: str, magic: bytes) -> None:
+    first = compile_module(ADD, named(spec))
+    assert isinstance(first, bytes) and first.startswith(magic)
+    assert compile_module(ADD, named(spec)) == first
+
+
+def test_text_forms() -> None:
+    assert "add:" in str(compile_module(ADD, named("x86-64"), "asm"))
+    optimised = str(compile_module(ADD, named("x86-64"), "ll"))
+    assert "add i64 %b, %a" in optimised or "add i64 %a, %b" in optimised
+    assert "%d" not in optimised
+    with pytest.raises(AssertionError):
+        compile_module(ADD, named("x86-64"), "exe")
+
+
+def test_rejected_text_is_shown_with_its_neighbourhood() -> None:
+    with pytest.raises(AssertionError, match=r"> +2 +%c = add i64 %a, %missing"):
+        compile_module(ADD.replace("%b\n", "%missing\n"), host())
+    with pytest.raises(AssertionError, match=r"> +3 +%c = mul i64 %e, 2"):
+        text = "define i64 @f(i64 %a) {\nentry:\n  %c = mul i64 %e, 2\n  %e = add i64 %a, 1\n  ret i64 %c\n}\n"
+        compile_module(text, host())
