@@ -106,11 +106,14 @@ def _installed(names: Sequence[str], console: Console) -> list[str]:
 
 
 def _contests(workloads: Sequence[Workload], threads: int, names: Sequence[str], rules: Rules) -> list[Contest]:
-    results = []
+    results: list[Contest] = []
     with Console(stderr=True).status("") as status:
-        for n, workload in enumerate(workloads):
-            head = f"{threads} threads, {n + 1}/{len(workloads)} {workload.name}"
-            results.append(contest(workload, threads, names, rules, lambda text, head=head: status.update(f"{head}: {text}")))
+
+        def note(text: str) -> None:
+            status.update(f"{threads} threads, {len(results) + 1}/{len(workloads)} {workload.name}: {text}")
+
+        for workload in workloads:
+            results.append(contest(workload, threads, names, rules, note))
     return results
 
 

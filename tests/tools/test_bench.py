@@ -132,10 +132,12 @@ def test_ratios_compare_rounds_side_by_side() -> None:
 
 def test_work_is_counted() -> None:
     first, second = 2 * 2 * 5 * 7, 2 * 2 * 7 * 3
-    function, net = with_graphc.declare(TINY)
+    net = with_graphc.build(TINY)
+    function = with_graphc.declare(TINY, net)
     assert with_graphc.flops(function, []) == first + second
     assert with_graphc.moved(function, net) == 4 * (10 + 6 + 35 + 7 + 21 + 3)
-    function, net = with_graphc.declare(TINY_TRAIN)
+    net = with_graphc.build(TINY_TRAIN)
+    function = with_graphc.declare(TINY_TRAIN, net)
     trained = [parameter.value for parameter in net.parameters()]
     assert with_graphc.flops(function, trained) == 2 * first + 3 * second  # the first input needs no gradient
 

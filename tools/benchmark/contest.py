@@ -46,6 +46,7 @@ FRAMEWORKS = {
     "torch": Framework("torch"),
     "onnxruntime": Framework("onnxruntime", trains=False, exported=True),
     "openvino": Framework("openvino", trains=False, exported=True),
+    "jax": Framework("jax"),
     "torch_compile": Framework("torch"),
 }
 

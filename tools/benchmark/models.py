@@ -121,9 +121,9 @@ class _Blocks:
             def forward(self, x: Any) -> Any:
                 batch, length, width = x.shape
                 parts = self.qkv(self.norm1(x)).reshape(batch, length, 3, self.heads, width // self.heads)
-                q, k, v = (parts[:, :, i].permute(0, 2, 1, 3) for i in range(3))
+                q, k, v = (lib.permute(parts[:, :, i], (0, 2, 1, 3)) for i in range(3))
                 y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-                x = x + self.out(y.permute(0, 2, 1, 3).reshape(batch, length, width))
+                x = x + self.out(lib.permute(y, (0, 2, 1, 3)).reshape(batch, length, width))
                 return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
         self.basic, self.transformer = Basic, Transformer

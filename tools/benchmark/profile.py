@@ -20,7 +20,7 @@ from graphc.export import Compilation
 from graphc.ir.kernel import KernelProgram, Launch
 from graphc.runtime.program import CompiledFunction
 
-from .with_graphc import declare
+from .with_graphc import build, declare
 from .workloads import Workload
 
 SHOWN = 15
@@ -44,7 +44,7 @@ def taken_apart(program: KernelProgram) -> KernelProgram:
 
 def measure(workload: Workload, threads: int, seconds: float) -> tuple[list[Part], float]:
     """Each launch, and the whole function."""
-    function, _ = declare(workload)
+    function = declare(workload, build(workload))
     planned = Stages({"run": function}).planned
     apart = taken_apart(planned)
     compilation = Compilation(apart, "net", host(), {f.name: "list" for f in apart.functions})

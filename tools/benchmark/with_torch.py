@@ -25,8 +25,8 @@ def declare(workload: Workload) -> torch.nn.Module:
 def prepare(workload: Workload, threads: int, model: str, compiled: bool = False) -> Prepared:
     """Build; `compiled` also compiles, with the first call."""
     torch.set_num_threads(threads)
-    start = perf_counter()
     net = declare(workload)
+    start = perf_counter()
     run = torch.compile(net) if compiled else net
     tensors = [torch.from_numpy(x) for x in workload.arrays()]
     if workload.training:

@@ -65,7 +65,8 @@ class Workload:
         if not self.training:
             return net(*tensors)
         *inputs, labels = tensors
-        return lib.nn.functional.cross_entropy(net(*inputs).flatten(0, -2), labels.flatten())
+        logits = net(*inputs)
+        return lib.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
 
 
 def _array(generator: np.random.Generator, wanted: Input) -> np.ndarray:
