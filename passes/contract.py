@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from math import ceil, prod
 
 from graphc.dtype import int64
-from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
+from graphc.ir.expr import Expr, Index, Temp, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, Launch, Let, Local, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
@@ -200,14 +200,21 @@ class Contract:
         def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
             if value is self.anchor:
                 return cast(result, value.dtype)
+            if value in names:
+                return names[value]
             if value in self.cluster.reads or not self.frame.is_stored(value):
                 return None
             return self.frame.load(value, where, inner)
 
-        elements = Elements(at_hand)
-        results = [(v, temp("t", v.dtype)) for v in self.stored]
-        lets = [Let(t, elements.at(v, unravel(position, v.shape))) for v, t in results]
-        return [*lets, *(self.frame.store(v, position, t, guard) for v, t in results)]
+        names: dict[Value, Temp] = {}
+        lets: list[Stmt] = []
+        wanted = {*self.stored, *self.cluster.named()}
+        for value in self.cluster.members:
+            if value in wanted:
+                name = temp("t", value.dtype)
+                lets.append(Let(name, Elements(at_hand).at(value, unravel(position, value.shape))))
+                names[value] = name
+        return [*lets, *(self.frame.store(v, position, names[v], guard) for v in self.stored)]
 
     # ------------------------------------------------------------------------------------------------ packing
 

@@ -29,6 +29,12 @@ def is_view(value: Value) -> bool:
     return isinstance(value.op.lower, Pointwise) and value.op.lower.view
 
 
+def is_heavy(value: Value) -> bool:
+    """Whether one element costs about as much as ten multiplications."""
+    lower = value.op.lower
+    return isinstance(lower, Elementwise | Pointwise) and lower.heavy
+
+
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without dimensions of one element, which hold no positions to tell apart."""
     return tuple(n for n in shape if n != 1)

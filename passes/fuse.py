@@ -15,6 +15,7 @@ only at the very index that is being computed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
@@ -25,17 +26,18 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .element import Position, Read, is_view, leaf_reads, positions, spread, squeezed, variables
+from .element import Position, Read, is_heavy, is_view, leaf_reads, positions, spread, squeezed, variables
 from .operand import accessible
 
 LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
 FULL, ROW = "full", "row"
-MAX_MEMBERS = 128  # bounds the size of one kernel, and with it compile time
+MAX_WEIGHT = 128  # members of one cluster, heavy ones counted HEAVY times: bounds the size of one kernel
+HEAVY = 6
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
 MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Cluster:
     """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet)."""
 
@@ -45,6 +47,9 @@ class Cluster:
     axes: tuple[int, ...] | None = None
     members: list[Value] = field(default_factory=list)
     reads: dict[Value, list[Read]] = field(default_factory=dict)  # member -> leaves it reads
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.number}: {', '.join(v.op.name for v in self.members)}>"
 
     @property
     def anchor(self) -> Value:
@@ -59,6 +64,16 @@ class Cluster:
         if isinstance(value.op.lower, Reduction) or (self.axes and squeezed(value.shape) != squeezed(self.domain)):
             return ROW
         return FULL
+
+    @property
+    def weight(self) -> int:
+        """How much code the members make."""
+        return sum(HEAVY if is_heavy(v) else 1 for v in self.members)
+
+    def named(self) -> list[Value]:
+        """Members worth a name: heavy ones, and those that several others read."""
+        readers = Counter(leaf for reads in self.reads.values() for leaf in {leaf for leaf, _, _ in reads})
+        return [v for v in self.members if is_heavy(v) or readers[v] > 1]
 
     def row_part(self, index: Position) -> Position:
         """The part of an index of the domain that rows keep, dimensions of one element left out."""
@@ -159,7 +174,7 @@ class _Fusion:
 
     def fits(self, value: Value, reads: list[Read], cluster: Cluster) -> bool:
         """Whether `value` is computed index by index along with the members of `cluster`."""
-        if cluster.kind == OPAQUE or len(cluster.members) >= MAX_MEMBERS:
+        if cluster.kind == OPAQUE or cluster.weight >= MAX_WEIGHT:
             return False
         if isinstance(value.op.lower, Reduction):
             return cluster.kind == LOOPS and _reducible(cluster, value) and _aligned(reads, cluster, FULL)
@@ -186,7 +201,7 @@ class _Fusion:
 
     def merged(self, cluster: Cluster, user: Cluster) -> Cluster | None:
         """The two as one cluster, or None where that is not possible or not worth it."""
-        if cluster.kind != LOOPS or user.kind == OPAQUE or len(cluster.members) + len(user.members) > MAX_MEMBERS:
+        if cluster.kind != LOOPS or user.kind == OPAQUE or cluster.weight + user.weight > MAX_WEIGHT:
             return None
         if cluster.axes is not None and (user.kind == CONTRACTION or user.axes not in (None, cluster.axes)):
             return None

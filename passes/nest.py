@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from math import prod
 
 from graphc.dtype import DType, float32
-from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, const, linear, load, ravel, temp, unravel
+from graphc.ir.expr import Array, Expr, Index, Temp, Var, as_index, cast, const, linear, load, ravel, temp, unravel
 from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, operands
-from graphc.ir.op import Elementwise, Pointwise, Reduction
+from graphc.ir.op import Pointwise, Reduction
 from graphc.ir.values import Value
 
-from .element import Elements, Position, leaf_reads, positions, spread
+from .element import Elements, Position, is_heavy, leaf_reads, positions, spread
 from .frame import Frame
 from .fuse import FULL, Cluster
 from .machine import Machine
@@ -62,6 +62,7 @@ class Nest:
         self.elements = Elements(self._at_hand, self._fold_window)
         self.rows: dict[Value, Array] = {}  # row values already computed in this task
         self.kept: dict[Value, Array] = {}  # full values written in an earlier pass: scratch
+        self.named: dict[Value, Temp] = {}  # full values bound in this pass
         self.prelude: list[Stmt] = []
         self.width = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
 
@@ -156,7 +157,7 @@ class Nest:
 
     def _task(self, indices: dict[Axis, Index], start: Index, extent: int) -> tuple[Stmt, ...]:
         """All passes of one task, over `extent` lanes of the vector axis from `start`."""
-        self.rows, self.kept = {}, {}
+        self.rows, self.kept, self.named = {}, {}, {}
         self.elements.forget()
         indices = dict(indices)
         self.lane = Var("v", extent)
@@ -191,6 +192,7 @@ class Nest:
         self.elements.forget()
         for value in self._worth_keeping(level):
             inner += self._keep(value, before)
+        inner += self._name(self._needed(level))
         results = [(v, temp("t", v.dtype)) for v in stores]
         inner += [Let(t, self._at(v)) for v, t in results]
         inner += [self._store(v, t) for v, t in results]
@@ -203,11 +205,23 @@ class Nest:
             inner.insert(len(inner) - len(results), Accumulate(acc, self._row_at(), combine, element))
             pending[value] = acc
         self.rows.update(pending)
+        self.named = {}
         self.elements.forget()
         nest: tuple[Stmt, ...] = (*self.prelude, self._lanes(tuple(inner)))
         for _, var in reversed(self.loops):
             nest = (For(var, nest, SERIAL),)
         return [*before, *nest]
+
+    def _name(self, needed: set[Value]) -> list[Stmt]:
+        """Bind members that are heavy or read more than once, so that each is computed once."""
+        body: list[Stmt] = []
+        for value in self.cluster.named():
+            if value in needed:
+                name = temp("n", value.dtype)
+                body.append(Let(name, self._at(value)))
+                self.named[value] = name
+                self.elements.forget()
+        return body
 
     def _row_values(self, level: int) -> list[Stmt]:
         """Values of the kept axes that became ready, computed once per task."""
@@ -243,6 +257,8 @@ class Nest:
 
     def _at_hand(self, value: Value, index: Position, guard: Expr | None) -> Expr | None:
         """Row values from their accumulators, kept values from scratch, everything outside from its buffer."""
+        if value in self.named:
+            return self.named[value]
         if value in self.rows:
             return cast(load(self.rows[value], self._row_at()), value.dtype)
         if value in self.kept:
@@ -262,7 +278,7 @@ class Nest:
         later: set[Value] = set().union(*needed[1:])
         return [
             v for v in self.members
-            if v in needed[0] and v in later and v not in self.kept and size * v.dtype.size <= SCRATCH_LIMIT and _heavy(v)
+            if v in needed[0] and v in later and v not in self.kept and size * v.dtype.size <= SCRATCH_LIMIT and is_heavy(v)
         ]  # fmt: skip
 
     def _needed(self, level: int) -> set[Value]:
@@ -316,11 +332,6 @@ def _levels(cluster: Cluster) -> dict[Value, int]:
         before = [levels.get(leaf, 0) for leaf, _, _ in cluster.reads[value]]
         levels[value] = max(before, default=0) + isinstance(value.op.lower, Reduction)
     return levels
-
-
-def _heavy(value: Value) -> bool:
-    lower = value.op.lower
-    return isinstance(lower, Elementwise | Pointwise) and lower.heavy
 
 
 def _fits(read: list[Expr], outer: Expr, inner: Expr, extent: int) -> bool:
