@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 from benchmark import machine, report
-from benchmark.contest import FRAMEWORKS, OURS, Contest, Rules, contest, missing
+from benchmark.contest import CLOCKS, FRAMEWORKS, OURS, Contest, Rules, contest, missing
 from benchmark.profile import profile
 from benchmark.workloads import WORKLOADS, UnknownWorkload, Workload, chosen
 from rich.console import Console
@@ -59,7 +59,9 @@ def _workloads(context: click.Context, option: click.Parameter, patterns: tuple[
 @click.option("--compile", "slow", is_flag=True, help="torch.compile, too: it takes seconds for each workload.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True, help="Of each round.")
-@click.option("--clock", type=click.Choice(["wall", "cpu"]), default="wall", show_default=True, help="cpu: on a busy machine.")
+@click.option(
+    "--clock", type=click.Choice(CLOCKS), default="wall", show_default=True, help="Others than wall: on a busy machine."
+)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything, as JSON.")
 @click.option("--profile", "profiling", is_flag=True, help="Time graphc's kernels one by one instead.")
 @click.option("--list", "listing", is_flag=True, help="Print the names of the workloads.")

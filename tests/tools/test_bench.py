@@ -12,7 +12,7 @@ from bench import main
 from benchmark import contest as contests
 from benchmark import machine, report, with_graphc, workloads
 from benchmark.contest import FRAMEWORKS, Contest, Dead, Entry, Worker, missing
-from benchmark.profile import measure
+from benchmark.profile import folded, measure
 from click.testing import CliRunner
 
 from graphc.codegen.llvm.build import compile_module
@@ -48,7 +48,8 @@ def test_every_installed_framework_runs_and_agrees(tmp_path: Path, quick_limits:
         assert (result["ratio"] is None) == (len(result["frameworks"]) == 1)
         for entry in result["frameworks"].values():
             assert "error" not in entry, entry
-            assert len(entry["wall_ms"]) == len(entry["cpu_ms"]) == 2
+            assert [len(entry[f"{clock}_ms"]) for clock in contests.CLOCKS] == [2, 2, 2]
+            assert all(a <= b for a, b in zip(entry["fastest_ms"], entry["wall_ms"], strict=True))
             assert entry["ms"] > 0 and entry["ready_s"] > 0 and entry["rss_peak_bytes"] > 0
         assert result["frameworks"]["graphc"]["arena_bytes"] >= result["frameworks"]["graphc"]["arena_lower_bound"]
 
@@ -162,6 +163,7 @@ def test_the_loop_of_multiply_adds_stays_whole(fma: bool) -> None:
 
 def test_profiles_take_programs_apart() -> None:
     parts, whole = measure(TINY_TRAIN, 1, 0.005)
+    assert 2 * 2 * 7 * 3 in [folded(part.launch.kernel.body) * part.launch.kernel.task.extent for part in parts]
     assert len(parts) > 1 and whole > 0 and all(part.seconds > 0 for part in parts)
     code, output = run("--profile", "--workload", "tiny", *QUICK)
     assert code == 0 and "dot_general" in output
