@@ -20,6 +20,7 @@ from graphc.runtime.program import Program
 
 BATCH = 64
 F = nn.functional
+NOISE_LR = 0.002
 OPTIMIZERS = {
     "adam": lambda parameters: optim.Adam(parameters, lr=1e-3),
     "sgd": lambda parameters: optim.SGD(parameters, lr=0.03, momentum=0.9),
@@ -75,7 +76,7 @@ def fit_noise(net: nn.Module, steps: int = 20, batch: int = 64, seed: int = 0) -
     prediction = net(x)
     target = gc.placeholder(prediction.shape, gc.float32, name="target")
     loss = nn.MSELoss()(prediction, target)
-    program = gc.compile(step=gc.function([x, target], loss, updates=optim.SGD(net.parameters(), lr=0.01).minimize(loss)))
+    program = gc.compile(step=gc.function([x, target], loss, updates=optim.SGD(net.parameters(), lr=NOISE_LR).minimize(loss)))
     generator = np.random.default_rng(seed)
     images, targets = (generator.normal(size=p.shape).astype(np.float32) for p in (x, target))
     return [float(program.step(images, targets)) for _ in range(steps)]
