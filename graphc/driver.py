@@ -3,7 +3,7 @@
 In: `gc.function` objects by name. Out: a `Program` that runs in this process (`compile`), or `Stages`, from which every
 level between the user's file and machine code can be had. This is the only file that knows the whole way.
 
-    graph -> GRAPH passes -> fuse -> lower -> plan_buffers -> Compilation (llvm -> program, object, library)
+    graph -> GRAPH passes -> fuse -> lower -> overwrite, place -> Compilation (llvm -> program, object, library)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .export import Compilation
 from .function import Function
 from .interp.graph import evaluate
 from .ir.kernel import KernelProgram
-from .passes.buffers import plan_buffers
+from .passes.buffers import overwrite_operands, place_buffers
 from .passes.fuse import FusedGraph, fuse
 from .passes.inspector import Inspector
 from .passes.lower import lower
@@ -92,9 +92,14 @@ class Stages:
         return lower(self.fused, machine(named(self.target)), {SEED.value: np.array(seed, np.int64)})
 
     @cached_property
+    def overwritten(self) -> KernelProgram:
+        """Kernels that write over operands nobody reads again."""
+        return overwrite_operands(self.kernels)
+
+    @cached_property
     def planned(self) -> KernelProgram:
         """Kernels over planned memory."""
-        return plan_buffers(self.kernels)
+        return place_buffers(self.overwritten)
 
     @cached_property
     def compilation(self) -> Compilation:

@@ -35,11 +35,20 @@ from .liveness import interference, liveness
 
 def plan_buffers(program: KernelProgram) -> KernelProgram:
     """Overwrite where possible, then place every buffer."""
-    functions = tuple(overwrite(function) for function in program.functions)
+    return place_buffers(overwrite_operands(program))
+
+
+def overwrite_operands(program: KernelProgram) -> KernelProgram:
+    """`overwrite` in every function."""
+    return replace(program, functions=tuple(overwrite(function) for function in program.functions))
+
+
+def place_buffers(program: KernelProgram) -> KernelProgram:
+    """Give every variable and arena buffer its offset."""
     offsets: dict[Buffer, int] = {}
     state_size = _line_up(program.variables, offsets)
-    arena_size = max((place(function, offsets) for function in functions), default=0)
-    return replace(program, functions=functions, offsets=offsets, state_size=state_size, arena_size=arena_size)
+    arena_size = max((place(function, offsets) for function in program.functions), default=0)
+    return replace(program, offsets=offsets, state_size=state_size, arena_size=arena_size)
 
 
 def aligned(size: int) -> int:

@@ -43,9 +43,10 @@ class Pass:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a graph is: its values, and the bytes that their results would take if each were stored."""
+    """How large a graph is: its values, how many of them compute, and the bytes of their results if each were stored."""
 
     values: int
+    kernels: int
     nbytes: int
 
     def __str__(self) -> str:
@@ -55,7 +56,8 @@ class Size:
 def size(graph: Graph) -> Size:
     """Views and sources take no memory of their own."""
     values = graph.values()
-    return Size(len(values), sum(v.type.nbytes for v in values if not _is_free(v)))
+    computed = [v for v in values if not _is_free(v)]
+    return Size(len(values), len(computed), sum(v.type.nbytes for v in computed))
 
 
 def _is_free(value: Value) -> bool:

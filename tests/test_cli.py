@@ -135,7 +135,7 @@ def test_every_stage_shows(graphc_command, model, stage):
 def test_without_a_stage_the_passes_are_listed(graphc_command, model):
     code, out, err = graphc_command("show", model, "--function", "scaled")
     assert code == 0, err
-    for word in ("autodiff", "kernels", "planned", "scaled", "MiB"):
+    for word in ("autodiff", "fuse", "kernels", "place", "scaled", "KiB"):
         assert word in out
     assert "step" not in out
 

@@ -31,6 +31,7 @@ from .arrays import flatten, made_up, output_names, read_inputs
 from .doctor import findings
 from .models import Model, UserError, load_model
 from .stages import RUNNABLE, STAGES, run_at, text
+from .summary import passes_table
 
 _FILE = click.Path(path_type=Path)
 
@@ -207,36 +208,11 @@ def show(model: Path, emit: str | None, only: str | None, target: str) -> None:
     functions = loaded.functions if only is None else {only: loaded.functions[only]}
     stages = Stages(functions, target, None, c_identifier(loaded.name))
     with _progress("compiling"):
-        shown = text(stages, emit) if emit else _passes_table(stages)
+        shown = text(stages, emit) if emit else passes_table(stages)
     if isinstance(shown, str):
         click.echo(shown)
     else:
         _print(shown)
-
-
-def _passes_table(stages: Stages) -> Table:
-    table = Table("function", "stage", "values", "kernels", "memory", "ms", title="before -> after each stage")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    planned = stages.planned
-    for function, raw in zip(planned.functions, stages.kernels.functions, strict=True):
-        for step in stages.steps[function.name]:
-            before, after = step.sizes
-            change = "unchanged" if step.after is step.before else f"{before.values} -> {after.values}"
-            memory = (
-                _mebibytes(after.nbytes) if before == after else f"{_mebibytes(before.nbytes)} -> {_mebibytes(after.nbytes)}"
-            )
-            table.add_row(function.name, step.done.name, change, "", memory, f"{step.seconds * 1e3:.1f}")
-        stored = {b for launch in raw.launches for b in launch.args if b.kind == "arena"}
-        table.add_row(function.name, "kernels", "", str(len(raw.launches)), _mebibytes(sum(b.nbytes for b in stored)), "")
-    kernels = {id(launch.kernel) for function in planned.functions for launch in function.launches}
-    table.add_row("(all)", "planned", "", str(len(kernels)), _mebibytes(planned.arena_size), "", end_section=True)
-    table.add_row("(all)", "state", f"{len(planned.variables)} variables", "", _mebibytes(planned.state_size), "")
-    return table
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.2f} MiB"
 
 
 # --------------------------------------------------------------------------------------------------------------- bench

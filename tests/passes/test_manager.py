@@ -71,7 +71,7 @@ def test_what_a_pass_breaks_must_be_given_again() -> None:
 
 def test_sizes_count_values_and_results_but_not_views() -> None:
     graph = f(transpose(make("exp", reshape(X, (4, 3))), (1, 0)))
-    assert size(graph) == Size(4, 48)
+    assert size(graph) == Size(4, 1, 48)
     assert str(Step(1, Pass("p", keep), graph, graph, 0.25)) == "f: p: 4 values, 0.00 MiB, unchanged, 250.0 ms"
 
 
