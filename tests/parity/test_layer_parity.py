@@ -257,8 +257,8 @@ def test_cross_entropy_of_huge_logits_is_finite() -> None:
 
 @pytest.mark.parametrize(
     "name, arguments",
-    [("MSELoss", ()), ("L1Loss", ()), ("SmoothL1Loss", ("sum", 0.5)), ("HuberLoss", ()), ("BCELoss", ()), ("BCEWithLogitsLoss", ()),
-     ("KLDivLoss", ("batchmean",))],
+    [("MSELoss", ()), ("L1Loss", ()), ("SmoothL1Loss", ("sum", 0.5)), ("HuberLoss", ()), ("BCELoss", ()),
+     ("BCEWithLogitsLoss", ()), ("KLDivLoss", ("batchmean",))],
 )  # fmt: skip
 def test_loss_modules(name: str, arguments: tuple[Any, ...]) -> None:
     def options(m: Any) -> Any:
