@@ -29,6 +29,7 @@ ELEMENT_BYTES = 4
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
 MAX_ROWS = 14
+WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
 MAX_DOTS = 6
 MAX_VECTORS = 4
 
@@ -86,26 +87,29 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
 def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
     kept = [n for n, loop in enumerate(loops) if not loop.reduced]
     for lane in kept:
-        for row in [None, *(n for n in kept if n != lane)]:
-            for packed in _packings(loops, lane, row):
-                yield from _packed_schedules(loops, lane, row, packed, width, machine)
+        others = [n for n in kept if n != lane]
+        whole = [n for n in others if 1 < loops[n].extent <= WHOLE_AXIS]
+        rows = [(), *((n,) for n in others), *((n, m) for n in whole for m in others if m != n)]
+        for axes in rows:
+            for packed in _packings(loops, (lane, *axes)):
+                yield from _packed_schedules(loops, lane, axes, packed, width, machine)
 
 
-def _packings(loops: tuple[Loop, ...], lane: int, row: int | None) -> Iterator[tuple[int, ...]]:
-    """The sets of operands that may be packed: a panel runs along the lanes or along the rows of a tile, not both."""
-    can = [side for side in (0, 1) if (moves(loops[lane], side) != 0) != (row is not None and moves(loops[row], side) != 0)]
+def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The sets of operands that may be packed: a panel runs along one axis of the tile and serves all the others."""
+    can = [side for side in (0, 1) if sum(moves(loops[n], side) != 0 for n in tiled) == 1]
     for count in range(len(can) + 1):
         yield from combinations(can, count)
 
 
 def _packed_schedules(
-    loops: tuple[Loop, ...], lane: int, row: int | None, packed: tuple[int, ...], width: int, machine: Machine
+    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], packed: tuple[int, ...], width: int, machine: Machine
 ) -> Iterator[Schedule]:
     steps = prod(loop.extent for loop in loops if loop.reduced)
-    packing = sum(_pack_cost(loops, lane, row, side, width) for side in packed)
+    packing = sum(_pack_cost(loops, (lane, *axes), side, width) for side in packed)
     far = sum(_far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed)
-    for rows, vectors in _register_tiles(loops[row].extent if row is not None else 1, loops[lane].extent, width, machine):
-        tile = {} if row is None else {row: rows}
+    for tile, vectors in _register_tiles(loops, lane, axes, width, machine):
+        rows = prod(tile.values())
         loads = 0.0
         for side in (0, 1):
             stride = moves(loops[lane], side)
@@ -131,18 +135,21 @@ def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -
     return cost if elements * ELEMENT_BYTES > machine.l1 else 0.0
 
 
-def _register_tiles(row_extent: int, lane_extent: int, width: int, machine: Machine) -> Iterator[tuple[int, int]]:
-    """(rows, vectors) whose accumulators, one row of vectors and a broadcast fit the registers."""
-    for vectors in range(1, min(MAX_VECTORS, ceil(lane_extent / width)) + 1):
-        for rows in range(1, min(MAX_ROWS, row_extent) + 1):
-            if rows * vectors + vectors + 1 < machine.vector_registers:
-                yield rows, vectors
+def _register_tiles(
+    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], width: int, machine: Machine
+) -> Iterator[tuple[dict[int, int], int]]:
+    """(elements along each axis, vectors) whose accumulators, one row of vectors and a broadcast fit the registers. Of two
+    axes the first is taken whole."""
+    whole = {n: loops[n].extent for n in axes[:-1]}
+    for vectors in range(1, min(MAX_VECTORS, ceil(loops[lane].extent / width)) + 1):
+        for rows in range(1, min(MAX_ROWS, loops[axes[-1]].extent) + 1) if axes else (1,):
+            if prod(whole.values()) * rows * vectors + vectors + 1 < machine.vector_registers:
+                yield whole | dict.fromkeys(axes[-1:], rows), vectors
 
 
-def _pack_cost(loops: tuple[Loop, ...], lane: int, row: int | None, side: int, width: int) -> float:
+def _pack_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: int) -> float:
     """Copying the operand once into panels."""
-    inner = lane if moves(loops[lane], side) else row
-    assert inner is not None
+    inner = next(n for n in tiled if moves(loops[n], side))
     elements = prod(loop.extent for loop in loops if moves(loop, side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
     return elements * padded * (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST)
