@@ -30,7 +30,7 @@ from graphc.ir.kernel import (
 
 # In scalar operations, of which a core does some thirty a nanosecond. Waking a worker takes up to twenty microseconds,
 # a barrier a tenth of one.
-PARALLEL_WORK = 500_000  # a function with less runs on its caller's thread
+PARALLEL_WORK = 5_000_000  # a function with less runs on its caller's thread
 SHARED_WORK = 20_000  # a launch with less runs on worker 0
 
 # Words that take many instructions: operations they count for.

@@ -25,6 +25,7 @@ FMA_LATENCY = 4.0
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
 COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
+STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
@@ -115,7 +116,9 @@ def _packed_schedules(
             stride = moves(loops[lane], side)
             gathers = stride not in (0, 1) and side not in packed
             loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
-        step = max(rows * vectors / 2, loads / 2, FMA_LATENCY) + far
+        streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
+        beyond_l1 = steps * streamed * width * ELEMENT_BYTES > machine.l1
+        step = max(rows * vectors / 2, loads / 2, FMA_LATENCY) + far + beyond_l1 * STREAM_COST * streamed
         store = rows * vectors * (1.0 if loops[lane].out == 1 else GATHER_COST * width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
