@@ -11,7 +11,7 @@ from nets import ring
 from graphc.errors import CallError
 
 X = np.arange(1 << 15, dtype=np.float32)
-EXPECTED = np.roll(X, -sum(range(1, 21)))
+EXPECTED = np.roll(X, -sum(range(1, 81)))
 
 
 def test_the_ring_is_a_program_that_workers_share():
