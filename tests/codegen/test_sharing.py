@@ -8,7 +8,7 @@ from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, call, load
 from graphc.ir.kernel import ARENA, INPUT, OUTPUT, For, Kernel, KernelFunction, Launch, Store
 
-WIDE, NARROW = 1 << 18, 4
+WIDE, NARROW = 1 << 23, 4
 
 
 def plan(*launches, offsets=None, inputs=(), outputs=()):
