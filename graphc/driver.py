@@ -33,7 +33,12 @@ from .tensor.random import SEED
 
 
 def compile(
-    *, target: str = "cpu", threads: int | None = None, seed: int | None = None, name: str = "net", **functions: Function
+    *unnamed: Function,
+    target: str = "cpu",
+    threads: int | None = None,
+    seed: int | None = None,
+    name: str = "net",
+    **functions: Function,
 ) -> Program:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
 
@@ -41,6 +46,8 @@ def compile(
     do not depend on it. seed: where the program's random numbers start (default: `gc.manual_seed`, else 0).
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
+    if unnamed:
+        raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
     return build(functions, target=target, seed=seed, name=name).load(threads)
 
 

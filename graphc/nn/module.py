@@ -43,6 +43,13 @@ class Module:
         raise GraphError(f"{type(self).__name__} defines no forward(self, ...)", here())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, np.ndarray) for x in args):
+            raise GraphError(
+                f"{type(self).__name__} takes symbolic tensors, not arrays: make x = gc.placeholder(shape, dtype), compile "
+                "program = gc.compile(f=gc.function([x], net(x))), and give the array to program.f; an array that belongs to the "
+                "model becomes a tensor by gc.constant(array)",
+                here(),
+            )
         return self.forward(*args, **kwargs)
 
     # Attributes. Parameters, buffers and modules live in dictionaries of their own, in order of definition.
