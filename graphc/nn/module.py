@@ -46,8 +46,8 @@ class Module:
         if any(isinstance(x, np.ndarray) for x in args):
             raise GraphError(
                 f"{type(self).__name__} takes symbolic tensors, not arrays: make x = gc.placeholder(shape, dtype), compile "
-                "program = gc.compile(f=gc.function([x], net(x))), and give the array to program.f; an array that belongs to the "
-                "model becomes a tensor by gc.constant(array)",
+                "program = gc.compile(f=gc.function([x], net(x))), and give the array to program.f; an array that belongs to "
+                "the model becomes a tensor by gc.constant(array)",
                 here(),
             )
         return self.forward(*args, **kwargs)
