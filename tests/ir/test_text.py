@@ -25,9 +25,9 @@ def sample():
     with located(Location("/home/someone/model.py", 12)):
         x, w, unused = placeholder("x", MATRIX), variable("fc1.weight", np.ones((2, 3))), placeholder("x", MATRIX)
         w = make("cast", w, dtype=float32)
-        y = make("pad", x * w + 2.0, low=(0, 1), high=(1, -1), interior=(0, 0), value=-0.0)
+        y = make("pad", x * w + 2.0625, low=(0, 1), high=(1, -1), interior=(0, 0), value=-0.0)
     with located(None):
-        counted = update(make("reduce_sum", y, axes=(1,)), variable("n", np.zeros(3, np.float32)), constant([1, 2, 3], float32))
+        counted = update(make("reduce_sum", y, axes=(1,)), variable("n", np.zeros(3, np.float32)), constant([1, 2.0625, 3], float32))
         v = variable("v", np.zeros((3, 2), np.float32))
         return Graph("f", (x, unused), (counted, y, y), ((v, make("transpose", x, perm=(1, 0))),))
 
@@ -39,13 +39,13 @@ graph f(%0, %1):
   %2: float64[2, 3] = variable info=@fc1.weight  # model.py:12
   %3: float32[2, 3] = cast(%2) dtype=float32  # model.py:12
   %4: float32[2, 3] = mul(%0, %3)  # model.py:12
-  %5: float32[] = constant literal=float32[] [2.0]  # model.py:12
+  %5: float32[] = constant literal=float32[] [2.0625]  # model.py:12
   %6: float32[2, 3] = broadcast(%5) shape=(2, 3) dims=()  # model.py:12
   %7: float32[2, 3] = add(%4, %6)  # model.py:12
   %8: float32[3, 3] = pad(%7) low=(0, 1) high=(1, -1) interior=(0, 0) value=-0.0  # model.py:12
   %9: float32[3] = reduce_sum(%8) axes=(1,)
   %10: float32[3] = variable info=@n
-  %11: float32[3] = constant literal=float32[3] [1.0, 2.0, 3.0]
+  %11: float32[3] = constant literal=float32[3] [1.0, 2.0625, 3.0]
   %12: float32[3] = update(%9, %10, %11)
   %13: float32[3, 2] = transpose(%0) perm=(1, 0)
   %14: float32[3, 2] = variable info=@v
