@@ -31,7 +31,9 @@ from .machine import Machine
 SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept between passes
 MAP_CHUNK = 4096  # elements of a task that only maps
 MIN_CHUNK = 256
-COLUMN_VECTORS = 4  # vectors of accumulators side by side in a column reduction
+COLUMN_LANES = 64  # accumulators side by side in a column reduction
+INTERLEAVED = 4  # vectors computed at once in a large domain
+LARGE_DOMAIN = 1 << 15  # elements
 UNROLLED_TASKS = 16
 
 
@@ -64,7 +66,14 @@ class Nest:
         self.kept: dict[Value, Array] = {}  # full values written in an earlier pass: scratch
         self.named: dict[Value, Temp] = {}  # full values bound in this pass
         self.prelude: list[Stmt] = []
-        self.width = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
+        self.width = self._width(machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size)))
+
+    def _width(self, lanes: int) -> int:
+        """Lanes computed at once. In a large domain several vectors side by side hide the latency of each other."""
+        together = INTERLEAVED if prod(self.cluster.domain) >= LARGE_DOMAIN else 1
+        while self.vector is not None and together > 1 and self.vector.extent < together * lanes:
+            together //= 2
+        return together * lanes
 
     # ------------------------------------------------------------------------------------------------ axes and tasks
 
@@ -147,7 +156,7 @@ class Nest:
         if self.vector.reduced:
             return extent, 1, 0
         if any(a.reduced for a in self.axes):
-            chunk = self.width * COLUMN_VECTORS
+            chunk = max(self.width, COLUMN_LANES)
         else:
             chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // UNROLLED_TASKS)))
             chunk = -(-chunk // self.width) * self.width
