@@ -64,11 +64,10 @@ class Contract:
         packs = [self._pack(side) for side in self.schedule.packed]
         kept = self._outer_order()
         counts = [self._tiles(n) for n in kept]
-        task = Var("task", prod(counts))
-        parts = unravel(task, tuple(counts))
+        task, parts, named = self.frame.task(tuple(counts))
         self.tiles = dict(zip(kept, parts, strict=True))
         at, lets, guards = self._tile_starts(self.tiles)
-        body = (*lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
+        body = (*named, *lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
         return [*packs, self.frame.launch(self.name, task, body, comment)]
 
     @property
@@ -252,14 +251,14 @@ class Contract:
         extent = self.loops[others[0]].extent if others else 1
         block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
         panels = self._tiles(inner)
-        task = Var("task", extent // block * (panels if extent // block < PACK_TASKS else 1))
+        blocks = extent // block
+        together = panels > 1 and blocks >= PACK_TASKS
+        task, (panel, number), named = frame.task((1 if together else panels, blocks))
         within, steps = Var("b", block), {n: Var(f"k{n}", self.loops[n].extent) for n in others[1:]}
         loops = [within, *steps.values()]
-        if task.extent == extent // block and panels > 1:
+        if together:
             loops.insert(0, Var("p", panels))
-            panel, number = as_index(loops[0]), as_index(task)
-        else:
-            panel, number = unravel(task, (panels, extent // block))
+            panel = loops[0]
         at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
         at |= dict.fromkeys(others[:1], number * block + within) | steps
         starts, lets, _ = self._tile_starts({inner: panel})
@@ -270,7 +269,7 @@ class Contract:
         body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, self.schedule.width),)
         for var in reversed(loops):
             body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
-        return frame.launch(f"{self.name}_pack", task, body, "panels of an operand")
+        return frame.launch(f"{self.name}_pack", task, (*named, *body), "panels of an operand")
 
 
 def _address(anchor: Value, side: int, frame: Frame) -> Address:

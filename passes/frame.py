@@ -6,10 +6,11 @@ In: buffers by stored value. Out: loads and stores on the kernel's own arrays, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
-from graphc.dtype import DType
-from graphc.ir.expr import Array, Expr, Index, Var, load, ravel
-from graphc.ir.kernel import Buffer, Kernel, Launch, Stmt, Store
+from graphc.dtype import DType, int64
+from graphc.ir.expr import Array, Div, Expr, Index, Mod, Var, as_index, load, ravel, temp, unravel
+from graphc.ir.kernel import Buffer, Kernel, Launch, Let, Stmt, Store
 from graphc.ir.values import Value
 
 from .element import Position
@@ -48,6 +49,20 @@ class Frame:
         """A fresh local array (declare it with `Local`)."""
         self._locals += 1
         return Array(f"{name}{self._locals}", dtype, size)
+
+    def task(self, extents: tuple[int, ...]) -> tuple[Var, Position, list[Stmt]]:
+        """The task variable over a box of indices, the index of a task, and the statements that name its parts: divided
+        once, outside of every loop."""
+        task = Var("task", prod(extents))
+        index: list[Index] = []
+        lets: list[Stmt] = []
+        for n, part in enumerate(unravel(task, extents)):
+            if isinstance(part, Div | Mod):
+                name = temp(f"task{n}", int64, (0, extents[n] - 1))
+                lets.append(Let(name, part))
+                part = as_index(name)
+            index.append(part)
+        return task, tuple(index), lets
 
     def launch(self, name: str, task: Var, body: tuple[Stmt, ...], comment: str) -> Launch:
         """The finished kernel over its buffers."""

@@ -136,17 +136,15 @@ class Nest:
         """The kernel and its arguments."""
         outer = [a for a in self.axes if not a.reduced and a is not self.vector]
         chunk, chunks, tail = self._chunks()
-        task = Var("task", prod(a.extent for a in outer) * (chunks + (tail > 0)))
-        parts = unravel(task, (*(a.extent for a in outer), chunks + (tail > 0)))
+        task, parts, named = self.frame.task((*(a.extent for a in outer), chunks + (tail > 0)))
         start = parts[-1] * chunk
         indices = dict(zip(outer, parts[:-1], strict=True))
         if tail and chunks:
-            body: tuple[Stmt, ...] = (
-                If(parts[-1] < chunks, self._task(indices, start, chunk), self._task(indices, as_index(chunk * chunks), tail)),
-            )
+            whole, rest = self._task(indices, start, chunk), self._task(indices, as_index(chunk * chunks), tail)
+            body: tuple[Stmt, ...] = (If(parts[-1] < chunks, whole, rest),)
         else:
             body = self._task(indices, start, chunk if chunks else tail)
-        return self.frame.launch(name, task, body, comment)
+        return self.frame.launch(name, task, (*named, *body), comment)
 
     def _chunks(self) -> tuple[int, int, int]:
         """(chunk size, whole chunks, rest) of the vector axis; a reduced vector axis is never split."""
