@@ -183,13 +183,15 @@ class Contract:
         inner = self._panel_axis(side)
         return load(self.frame.array(self.panels[side]), self._panel_position(side, at, self.tiles[inner], self.inside[inner]))
 
-    def _in_place(self, frame: Frame, side: int, at: dict[int, Index], inside: dict[int, Index]) -> Expr:
+    def _in_place(
+        self, frame: Frame, side: int, at: dict[int, Index], inside: dict[int, Index], within: Expr | None = None
+    ) -> Expr:
         """An element read from where it is stored; lanes beyond the last column read nothing."""
         where = self.addresses[side]
         position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + where.offset
         lane = inside.get(self.schedule.lane)
         guard = lane < self.schedule.columns if lane is not None and moves(self._lane, side) else None
-        return cast(load(frame.array_of(where.leaf), position, guard), self.dtype)
+        return cast(load(frame.array_of(where.leaf), position, all_of(guard, within)), self.dtype)
 
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """What follows from one element of the product: all values first, then all stores."""
@@ -262,10 +264,14 @@ class Contract:
         at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
         at |= dict.fromkeys(others[:1], number * block + within) | steps
         starts, lets, _ = self._tile_starts({inner: panel})
-        lane = Var("v", self._panel_width(side))
-        at[inner] = starts[inner] + lane
-        where = self._panel_position(side, at, panel, lane)
-        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at, {inner: lane}))
+        lane = Var("v", min(self._panel_width(side), self.schedule.width))
+        group = Var("g", ceil(self._panel_width(side) / lane.extent))  # one vector of lines at a time stays in the first cache
+        loops.insert(together, group)
+        inside = group * lane.extent + lane
+        at[inner] = starts[inner] + inside
+        where = self._panel_position(side, at, panel, inside)
+        guard = all_of(inside < self._panel_width(side))
+        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at, {inner: inside}, guard), guard)
         body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, self.schedule.width),)
         for var in reversed(loops):
             body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
