@@ -102,7 +102,7 @@ def test_small_functions_wake_nobody_and_large_ones_meet():
     assert "call void @graphc.run(" not in emit_program(counter().program, "net", host(), False)
     text = emit_program(ring().program, "ring", host(), False)
     assert "call void @graphc.run(" in text
-    assert text.count("call void @graphc.barrier(") == 20
+    assert text.count("call void @graphc.barrier(") == 80
 
 
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64", "riscv64", "wasm32"])
