@@ -8,6 +8,7 @@ program, which takes only its first seed from `default_seed`.
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,12 @@ class _Seeds:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.generator = np.random.default_rng(seed)
         self.streams = 0
+
+    @cached_property
+    def generator(self) -> np.random.Generator:
+        """Made on first use: importing graphc does not load numpy.random."""
+        return np.random.default_rng(self.seed)
 
 
 _seeds = _Seeds(0)

@@ -6,12 +6,14 @@ behalf of others say so with `located(...)`, so that a rewritten value keeps the
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_HOME = str(Path(__file__).resolve().parent.parent)
-_ROOMS = tuple(str(Path(_HOME, room).resolve()) for room in (".", "passes", "codegen"))
+_HOME = Path(__file__).parent.parent
+_ROOMS = (f"{_HOME}{os.sep}", *(f"{Path(_HOME, room).resolve()}{os.sep}" for room in (".", "passes", "codegen")))
+_TYPED = ("<stdin>", "<python-input", "<ipython", "<doctest")  # lines typed by a user; others in <> are generated code
 _override: list[Location | None] = []
 
 
@@ -33,7 +35,7 @@ def here() -> Location | None:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_ROOMS) and not name.startswith(_HOME) and not name.startswith("<"):
+        if not name.startswith(_ROOMS) and (not name.startswith("<") or name.startswith(_TYPED)):
             return Location(name, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None
