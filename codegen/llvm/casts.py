@@ -93,7 +93,10 @@ def _to_half(b: Builder, value: Value, dtype: DType) -> Value:
         value = _round_to_odd(b, value)
     n = value.lanes
     if dtype is float16 and b.target.has_half:
-        half = b.op(f"fptrunc {_type(value)} {value.text} to {types.vector('half', n)}")
+        text = value.text
+        if n == 1:  # LLVM moves the sign of a float64 copysign behind both roundings, by a call of __truncdfhf2
+            text = b.call("llvm.arithmetic.fence.f32", "float", ("float", text))
+        half = b.op(f"fptrunc {_type(value)} {text} to {types.vector('half', n)}")
         return Value(b.op(f"bitcast {types.vector('half', n)} {half} to {types.vector('i16', n)}"), dtype, n)
     bits = _Bits(b, n)
     rounded = (_bfloat_bits if dtype is bfloat16 else _half_bits)(bits, value)
