@@ -35,6 +35,13 @@ def is_heavy(value: Value) -> bool:
     return isinstance(lower, Elementwise | Pointwise) and lower.heavy
 
 
+def storage(value: Value) -> Value:
+    """The value whose memory holds `value`: reshapes are the same bytes."""
+    while value.op.name == "reshape":
+        value = value.operands[0]
+    return value
+
+
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without dimensions of one element, which hold no positions to tell apart."""
     return tuple(n for n in shape if n != 1)

@@ -13,8 +13,7 @@ from graphc.ir.expr import Array, Div, Expr, Index, Mod, Var, as_index, load, ra
 from graphc.ir.kernel import Buffer, Kernel, Launch, Let, Stmt, Store
 from graphc.ir.values import Value
 
-from .element import Position
-from .fuse import storage
+from .element import Position, storage
 
 
 class Frame:

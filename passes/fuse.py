@@ -26,7 +26,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .element import Position, Read, is_heavy, is_view, leaf_reads, positions, spread, squeezed, variables
+from .element import Position, Read, is_heavy, is_view, leaf_reads, positions, spread, squeezed, storage, variables
 from .operand import accessible
 
 LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
@@ -91,13 +91,6 @@ class FusedGraph:
     home: dict[Value, Cluster]
     stored: frozenset[Value]
     in_place: frozenset[Value]
-
-
-def storage(value: Value) -> Value:
-    """The value whose memory holds `value`: reshapes are the same bytes."""
-    while value.op.name == "reshape":
-        value = value.operands[0]
-    return value
 
 
 def fuse(graph: Graph) -> FusedGraph:
@@ -321,4 +314,4 @@ def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
     return True
 
 
-__all__ = ["CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse", "storage"]
+__all__ = ["CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse"]

@@ -14,7 +14,7 @@ from graphc.ir.expr import Index, Var, as_index, combine, linear, ravel, unravel
 from graphc.ir.op import Axis, ContractionSpec
 from graphc.ir.values import Value, splat
 
-from .element import is_view, leaf_reads
+from .element import is_view, leaf_reads, storage
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def address(operand: Value, spec: ContractionSpec, side: int, is_leaf: Callable[
     """The address of operand number `side` (0: lhs, 1: rhs), seen through views down to a leaf."""
     axes = spec.kept + spec.reduced
     strides = tuple(side_stride(axis, side) for axis in axes)
-    if is_leaf(operand):
-        return Address(operand, 0, strides)
+    if is_leaf(storage(operand)):
+        return Address(storage(operand), 0, strides)
     if splat(operand) is not None:
         return None
     variables: list[Index] = [as_index(0) if axis.extent == 1 else Var(f"x{i}", axis.extent) for i, axis in enumerate(axes)]
