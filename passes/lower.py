@@ -32,8 +32,9 @@ from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
 from .contract import Contract
+from .element import storage
 from .frame import Frame
-from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph, storage
+from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
 
@@ -139,8 +140,18 @@ class _Function:
             return Contract(name, cluster, stored, self.buffers, self.machine).launches(comment)
         value = cluster.anchor
         assert isinstance(value.op.lower, Loops)
-        arrays = [*(self._memory(v) for v in value.operands), self.buffers[value]]
-        return [Launch(value.op.lower.kernel(value), tuple(arrays), comment)]
+        copies, arrays = self._distinct([self._memory(v) for v in value.operands])
+        return [*copies, Launch(value.op.lower.kernel(value), (*arrays, self.buffers[value]), comment)]
+
+    def _distinct(self, arrays: list[Buffer]) -> tuple[list[Launch], list[Buffer]]:
+        """Copies of buffers that come more than once, and the buffers then: params of a kernel never overlap."""
+        copies: list[Launch] = []
+        distinct: list[Buffer] = []
+        for buffer in arrays:
+            again = buffer in distinct
+            distinct.append(Buffer(f"{buffer.name}_again", buffer.dtype, buffer.shape, ARENA) if again else buffer)
+            copies += [transfer(buffer, distinct[-1], self.machine)] if again else []
+        return copies, distinct
 
     def _memory(self, value: Value) -> Buffer:
         return self.buffers[storage(value)]
