@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from graphc.codegen import abi
 from graphc.codegen.llvm.build import Jit
@@ -38,5 +39,6 @@ def natives(program: KernelProgram, threads: Sequence[int]) -> list[Program]:
     """The program compiled once for this machine, loaded once for each number of threads. Results are lists."""
     compilation = Compilation(program, "net", host(), {function.name: "list" for function in program.functions})
     jit = Jit(emit_program(program, "net", host(), embed_initial=False), host())
-    image = abi.image(program)
-    return [Program(Library(compilation.manifest(), jit.address, compilation.product, image), n) for n in threads]
+    set_state = partial(abi.set_state, program)
+    library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
+    return [Program(library, n) for n in threads]

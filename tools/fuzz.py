@@ -1,0 +1,448 @@
+"""Compiles random graphs and compares every way of running them.
+
+In: seeds. Out: counts, and for every failure the stage that went wrong, the seed, and the text of a graph cut down to what
+still fails. Each graph is run by numpy as it was written and after the graph passes, by the kernel interpreter, and as
+native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time.
+
+    python tools/fuzz.py --graphs 2000 --seed 0 --jobs 2        exit code 1 if anything failed
+    python tools/fuzz.py --graphs 1 --seed 137                  one graph again
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from random import Random
+
+import click
+import numpy as np
+from random_graphs import Case, random_case
+from rounding import Expected, expect, sorted_variables
+
+from graphc.codegen import abi
+from graphc.codegen.llvm.build import Jit
+from graphc.codegen.llvm.entry import emit_program
+from graphc.codegen.target import host
+from graphc.driver import machine
+from graphc.export import Compilation
+from graphc.interp.graph import evaluate, run
+from graphc.interp.kernel import initial_state, run_function
+from graphc.ir.graph import Graph, rebuild
+from graphc.ir.kernel import KernelProgram
+from graphc.ir.program_verify import verify_program
+from graphc.ir.text import print_graph
+from graphc.ir.values import Value
+from graphc.ir.verify import verify_graph
+from graphc.ops.source import placeholder
+from graphc.passes.autodiff import autodiff
+from graphc.passes.buffers import plan_buffers
+from graphc.passes.fuse import fuse
+from graphc.passes.lower import lower
+from graphc.passes.manager import run_passes
+from graphc.passes.pipelines import GRAPH
+from graphc.passes.updates import extract_updates
+from graphc.runtime.library import Library
+from graphc.runtime.program import Program
+
+THREADS = (1, 2, 3)
+BATCH = 16
+KERNEL_WORK = 20_000  # elements computed by the kernel interpreter in one call; larger graphs are left to native code
+
+Results = list[list[np.ndarray]]
+
+
+@dataclass
+class Failure:
+    """What went wrong in which stage; `graph` is cut down if the failure could be repeated."""
+
+    seed: int
+    stage: str
+    message: str
+    graph: str = ""
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.stage}: {self.message}\n{self.graph}"
+
+
+@dataclass
+class Report:
+    """What a number of graphs gave."""
+
+    graphs: int = 0
+    values: int = 0
+    interpreted: int = 0
+    elements: int = 0
+    judged: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        for name in ("graphs", "values", "interpreted", "elements", "judged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures += other.failures
+
+    def __str__(self) -> str:
+        share = 100 * self.judged / max(self.elements, 1)
+        return (
+            f"{self.graphs} graphs of {self.values / max(self.graphs, 1):.0f} values, {self.interpreted} of them by the kernel "
+            f"interpreter, {share:.1f} % of {self.elements} elements judged, {len(self.failures)} failures"
+        )
+
+
+class Wrong(AssertionError):
+    """A stage computed something else."""
+
+
+# ------------------------------------------------------------------------------------------------------------- one graph
+
+
+class Subject:
+    """One case on its way through the compiler."""
+
+    def __init__(self, case: Case, name: str) -> None:
+        self.name, self.calls = name, case.calls
+        self.source = replace(case.graph, name=name)
+        self.plain = extract_updates(autodiff(self.source))
+        self.variables = sorted_variables(self.plain)
+        self.expected = self.expectations(4)
+        self.optimised = run_passes(self.source, GRAPH)
+        verify_graph(self.optimised)
+
+    def expectations(self, runs: int) -> list[list[Expected]]:
+        return expect(self.plain, self.calls, self.initial(), runs)
+
+    def initial(self) -> dict[Value, np.ndarray]:
+        return {v: v.attrs["info"].initial for v in self.variables}
+
+    def judge(self, stage: str, results: Results) -> None:
+        """Raise Wrong unless the results may be right."""
+        if self._first_wrong(results, self.expected) is None:
+            return
+        found = self._first_wrong(results, self.expectations(40))  # a rounding that was never moved far enough
+        if found is not None:
+            raise Wrong(f"{stage}: {found}")
+
+    def _first_wrong(self, results: Results, expected: list[list[Expected]]) -> str | None:
+        for call, (got, want) in enumerate(zip(results, expected, strict=True)):
+            for n, (a, e) in enumerate(zip(got, want, strict=True)):
+                wrong = e.wrong(a)
+                if wrong.any():
+                    place = tuple(np.argwhere(wrong)[0].tolist())
+                    outputs = len(self.plain.outputs)
+                    what = f"output {n}" if n < outputs else f"variable {self.variables[n - outputs].attrs['info'].name}"
+                    return (
+                        f"call {call}, {what} {a.dtype}{list(a.shape)}: {int(wrong.sum())} wrong, at {list(place)} "
+                        f"{a[place]!r}, expected {e.reference[place]!r} +- {e.slack[place]:.3g}"
+                    )
+        return None
+
+    def numpy_results(self, graph: Graph) -> Results:
+        state = self.initial()
+        results = []
+        for arrays in self.calls:
+            with np.errstate(all="ignore"):
+                outputs = run(graph, arrays, state)
+            results.append([*outputs, *(state[v] for v in self.variables)])
+        return results
+
+    def check_graphs(self) -> None:
+        """The interpreter on the graph without markers, and on what the passes made of it."""
+        self.judge("autodiff and updates", self.numpy_results(autodiff(self.source)))
+        self.judge("graph passes", self.numpy_results(self.optimised))
+
+    def is_small(self) -> bool:
+        return sum(v.type.size for v in self.optimised.values()) <= KERNEL_WORK and not any(
+            v.op.name in ("dot_general", "conv_general", "scatter", "argsort") and v.type.size > 500
+            for v in self.optimised.values()
+        )
+
+    def check_kernels(self) -> None:
+        """The kernel interpreter, before and after memory is planned."""
+        separate = lower([fuse(self.optimised)], machine(host()))
+        shared = plan_buffers(separate)
+        for stage, program in (("lowering", separate), ("memory plan", shared)):
+            verify_program(program)
+            for backwards in (False, True):
+                self.judge(stage, self._interpret(program, backwards))
+
+    def _interpret(self, program: KernelProgram, backwards: bool) -> Results:
+        state = initial_state(program)
+        arrays = {buffer.name: array for buffer, array in state.items()}
+        results = []
+        for inputs in self.calls:
+            outputs = run_function(program, self.name, inputs, state, backwards)
+            results.append([*outputs, *self._copies(arrays)])
+        return results
+
+    def _copies(self, state: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+        for v in self.variables:
+            info = v.attrs["info"]
+            yield state[info.name].copy() if info.name in state else info.initial
+
+    def check_native(self, programs: Sequence[Program]) -> None:
+        """Native code; the same bytes on any number of threads."""
+        first: list[list[bytes]] | None = None
+        for threads, program in zip(THREADS, programs, strict=True):
+            results = []
+            for arrays in self.calls:
+                outputs = getattr(program, self.name)(*arrays)
+                results.append([*outputs, *self._copies({name: program.state[name] for name in program.state})])
+            self.judge("native code", results)
+            bytes_ = [[x.tobytes() for x in call] for call in results]
+            if first is not None and bytes_ != first:
+                raise Wrong(f"native code: {threads} threads give other bytes than {THREADS[0]}")
+            first = bytes_
+
+
+def compile_native(graphs: Sequence[Graph]) -> list[Program]:
+    """The graphs as one program, compiled once and loaded for each number of threads."""
+    program = plan_buffers(lower([fuse(graph) for graph in graphs], machine(host())))
+    compilation = Compilation(program, "net", host(), {graph.name: "list" for graph in graphs})
+    jit = Jit(emit_program(program, "net", host(), embed_initial=False), host())
+    set_state = partial(abi.set_state, program)
+    library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
+    return [Program(library, n) for n in THREADS]
+
+
+# -------------------------------------------------------------------------------------------------------- many of them
+
+
+def check_all(case: Case, native: bool = True) -> None:
+    """Every comparison on one case, compiled alone. Raises what went wrong."""
+    subject = Subject(case, "f")
+    subject.check_graphs()
+    if subject.is_small():
+        subject.check_kernels()
+    if native:
+        subject.check_native(compile_native([subject.optimised]))
+
+
+def check_batch(seeds: Sequence[int], share: float = 0.3) -> Report:
+    """One graph a seed, compiled together; what fails is run again alone and cut down."""
+    report = Report(graphs=len(seeds))
+    subjects: list[Subject] = []
+    suspects: list[int] = []
+    for seed in seeds:
+        try:
+            subject = Subject(case_of(seed), f"f{seed}")
+            subject.check_graphs()
+            if Random(seed).random() < share and subject.is_small():
+                report.interpreted += 1
+                subject.check_kernels()
+            subjects.append(subject)
+        except Exception:
+            suspects.append(seed)
+            continue
+        report.values += len(subject.optimised.values())
+        for e in (e for call in subject.expected for e in call):
+            report.elements += e.sure.size
+            report.judged += int(e.sure.sum())
+    try:
+        programs = compile_native([s.optimised for s in subjects]) if subjects else []
+    except Exception as error:
+        alone = [f for s in subjects if (f := examine(int(s.name[1:]))) is not None]
+        report.failures += alone or [Failure(seeds[0], "batch", f"{len(seeds)} graphs together: {error!r}")]
+    else:
+        suspects += [int(s.name[1:]) for s in subjects if _fails(lambda s=s: s.check_native(programs))]
+    for seed in suspects:
+        report.failures.append(examine(seed) or Failure(seed, "batch", "fails only when compiled together with others"))
+    return report
+
+
+def case_of(seed: int) -> Case:
+    return random_case(Random(seed), f"f{seed}")
+
+
+def _fails(check: Callable[[], None]) -> Exception | None:
+    try:
+        check()
+    except Exception as error:
+        return error
+    return None
+
+
+def examine(seed: int) -> Failure | None:
+    """Run one seed alone; on failure, cut the graph down."""
+    case = case_of(seed)
+    error = _fails(lambda: check_all(case))
+    if error is None:
+        return None
+    smallest, error = reduce_case(case, error)
+    where = _frame(error)
+    return Failure(seed, type(error).__name__, f"{error}{where}"[:1500], print_graph(smallest.graph))
+
+
+def _frame(error: Exception) -> str:
+    """The innermost place of an exception that no comparison raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if isinstance(error, Wrong) or trace is None:
+        return ""
+    return f" [{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}]"
+
+
+# ------------------------------------------------------------------------------------------------------------- reducing
+
+
+def reduce_case(case: Case, error: Exception, seconds: float = 40) -> tuple[Case, Exception]:
+    """A small case that fails in the same way: fewer results, and values replaced by inputs or by their operands."""
+    deadline = time.monotonic() + seconds
+    native = str(error).startswith("native")
+    size = None
+    while size != (size := len(case.graph.values()) + len(case.graph.roots)):
+        for shrink in (_fewer_calls, _without_markers, _one_value, _fewer_outputs, _fewer_updates, _cut, _bypass):
+            position = 0
+            while (smaller := shrink(case, position)) is not None and time.monotonic() < deadline:
+                found = _fails(lambda smaller=smaller: check_all(smaller, native))
+                if found is not None and _alike(found, error):
+                    case, error = smaller, found
+                else:
+                    position += 1
+    return case, error
+
+
+def _alike(a: Exception, b: Exception) -> bool:
+    return type(a) is type(b) and str(a).split(":")[0][:20] == str(b).split(":")[0][:20]
+
+
+# Each gives the smaller case number `position`, or None where there is no such case any more.
+
+
+def _fewer_calls(case: Case, position: int) -> Case | None:
+    return replace(case, calls=case.calls[:-1]) if len(case.calls) > 1 and position == 0 else None
+
+
+def _one_value(case: Case, position: int) -> Case | None:
+    """Only one value is wanted, the earliest that fails."""
+    graph, values = case.graph, case.graph.values()
+    if _marked(graph) or position >= len(values) or len(graph.roots) == 1 and values[position] is graph.roots[0]:
+        return None
+    return _trimmed(case, replace(graph, outputs=(values[position],), updates=()))
+
+
+def _fewer_outputs(case: Case, position: int) -> Case | None:
+    outputs = case.graph.outputs
+    if position >= len(outputs):
+        return None
+    return _trimmed(case, replace(case.graph, outputs=outputs[:position] + outputs[position + 1 :]))
+
+
+def _fewer_updates(case: Case, position: int) -> Case | None:
+    updates = case.graph.updates
+    if position >= len(updates):
+        return None
+    return _trimmed(case, replace(case.graph, updates=updates[:position] + updates[position + 1 :]))
+
+
+def _marked(graph: Graph) -> bool:
+    return any(v.op.name in ("grad", "update") for v in graph.values())
+
+
+def _without_markers(case: Case, position: int) -> Case | None:
+    if position or not _marked(case.graph):
+        return None
+    return _trimmed(case, extract_updates(autodiff(case.graph)))
+
+
+def _bypass(case: Case, position: int) -> Case | None:
+    """A value becomes one of its operands."""
+    if _marked(case.graph):
+        return None
+    pairs = [(v, x) for v in reversed(case.graph.values()) for x in v.operands if x.type == v.type]
+    if position >= len(pairs):
+        return None
+    return _trimmed(case, case.graph.with_roots(_replaced(case.graph, *pairs[position])))
+
+
+def _cut(case: Case, position: int) -> Case | None:
+    """A value becomes an input that holds what it was."""
+    graph = case.graph
+    values = [v for v in reversed(graph.values()) if v.operands or (v.op.name == "constant" and v.type.size > 1)]
+    if _marked(graph) or position >= len(values):
+        return None
+    value = values[position]
+    arrays = []
+    for call in case.calls:
+        with np.errstate(all="ignore"):
+            arrays.append(evaluate([value], dict(zip(graph.inputs, call, strict=True)))[0])
+    x = placeholder(f"cut{len(graph.values())}", value.type)
+    replaced = graph.with_roots(_replaced(graph, value, x))
+    calls = tuple((*call, array) for call, array in zip(case.calls, arrays, strict=True))
+    return _trimmed(Case(graph, calls), replace(replaced, inputs=(*graph.inputs, x)))
+
+
+def _trimmed(case: Case, graph: Graph) -> Case:
+    """Without the inputs that nothing reads."""
+    values = set(graph.values())
+    kept = [n for n, x in enumerate(graph.inputs) if x in values]
+    inputs = tuple(graph.inputs[n] for n in kept)
+    return Case(replace(graph, inputs=inputs), tuple(tuple(call[n] for n in kept) for call in case.calls))
+
+
+def _replaced(graph: Graph, old: Value, new: Value) -> tuple[Value, ...]:
+    # Operands are mapped before their users: the value that `old` became is found by its position.
+    position = graph.values().index(old)
+    count = iter(range(len(graph.values())))
+    return rebuild(graph.roots, lambda value: new if next(count) == position else None)
+
+
+# ------------------------------------------------------------------------------------------------------------------ CLI
+
+
+def _alone(seed: int) -> Report:
+    """In a process of its own: a crash is a failure too."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(check_batch, [seed]).result()
+        except BrokenProcessPool:
+            return Report(graphs=1, failures=[Failure(seed, "crash", "the process died", print_graph(case_of(seed).graph))])
+
+
+def fuzz(first: int, graphs: int, jobs: int, show: Callable[[Failure], None]) -> Report:
+    """All seeds from `first`, in batches."""
+    batches = [list(range(n, min(n + BATCH, first + graphs))) for n in range(first, first + graphs, BATCH)]
+    report = Report()
+    while batches:
+        done: list[list[int]] = []
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            running = [(batch, pool.submit(check_batch, batch)) for batch in batches]
+            for batch, future in running:
+                try:
+                    part = future.result()
+                except BrokenProcessPool:
+                    break
+                done.append(batch)
+                report.add(part)
+                for failure in part.failures:
+                    show(failure)
+        batches = batches[len(done) :]
+        if batches:  # the process died in this batch or one that ran beside it
+            for seed in batches.pop(0):
+                part = _alone(seed)
+                report.add(part)
+                for failure in part.failures:
+                    show(failure)
+    return report
+
+
+@click.command()
+@click.option("--graphs", default=200, help="How many random graphs.")
+@click.option("--seed", default=0, help="Seed of the first one; the next ones follow.")
+@click.option("--jobs", default=1, help="Processes.")
+def main(graphs: int, seed: int, jobs: int) -> None:
+    """Compare numpy, the kernel interpreter and native code on random graphs."""
+    start = time.monotonic()
+    report = fuzz(seed, graphs, jobs, lambda failure: click.echo(f"{failure}\n", nl=True))
+    click.echo(f"{report} in {time.monotonic() - start:.0f} s")
+    sys.exit(1 if report.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
