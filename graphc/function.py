@@ -50,7 +50,8 @@ class Function:
 
     def graph(self, name: str) -> Graph:
         """The function as a graph called `name`; gradient and update markers are still in it."""
-        return Graph(name, tuple(x.value for x in self.inputs), tuple(x.value for x in self.outputs), self.updates)
+        outputs = tuple(x.value for x in self.outputs)
+        return Graph(name, tuple(x.value for x in self.inputs), outputs, self.updates, self.output_names)
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:
         raise GraphError(

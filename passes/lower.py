@@ -103,9 +103,11 @@ class _Function:
 
     def _place_outputs(self) -> tuple[Buffer, ...]:
         """The caller's buffers; a value computed by a cluster goes straight into its first one."""
-        outputs = []
-        for n, root in enumerate(self.graph.outputs):
-            buffer = Buffer(f"output{n}", root.dtype, root.shape, OUTPUT)
+        outputs: list[Buffer] = []
+        names = self.graph.output_names or tuple(f"output{n}" for n in range(len(self.graph.outputs)))
+        taken = {v.attrs["info"].name for v in self.graph.inputs}
+        for name, root in zip(names, self.graph.outputs, strict=True):
+            buffer = Buffer(_unique(name, taken | {b.name for b in outputs}), root.dtype, root.shape, OUTPUT)
             value = storage(root)
             if value in self.fused.home and value not in self.buffers:
                 self.buffers[value] = buffer

@@ -10,7 +10,7 @@ All variables are read before any is written. `rebuild` is the one way to replac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .location import located
 from .values import Value, make, topological
@@ -24,6 +24,7 @@ class Graph:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     updates: tuple[tuple[Value, Value], ...] = ()  # (variable, its value after the call)
+    output_names: tuple[str, ...] = field(default=(), compare=False)  # for readers; empty: output0, output1, ...
 
     @property
     def roots(self) -> tuple[Value, ...]:
