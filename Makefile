@@ -16,9 +16,7 @@ ifndef PYTHON
 PYTHON := $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))))
 endif
 
-# PyPI's torch for Linux carries CUDA; this is the build for processors alone.
-TORCH ?= torch==2.13.0+cpu
-TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH ?= torch==2.13.0
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-parity lint bench fuzz clean
@@ -76,5 +74,5 @@ $(VENV)/installed-examples $(VENV)/installed-test: pyproject.toml | $(PY)
 	@touch $@
 
 $(VENV)/installed-parity: $(VENV)/installed-test
-	$(PIP) '$(TORCH)' $(TORCH_INDEX) || $(PY) -c 'import torch'
+	$(PIP) '$(TORCH)' || $(PY) -c 'import torch'
 	@touch $@
