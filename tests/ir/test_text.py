@@ -27,7 +27,8 @@ def sample():
         w = make("cast", w, dtype=float32)
         y = make("pad", x * w + 2.0625, low=(0, 1), high=(1, -1), interior=(0, 0), value=-0.0)
     with located(None):
-        counted = update(make("reduce_sum", y, axes=(1,)), variable("n", np.zeros(3, np.float32)), constant([1, 2.0625, 3], float32))
+        new = constant([1, 2.0625, 3], float32)
+        counted = update(make("reduce_sum", y, axes=(1,)), variable("n", np.zeros(3, np.float32)), new)
         v = variable("v", np.zeros((3, 2), np.float32))
         return Graph("f", (x, unused), (counted, y, y), ((v, make("transpose", x, perm=(1, 0))),))
 
