@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+import numpy as np
+from laws import assert_close
+
 from graphc.codegen import abi
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
 from graphc.codegen.target import host
 from graphc.driver import machine
+from graphc.dtype import dtype
 from graphc.export import Compilation
+from graphc.interp.graph import run
+from graphc.interp.kernel import initial_state, run_function
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import KernelProgram
+from graphc.ir.program_verify import verify_program
+from graphc.ir.values import Value
 from graphc.passes.buffers import plan_buffers
-from graphc.passes.fuse import fuse
+from graphc.passes.fuse import FusedGraph, fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
 from graphc.passes.manager import run_passes
@@ -42,3 +50,45 @@ def natives(program: KernelProgram, threads: Sequence[int]) -> list[Program]:
     set_state = partial(abi.set_state, program)
     library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
     return [Program(library, n) for n in threads]
+
+
+def check_kernels(graph: Graph, target: Machine = HOST, calls: int = 2, seed: int = 0) -> FusedGraph:
+    """Kernels, in memory of their own and in planned memory, compute what numpy does, call after call, variables too."""
+    fused = fuse(graph)
+    separate = lower([fused], target)
+    for program in (separate, plan_buffers(separate)):
+        verify_program(program)
+        for backwards in (False, True):
+            _compare(graph, program, calls, seed, backwards)
+    return fused
+
+
+def _compare(graph: Graph, program: KernelProgram, calls: int, seed: int, backwards: bool) -> None:
+    rng = np.random.default_rng(seed)
+    expected_state: dict[Value, np.ndarray] = {v: v.attrs["info"].initial for v in graph.variables()}
+    state = initial_state(program)
+    by_name = {buffer.name: array for buffer, array in state.items()}
+    for _ in range(calls):
+        arrays = [random_array(rng, x) for x in graph.inputs]
+        expected = run(graph, arrays, expected_state)
+        outputs = run_function(program, graph.name, arrays, state, backwards)
+        for a, b in zip(outputs, expected, strict=True):
+            _assert_near(a, b)
+        for variable in graph.variables():
+            _assert_near(by_name[variable.attrs["info"].name], expected_state[variable])
+
+
+def random_array(rng: np.random.Generator, x: Value) -> np.ndarray:
+    """Data for an input."""
+    draw = rng.standard_normal(x.shape) if x.dtype.is_float else rng.integers(0, 2 if x.dtype.is_bool else 5, x.shape)
+    return np.asarray(draw).astype(x.dtype.numpy)
+
+
+def _assert_near(actual: np.ndarray, expected: np.ndarray) -> None:
+    scale = np.abs(expected.astype(np.float64)).max(initial=0) if dtype(expected.dtype).is_float else 0
+    assert_close(actual, expected, dtype(expected.dtype), slack=16, scale=float(scale))
+
+
+def clusters(fused: FusedGraph) -> list[tuple[str, list[str]]]:
+    """Kind and ops of every cluster, in the order they run."""
+    return [(c.kind, [v.op.name for v in c.members]) for c in fused.clusters]
