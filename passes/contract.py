@@ -26,7 +26,6 @@ from .element import Elements, Position
 from .frame import Frame
 from .fuse import Cluster
 from .machine import Machine
-from .nest import accumulator
 from .operand import Address, address
 from .schedule import Loop, choose, moves
 
@@ -44,7 +43,7 @@ class Contract:
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         assert isinstance(anchor.op.lower, Contraction)
-        self.anchor, self.dtype = anchor, accumulator(anchor.dtype)
+        self.anchor, self.dtype = anchor, anchor.dtype.accumulator
         spec = anchor.op.lower.spec(anchor)
         self.addresses = [_address(anchor, side, self.frame) for side in (0, 1)]
         axes = spec.kept + spec.reduced

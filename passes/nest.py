@@ -1,6 +1,6 @@
 """Loop clusters to kernels: one nest per domain, with its row reductions.
 
-In: a cluster of kind `loops` (or a plain copy). Out: a launch whose tasks are rows, or chunks of the last kept axis.
+In: a cluster of kind `loops`. Out: a launch whose tasks are rows, or chunks of the last kept axis.
 
     for task (kept axes, chunk of the vector axis):
       pass 0:  accumulators = neutral;  for reduced axes: for vector axis: accumulate, store what is ready
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from graphc.dtype import DType, float32
+from graphc.dtype import DType
 from graphc.ir.expr import Array, Expr, Index, Temp, Var, as_index, cast, const, linear, load, ravel, temp, unravel
 from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, operands
 from graphc.ir.op import Pointwise, Reduction
@@ -34,12 +34,7 @@ MIN_CHUNK = 256
 COLUMN_LANES = 64  # accumulators side by side in a column reduction
 INTERLEAVED = 4  # vectors computed at once in a large domain
 LARGE_DOMAIN = 1 << 15  # elements
-UNROLLED_TASKS = 16
-
-
-def accumulator(dtype: DType) -> DType:
-    """The type in which values of `dtype` are folded: small floats in float32."""
-    return float32 if dtype.is_float and dtype.bits < 32 else dtype
+MAP_TASKS = 16  # tasks into which even a small map is split, down to MIN_CHUNK
 
 
 @dataclass(frozen=True)
@@ -104,19 +99,15 @@ class Nest:
         full = positions(self.cluster.domain)
         found: list[list[Expr]] = []
         for member in self.members:
-            if isinstance(member.op.lower, Reduction):
-                sources = [member.operands[0]]
-                index = full
-            else:
-                sources, index = [member], self._index_of(member, full)
-            for source in sources:
-                if source in self.cluster.reads and source is not member:
-                    continue
-                if isinstance(member.op.lower, Reduction) and self.frame.is_stored(source):
-                    found.append([ravel(index, source.shape)])
-                    continue
-                reads = leaf_reads(source, index, lambda v: v in self.cluster.reads or self.frame.is_stored(v))
-                found += [[ravel(at, leaf.shape), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
+            folds = isinstance(member.op.lower, Reduction)
+            source, index = (member.operands[0], full) if folds else (member, self._index_of(member, full))
+            if folds and source in self.cluster.reads:
+                continue
+            if folds and self.frame.is_stored(source):
+                found.append([ravel(index, source.shape)])
+                continue
+            reads = leaf_reads(source, index, lambda v: v in self.cluster.reads or self.frame.is_stored(v))
+            found += [[ravel(at, leaf.shape), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
         return found
 
     def _index_of(self, value: Value, index: Position) -> Position:
@@ -156,7 +147,7 @@ class Nest:
         if any(a.reduced for a in self.axes):
             chunk = max(self.width, COLUMN_LANES)
         else:
-            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // UNROLLED_TASKS)))
+            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // MAP_TASKS)))
             chunk = -(-chunk // self.width) * self.width
         return chunk, extent // chunk, extent % chunk
 
@@ -206,7 +197,7 @@ class Nest:
         pending = {}
         for value in folds:
             combine = value.op.lower.combine  # type: ignore[union-attr]
-            acc = self.frame.scratch("acc", accumulator(value.dtype), self._row_size())
+            acc = self.frame.scratch("acc", value.dtype.accumulator, self._row_size())
             before += [Local(acc), self._over_row(Store(acc, self._row_at(), const(COMBINES[combine](acc.dtype), acc.dtype)))]
             element = cast(self.elements.at(value.operands[0], self.index), acc.dtype)
             inner.insert(len(inner) - len(results), Accumulate(acc, self._row_at(), combine, element))
@@ -353,6 +344,3 @@ def _fits(read: list[Expr], outer: Expr, inner: Expr, extent: int) -> bool:
 
 def _mentions(expr: Expr, variable: Expr) -> bool:
     return expr is variable or any(_mentions(part, variable) for part in operands(expr))
-
-
-__all__ = ["Nest", "accumulator"]
