@@ -1,12 +1,14 @@
-"""Data sets: numbered samples.
+"""Data sets: numbered samples, or streams of them.
 
-In: arrays, or a user's class with `__len__` and `__getitem__`. Out: samples by index, subsets, splits. Nothing here
-knows about graphs: samples are numpy arrays and numbers.
+In: arrays, or a user's class with `__len__` and `__getitem__`, or with `__iter__`. Out: samples by index, subsets, splits,
+one after the other. Nothing here knows about graphs: samples are numpy arrays and numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,30 @@ from ..errors import GraphcError, ShapeError
 
 
 class Dataset:
-    """Base class: a subclass defines `__len__` and `__getitem__(i)`, which returns one sample."""
+    """Base class: a subclass defines `__len__` and `__getitem__(i)`, which returns one sample.
+
+    It may define `get_batch(indices)` too: a whole batch at once, or None where samples must be fetched one by one.
+    """
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__")
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__")
+
+    def __add__(self, other: Any) -> ConcatDataset:
+        return ConcatDataset([self, other])
+
+
+class IterableDataset:
+    """Base class of streams: a subclass defines `__iter__`, which starts anew every time.
+
+    Loaders resume by passing over the samples already seen, so an iteration must repeat itself for the same epoch:
+    `set_epoch(epoch)` is called before each, if it exists.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define __iter__")
 
 
 class TensorDataset(Dataset):
@@ -45,7 +64,7 @@ class TensorDataset(Dataset):
         first, *rest = (a[index] for a in self.arrays)
         return (first if self.transform is None else self.transform(first), *rest)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, ...] | None:
+    def get_batch(self, indices: Sequence[int]) -> tuple[np.ndarray, ...] | None:
         """A whole batch at once, or None when samples must be transformed one by one."""
         return None if self.transform is not None else tuple(a[np.asarray(indices)] for a in self.arrays)
 
@@ -62,9 +81,30 @@ class Subset(Dataset):
     def __getitem__(self, index: int) -> Any:
         return self.dataset[self.indices[index]]
 
-    def __getitems__(self, indices: Sequence[int]) -> Any:
-        fetch = getattr(self.dataset, "__getitems__", None)
+    def get_batch(self, indices: Sequence[int]) -> Any:
+        """A whole batch at once, if the data set can."""
+        fetch = getattr(self.dataset, "get_batch", None)
         return None if fetch is None else fetch([self.indices[i] for i in indices])
+
+
+class ConcatDataset(Dataset):
+    """Data sets one after the other."""
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets or any(isinstance(part, IterableDataset) for part in self.datasets):
+            raise GraphcError("ConcatDataset: takes at least one data set, and only data sets with a length")
+        self.ends = list(accumulate(len(part) for part in self.datasets))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> Any:
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        part = bisect_right(self.ends, at)
+        return self.datasets[part][at - (self.ends[part - 1] if part else 0)]
 
 
 def random_split(dataset: Any, lengths: Sequence[float], seed: int | None = None) -> list[Subset]:

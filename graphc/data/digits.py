@@ -28,5 +28,5 @@ class Digits(TensorDataset):
         images, labels = load_digits(return_X_y=True)
         chosen = (np.arange(len(labels)) % 5 != 4) == train
         planes = (images[chosen] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-        scaled = planes if size == 8 else Resize(size).apply(planes)
+        scaled = planes if size == 8 else Resize(size)(planes)
         super().__init__(scaled, labels[chosen].astype(np.int64), transform=transform)

@@ -1,4 +1,4 @@
-"""Data sets, loaders and transforms."""
+"""Data sets and loaders: batches, orders, collation, splits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from graphc import data
 from graphc.data import DataLoader, Dataset, Subset, TensorDataset, random_split
-from graphc.data import transforms as tf
-from graphc.errors import DTypeError, GraphcError, ShapeError
+from graphc.errors import GraphcError, ShapeError
 
 
 class Squares(Dataset):
@@ -105,57 +104,6 @@ def test_subsets_and_splits() -> None:
         random_split(numbers(), [7, 4])
     with pytest.raises(NotImplementedError, match="__len__"):
         len(Dataset())
-
-
-class Image:
-    """What Pillow offers numpy."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.__array_interface__ = array.__array_interface__
-        self.array = array
-
-
-def test_to_tensor_and_normalize() -> None:
-    pixels = np.array([[[0, 255, 51]] * 4] * 2, np.uint8)
-    for image in (pixels, Image(pixels)):
-        x = tf.ToTensor()(image)
-        assert x.shape == (3, 2, 4) and x.dtype == np.float32 and x[:, 0, 0].tolist() == [0, 1, np.float32(0.2)]
-    assert tf.ToTensor()(np.ones((2, 3))).shape == (1, 2, 3)
-    pipeline = tf.Compose([tf.ToTensor(), tf.Normalize((0.5,), (0.5,)), tf.Lambda(lambda v: v + 1)])
-    assert pipeline(pixels)[:2, 0, 0].tolist() == [0, 2] and "ToTensor(), Normalize([0.5], [0.5])" in repr(pipeline)
-    with pytest.raises(ShapeError, match="takes an image"):
-        tf.ToTensor()(np.zeros(3))
-    with pytest.raises(DTypeError, match="ToTensor"):
-        tf.Normalize(0.5, 0.5)(pixels)
-    with pytest.raises(ShapeError, match="2 channels"):
-        tf.Normalize((0, 0), (1, 1))(np.zeros((3, 2, 2), np.float32))
-    with pytest.raises(GraphcError, match="must not be 0"):
-        tf.Normalize(0, 0)
-
-
-def test_resize_keeps_what_is_linear() -> None:
-    ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))
-    big = tf.Resize(16)(ramp)
-    assert big.shape == (16, 16) and big[3, 7] == pytest.approx(3.25) and big.min() == 0 and big.max() == 7
-    assert tf.Resize((4, 8))(ramp)[0].tolist() == ramp[0].tolist()
-    assert tf.Resize(4)(np.full((8, 8, 3), 200, np.uint8)).tolist() == np.full((4, 4, 3), 200).tolist()
-    assert (tf.Resize(8)(ramp) == ramp).all()
-
-
-def test_crops_flips_and_rotations() -> None:
-    x = np.arange(16).reshape(1, 4, 4)
-    assert tf.CenterCrop(2)(x).tolist() == [[[5, 6], [9, 10]]]
-    assert tf.RandomHorizontalFlip(1.0)(x)[0, 0].tolist() == [3, 2, 1, 0] and (tf.RandomHorizontalFlip(0.0)(x) == x).all()
-    assert (tf.rotate(x, 90)[0] == np.rot90(x[0])).all() and (tf.rotate(x, 0) == x).all()
-    assert tf.rotate(np.ones((5, 5)), 45)[0, 0] == 0
-    crops = {tf.RandomCrop(2, seed=seed)(x).tobytes() for seed in range(20)}
-    assert len(crops) > 3 and tf.RandomCrop(6, padding=1, seed=0)(x).shape == (1, 6, 6)
-    assert (tf.RandomRotation(30, seed=1)(x) == tf.RandomRotation(30, seed=1)(x)).all()
-    for crop in (tf.CenterCrop(5), tf.RandomCrop(5)):
-        with pytest.raises(ShapeError, match="holds no part"):
-            crop(x)
-    with pytest.raises(ShapeError, match="takes an image"):
-        tf.Resize(2)(np.zeros(3))
 
 
 def test_digits() -> None:
