@@ -179,12 +179,14 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, name):
+def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, monkeypatch, name, relative):
     text, words = BROKEN[name]
     path = tmp_path / f"{name}.py"
     path.write_text(text)
-    code, out, err = graphc_command("compile", path, "-o", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = graphc_command("compile", path.name if relative else path, "-o", tmp_path)
     assert code == 2 and out == ""
     for word in words:
         assert word in err

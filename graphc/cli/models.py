@@ -81,8 +81,8 @@ def _importable_folder(path: Path) -> Iterator[None]:
 
 def _told(error: Exception, path: Path) -> str:
     """The error with the user's own frames: from the model's first line on, and without graphc's inside when it is ours."""
-    trace = error.__traceback__
-    while trace is not None and Path(trace.tb_frame.f_code.co_filename) != path:
+    trace, home = error.__traceback__, path.resolve()
+    while trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve() != home:
         trace = trace.tb_next
     told = traceback.TracebackException(type(error), error, trace)
     if isinstance(error, GraphcError):
