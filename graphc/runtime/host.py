@@ -11,6 +11,7 @@ import platform
 from pathlib import Path
 
 from .. import config
+from ..errors import CallError
 
 # Names of architectures in triples -> as `platform.machine` says them.
 _MACHINES = {"x86_64": ("x86_64", "amd64"), "aarch64": ("aarch64", "arm64"), "arm64": ("aarch64", "arm64")}
@@ -101,6 +102,8 @@ def cpu_name(path: str = "/proc/cpuinfo") -> str:
 
 def thread_count(wanted: int | None = None, default: int | None = None) -> int:
     """Threads to use: `wanted`, else GRAPHC_THREADS, else `default`, else the processors this process may run on."""
+    if wanted is not None and wanted < 1:
+        raise CallError(f"threads={wanted}: expected at least 1, or None for GRAPHC_THREADS or the machine to decide")
     return wanted or config.threads() or default or max(1, min(_affinity(), quota() or 1 << 30))
 
 

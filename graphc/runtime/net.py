@@ -38,9 +38,10 @@ class Net:
         self.memory = _allocate(size, manifest.name)
         self.address: int = self.memory.ctypes.data
         self.end = self.address + size
-        wanted = min(thread_count(threads, manifest.threads), manifest.max_threads) if manifest.parallel else 1
+        wanted = min(thread_count(threads, manifest.threads), manifest.max_threads)  # a senseless number is refused always
+        workers = wanted if manifest.parallel else 1
         init = _native(library, "init", ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
-        self.check(init(self.address, wanted), "init")
+        self.check(init(self.address, workers), "init")
         if library.image is not None:
             _native(library, "bind", None, ctypes.c_void_p, ctypes.c_void_p)(self.address, library.image.ctypes.data)
         if library.set_state is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphc.errors import GraphcError
+from graphc.errors import CallError, GraphcError
 from graphc.runtime import host
 
 
@@ -19,6 +19,12 @@ def test_a_senseless_setting_is_refused(monkeypatch, text):
     monkeypatch.setenv("GRAPHC_THREADS", text)
     with pytest.raises(GraphcError, match="GRAPHC_THREADS"):
         host.thread_count()
+
+
+@pytest.mark.parametrize("wanted", [0, -1])
+def test_a_senseless_number_is_refused(wanted):
+    with pytest.raises(CallError, match=f"threads={wanted}: expected at least 1"):
+        host.thread_count(wanted)
 
 
 def test_threads_follow_affinity_and_quota(monkeypatch):
