@@ -16,10 +16,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ..dtype import DType, dtype
-from ..errors import GraphcError
+from ..errors import GraphcError, ShapeError
 from .location import Location, here
 from .op import OPS, Op
 from .types import TensorType
+
+MOST_BYTES = 1 << 56  # no machine addresses more; sums of such sizes and offsets stay far from the end of 64 bits
 
 
 class Literal:
@@ -115,6 +117,8 @@ def make(name: str, *operands: Value, **attrs: Any) -> Value:
         return found
     try:
         type_ = op.infer(*(v.type for v in operands), **attrs)
+        if type_.nbytes > MOST_BYTES:
+            raise ShapeError(f"{name}: {type_} would take {type_.nbytes} bytes, more than a machine can address")
     except GraphcError as error:
         if error.location is None:
             raise type(error)(error.message, here()) from None

@@ -84,8 +84,9 @@ def _sort_key(x: Expr, descending: bool) -> Expr:
 
 @dataclass(frozen=True)
 class _Line:
-    """The line that a task sorts, in place in the result. Where keys have at most 32 bits, an element is its key above its
-    position, packed into an int64; otherwise it is the position, and keys are looked up in the source."""
+    """The line that a task sorts, in place in the result. Where keys and positions have at most 32 bits, an
+    element is its key above its position, packed into an int64; otherwise it is the position, and keys are looked up in the
+    source."""
 
     source: Array
     out: Array
@@ -95,7 +96,7 @@ class _Line:
 
     @property
     def packed(self) -> bool:
-        return self.source.dtype.bits <= 32
+        return self.source.dtype.bits <= 32 and self.source.size <= _LOW_HALF
 
     def row(self, i: Index) -> Index:
         return self.start + i * self.stride
@@ -134,7 +135,6 @@ def _argsort_kernel(node: Value) -> Kernel:
     i + d for all i < n - d with i & p == r, where p halves from phase to phase. The pairs of a step are disjoint."""
     x = node.operands[0].type
     outer, n, stride = _lines(node)
-    assert n <= _LOW_HALF, f"a line of {n} elements"
     task, i, j = Var("task", outer * stride), Var("i", n), Var("j", n)
     start = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
     line = _Line(Array("x", x.dtype, x.size), Array("out", int64, x.size), start, stride, node.attrs["descending"])

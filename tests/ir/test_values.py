@@ -136,6 +136,16 @@ def test_locations_are_the_first_line_outside_of_graphc():
     assert nested.location.file == __file__
 
 
+def test_what_no_machine_can_address_is_refused_at_its_line():
+    x = placeholder("x", TensorType(float32, (1 << 40,)))
+    with pytest.raises(ShapeError, match=f"{1 << 82} bytes") as caught:
+        make("broadcast", x, shape=(1 << 40, 1 << 40), dims=(1,))
+    assert caught.value.location.file == __file__
+    with pytest.raises(ShapeError, match="more than a machine can address"):
+        placeholder("x", TensorType(float32, (1 << 54, 2)))
+    assert placeholder("x", TensorType(float32, (1 << 54,))).type.nbytes == 1 << 56
+
+
 def test_located_nests_and_ends():
     outer, inner = Location("a.py", 1), Location("b.py", 2)
     with located(outer):
