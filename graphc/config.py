@@ -72,7 +72,16 @@ def threads() -> int | None:
 def dump_directory() -> Path | None:
     """Where `GRAPHC_DUMP` wants the program after every pass, or None."""
     text = os.environ.get("GRAPHC_DUMP", "").strip()
-    return Path(text) if text else None
+    if not text:
+        return None
+    folder = Path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GraphcError(f"GRAPHC_DUMP: cannot make the folder {text}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise GraphcError(f"GRAPHC_DUMP: the folder {text} is not writable")
+    return folder
 
 
 def check_passes() -> bool:
