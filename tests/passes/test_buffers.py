@@ -38,7 +38,7 @@ from graphc.ops.shape import broadcast, transpose
 from graphc.ops.source import placeholder
 from graphc.passes.buffers import aligned, overwrite, place_buffers, plan_buffers
 from graphc.passes.fuse import fuse
-from graphc.passes.liveness import interference, liveness, lower_bound
+from graphc.passes.liveness import liveness, lower_bound
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
 
@@ -81,7 +81,7 @@ def test_buffers_that_live_together_do_not_overlap(rng: Random) -> None:
     assert all(start + size <= plan.state_size for start, size in offsets)
 
 
-# ------------------------------------------------------------------------------------------------------------- liveness
+# -------------------------------------------------------------------------------------------------------------- placing
 
 
 def buffer(name: str, size: int = 8, kind: str = ARENA) -> Buffer:
@@ -91,16 +91,6 @@ def buffer(name: str, size: int = 8, kind: str = ARENA) -> Buffer:
 def touch(*buffers: Buffer) -> Launch:
     arrays = tuple(Array(b.name, b.dtype, b.size) for b in buffers)
     return Launch(Kernel("k", arrays, Var("t", 1), ()), buffers)
-
-
-def test_a_buffer_lives_from_its_first_to_its_last_launch() -> None:
-    a, b, c, x = buffer("a"), buffer("b"), buffer("c", 16), buffer("x", kind=INPUT)
-    launches = (touch(x, a), touch(a, b), touch(b), touch(b, c))
-    assert liveness(launches) == {a: (0, 1), b: (1, 3), c: (3, 3)}
-    graph = interference(liveness(launches))
-    assert {frozenset(edge) for edge in graph.edges} == {frozenset((a, b)), frozenset((b, c))}
-    assert lower_bound(liveness(launches), 4) == 32 + 64
-    assert lower_bound({}, 0) == 0
 
 
 def test_functions_use_the_same_arena_one_at_a_time() -> None:

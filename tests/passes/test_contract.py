@@ -1,0 +1,259 @@
+"""Contractions as kernels: numbers at odd sizes on several machines, packing, overlapping tiles and epilogues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from programs import check_kernels, optimised
+
+from graphc.dtype import DType, dtype, float32
+from graphc.ir.expr import Expr, Load
+from graphc.ir.graph import Graph
+from graphc.ir.kernel import ARENA, UNROLLED, VECTOR, Accumulate, For, Launch, Store, expressions, operands, walk
+from graphc.ir.types import TensorType
+from graphc.ir.values import Value, full, make
+from graphc.ops.contract import dot_general
+from graphc.ops.convolve import conv_general
+from graphc.ops.pieces import pad, slice_
+from graphc.ops.shape import broadcast, reshape, reverse, transpose
+from graphc.ops.source import placeholder, variable
+from graphc.passes import contract
+from graphc.passes.contract import _merge
+from graphc.passes.fuse import CONTRACTION, FusedGraph, fuse
+from graphc.passes.lower import lower
+from graphc.passes.machine import Machine
+from graphc.passes.schedule import Loop, Schedule, _dot_schedules, _lane_schedules, choose
+
+SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
+MACHINES = [Machine(16, 16), Machine(32, 16), Machine(64, 32)]
+TINY = Machine(16, 16, l1=256, l2=512)  # everything is far, everything is packed
+
+machines = pytest.mark.parametrize("machine", [*MACHINES, TINY], ids=str)
+
+
+def tensor(name: str, *shape: int, dtype: DType = float32) -> Value:
+    return placeholder(name, TensorType(dtype, shape))
+
+
+def dot(
+    a: Value, b: Value, contract: Sequence[Sequence[int]] = ((1,), (0,)), batch: Sequence[Sequence[int]] = ((), ())
+) -> Value:
+    return dot_general(a, b, contract=contract, batch=batch)
+
+
+def epilogue(y: Value, bias: Value) -> Value:
+    """bias and relu"""
+    y = y + broadcast(bias, y.shape, (y.type.rank - 1,))
+    return make("max", y, full(y.type, 0))
+
+
+def launches(graph: Graph, machine: Machine = MACHINES[1]) -> tuple[Launch, ...]:
+    return lower([fuse(graph)], machine).functions[0].launches
+
+
+def kernels_of(fused: FusedGraph) -> list[str]:
+    return [cluster.kind for cluster in fused.clusters]
+
+
+# -------------------------------------------------------------------------------------------------------------- numbers
+
+
+@machines
+@pytest.mark.parametrize("side", ["rows", "depth", "columns"])
+def test_products_of_odd_sizes(machine: Machine, side: str) -> None:
+    for n, size in enumerate(SIZES):
+        m, k, columns = {"rows": (size, 5, 18), "depth": (4, size, 9), "columns": (7, 3, size)}[side]
+        a = tensor("a", *((m, k) if n % 2 else (k, m)))
+        b = tensor("b", *((k, columns) if n % 3 else (columns, k)))
+        bias = tensor("bias", columns)
+        y = dot(a, b, ((1 if n % 2 else 0,), (0 if n % 3 else 1,)))
+        check_kernels(Graph("f", (a, b, bias), (epilogue(y, bias),)), machine, calls=1)
+
+
+@machines
+def test_batches_outer_products_and_sums_of_all(machine: Machine) -> None:
+    a, b = tensor("a", 3, 5, 7), tensor("b", 3, 7, 5)
+    cases = [
+        dot(a, b, ((2,), (1,)), ((0,), (0,))),
+        dot(a, b, ((0, 1, 2), (0, 2, 1))),
+        dot(a, b, ((1,), (2,)), ((0, 2), (0, 1))),
+        dot(tensor("u", 5), tensor("v", 7), ((), ())),
+        dot(a, b, ((2, 1), (1, 2)), ((0,), (0,))),
+    ]
+    for y in cases:
+        inputs = tuple(dict.fromkeys(v for v in y.operands))
+        check_kernels(Graph("f", inputs, (y,)), machine, calls=1)
+
+
+@machines
+def test_convolutions_of_odd_sizes(machine: Machine) -> None:
+    for n, size in enumerate((3, 5, 7, 13)):
+        channels, outs = SIZES[n], SIZES[-1 - n] if n else 5
+        x, w = tensor("x", 2, channels, size, 5), tensor("w", outs, channels, 3, 2)
+        y = conv_general(x, w, strides=(1 + n % 2, 1), padding=((n % 3, 1), (0, n % 2)), rhs_dilation=(1, 1 + n % 2))
+        check_kernels(optimised(Graph("f", (x, w), (y,))), machine, calls=1)
+
+
+@machines
+@pytest.mark.parametrize("groups", [1, 3])
+def test_convolutions_with_groups_and_any_layout(machine: Machine, groups: int) -> None:
+    x, w = tensor("x", 2, 7, 6, 3 * 2), tensor("w", 3, 2, 6 // groups, 5 * 3)
+    y = conv_general(
+        x, w, strides=(1, 2), padding=((1, 1), (1, 0)), feature_groups=groups,
+        lhs_spec=(0, 3, 1, 2), rhs_spec=(3, 2, 0, 1), out_spec=(0, 3, 1, 2),
+    )  # fmt: skip
+    check_kernels(optimised(Graph("f", (x, w), (make("tanh", y),))), machine, calls=1)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64", "int32", "int8", "uint8", "int64"])
+def test_every_dtype(name: str) -> None:
+    a, b = tensor("a", 5, 17, dtype=dtype(name)), tensor("b", 17, 5, dtype=dtype(name))
+    check_kernels(Graph("f", (a, b), (dot(a, b), dot(b, a))), calls=1)
+
+
+def test_empty_contractions() -> None:
+    a, b = tensor("a", 3, 0), tensor("b", 0, 3)
+    check_kernels(Graph("f", (a, b), (dot(a, b), dot(b, a))), calls=1)
+
+
+# --------------------------------------------------------------------------------------------------- operands in memory
+
+
+@machines
+@pytest.mark.parametrize(
+    ("view", "stored"),
+    [
+        (lambda x: transpose(x, (1, 0)), False),
+        (lambda x: reshape(x, (5, 5)), False),
+        (lambda x: reverse(x, (0,)), False),
+        (lambda x: slice_(x, (0, 0), (5, 5), (1, 1)) if x.shape != (5, 5) else transpose(x, (1, 0)), False),
+        (lambda x: broadcast(slice_(x, (1, 0), (2, 5)), (5, 5), (0, 1)), False),
+        (lambda x: pad(x, (1, 0), (-1, 0)), True),
+        (lambda x: make("exp", x), True),
+    ],
+    ids=["transpose", "reshape", "reverse", "slice", "broadcast", "pad", "exp"],
+)  # fmt: skip
+def test_affine_views_of_operands_are_read_in_place(machine: Machine, view: object, stored: bool) -> None:
+    x, w = tensor("x", 5, 5), tensor("w", 5, 17)
+    y = dot(view(x), w)  # type: ignore[operator]
+    fused = check_kernels(Graph("f", (x, w), (y,)), machine, calls=1)
+    assert (len(fused.clusters) == 2) is stored
+
+
+def test_a_reshape_that_is_no_stride_is_the_same_memory() -> None:
+    x, w = tensor("x", 2, 5, 5), tensor("w", 2, 5, 10, 5)
+    y = dot(reshape(x, (10, 5)), w, ((0, 1), (2, 3)))
+    assert len(check_kernels(Graph("f", (x, w), (y,)), calls=1).clusters) == 1
+    mixed = dot(reshape(transpose(x, (1, 0, 2)), (10, 5)), w, ((0, 1), (2, 3)))
+    assert len(check_kernels(Graph("f", (x, w), (mixed,)), calls=1).clusters) == 2
+
+
+def test_an_operand_may_be_read_twice_by_one_contraction() -> None:
+    x = tensor("x", 7, 7)
+    y = dot(x, transpose(x, (1, 0)))
+    for machine in (*MACHINES, TINY):
+        check_kernels(Graph("f", (x,), (y + x,)), machine, calls=1)
+
+
+# ------------------------------------------------------------------------------------------------------------- structure
+
+
+def test_the_inner_loop_is_unrolled_rows_of_vectors() -> None:
+    a, b = tensor("a", 32, 32), tensor("b", 32, 32)
+    (found,) = launches(Graph("f", (a, b), (dot(a, b),)))
+    (fold,) = (s for s in walk(found.kernel.body) if isinstance(s, Accumulate))
+    (inner,) = (s for s in walk(found.kernel.body) if isinstance(s, For) and fold in s.body)
+    (rows,) = (s for s in walk(found.kernel.body) if isinstance(s, For) and inner in s.body)
+    assert (inner.kind, inner.width, rows.kind) == (VECTOR, 8, UNROLLED)
+    assert fold.array.size == rows.var.extent * inner.var.extent
+
+
+def loads(expr: Expr) -> list[Load]:
+    found = [expr] if isinstance(expr, Load) else []
+    return found + [e for part in operands(expr) for e in loads(part)]
+
+
+@machines
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["plain", "batch"])
+def test_every_possible_schedule_computes_the_product(
+    machine: Machine, batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the costs say: every lane axis, tile axes and packing, each with its largest tile."""
+    a, b = tensor("a", *batch, 7, 6), tensor("b", *batch, 9, 6)
+    last = len(batch) + 1
+    y = dot(a, b, ((last,), (last,)), (range(len(batch)), range(len(batch))))
+    graph = Graph("f", (a, b), (make("tanh", y),))
+    found: dict[object, Schedule] = {}
+
+    def collect(loops: tuple[Loop, ...], width: int, machine: Machine) -> Schedule:
+        for s in (*_lane_schedules(loops, width, machine), *_dot_schedules(loops, width, machine)):
+            found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = s
+        return choose(loops, width, machine)
+
+    monkeypatch.setattr(contract, "choose", collect)
+    launches(graph, machine)
+    assert {len(s.packed) for s in found.values()} == {0, 1, 2}
+    for schedule in found.values():
+        monkeypatch.setattr(contract, "choose", lambda *_, schedule=schedule: schedule)
+        *packs, last_launch = launches(graph, machine)
+        assert len(packs) == len(schedule.packed)
+        assert all(buffer in last_launch.args for pack in packs for buffer in pack.args if buffer.kind == ARENA)
+        check_kernels(graph, machine, calls=1)
+
+
+def test_a_last_tile_overlaps_and_stores_its_own_part_only() -> None:
+    a, b = tensor("a", 7, 5), tensor("b", 5, 17)
+    (found,) = launches(Graph("f", (a, b), (dot(a, b),)), Machine(32, 16))
+    (store,) = (s for s in walk(found.kernel.body) if isinstance(s, Store) and s.array in found.kernel.params)
+    assert store.guard is not None
+    a, b = tensor("a", 6, 5), tensor("b", 5, 16)
+    (found,) = launches(Graph("f", (a, b), (dot(a, b),)), Machine(32, 16))
+    (store,) = (s for s in walk(found.kernel.body) if isinstance(s, Store) and s.array in found.kernel.params)
+    assert store.guard is None
+
+
+@machines
+def test_variables_are_updated_in_place_though_tiles_overlap(machine: Machine) -> None:
+    for m, n in ((7, 17), (13, 33), (31, 5), (1, 9)):
+        x, dy = tensor("x", 5, m), tensor("dy", 5, n)
+        w, v = (variable(name, np.ones((m, n), np.float32)) for name in ("w", "v"))
+        velocity = v * 0.5 + dot(x, dy, ((0,), (0,)))
+        fused = check_kernels(Graph("f", (x, dy), (), ((v, velocity), (w, w - velocity * 0.25))), machine, calls=2)
+        assert kernels_of(fused) == [CONTRACTION] and fused.in_place == {w, v}
+
+
+def test_several_results_of_one_epilogue() -> None:
+    a, b, r = tensor("a", 7, 5), tensor("b", 5, 17), tensor("r", 7, 17)
+    y = dot(a, b)
+    s = make("tanh", y)
+    fused = check_kernels(Graph("f", (a, b, r), (y, s, s * r, transpose(r, (1, 0)))))
+    assert kernels_of(fused).count(CONTRACTION) == 1
+    (found,) = (x for x in launches(Graph("f", (a, b, r), (y, s, s * r))))
+    tanh = [stmt for stmt in walk(found.kernel.body) for e in expressions(stmt) if getattr(e, "word", "") == "tanh"]
+    assert len(tanh) == 1  # named, not computed again for the second result
+
+
+def test_the_epilogue_of_a_small_float_starts_from_the_rounded_product() -> None:
+    half = dtype("float16")
+    a, b = tensor("a", 3, 65, dtype=half), tensor("b", 65, 3, dtype=half)
+    check_kernels(Graph("f", (a, b), (dot(a, b) * 3.0,)), calls=1)
+    (found,) = launches(Graph("f", (a, b), (dot(a, b),)))
+    (fold,) = (s for s in walk(found.kernel.body) if isinstance(s, Accumulate))
+    assert fold.array.dtype is float32
+
+
+# ----------------------------------------------------------------------------------------------------- merging of loops
+
+
+def test_neighbours_that_all_arrays_walk_as_one_are_joined() -> None:
+    outer, inner = Loop(3, 20, 0, 8, False), Loop(4, 5, 0, 2, False)
+    assert _merge([outer, inner, Loop(5, 1, 2, 0, True)]) == (Loop(12, 5, 0, 2, False), Loop(5, 1, 2, 0, True))
+    assert _merge([Loop(3, 20, 0, 8, False), Loop(4, 5, 0, 1, False)])[:1] == (Loop(3, 20, 0, 8, False),)
+    assert len(_merge([Loop(3, 20, 1, 8, False), inner])) == 2
+    assert len(_merge([Loop(3, 20, 0, 0, True), Loop(4, 5, 0, 2, False)])) == 2
+
+
+def test_axes_of_one_element_go_but_one_kept_axis_stays() -> None:
+    assert _merge([Loop(1, 9, 9, 9, False), Loop(5, 1, 1, 0, True)]) == (Loop(1, 0, 0, 1, False), Loop(5, 1, 1, 0, True))

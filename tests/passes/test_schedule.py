@@ -1,0 +1,126 @@
+"""Schedules of contractions: tiles fit the registers of every machine, and the choice follows the costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite, prod
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphc.passes.machine import Machine
+from graphc.passes.schedule import (
+    MAX_DOTS,
+    MAX_ROWS,
+    MAX_VECTORS,
+    Loop,
+    Schedule,
+    _dot_schedules,
+    _lane_schedules,
+    choose,
+    moves,
+)
+
+SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
+MACHINES = [Machine(size, registers) for size in (16, 32, 64) for registers in (16, 32)]
+
+
+def product(m: int, k: int, n: int, a_transposed: bool = False, b_transposed: bool = False) -> tuple[Loop, ...]:
+    """The loops of c[m, n] = a[m, k] b[k, n], with either operand stored the other way round."""
+    a, b = ((1, m) if a_transposed else (k, 1)), ((1, k) if b_transposed else (n, 1))
+    return Loop(m, a[0], 0, n, False), Loop(n, 0, b[1], 1, False), Loop(k, a[1], b[0], 0, True)
+
+
+def candidates(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
+    yield from _lane_schedules(loops, width, machine)
+    yield from _dot_schedules(loops, width, machine)
+
+
+def check(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> None:
+    lane = loops[schedule.lane]
+    tile = dict(schedule.tile)
+    assert schedule.lane not in tile and all(not loops[axis].reduced for axis in tile)
+    assert all(1 <= size <= loops[axis].extent for axis, size in tile.items())
+    assert isfinite(schedule.cost) and schedule.cost > 0
+    rows = prod(tile.values())
+    if lane.reduced:
+        assert schedule.columns == lane.extent and not schedule.packed and lane.lhs == lane.rhs == 1
+        sizes = list(tile.values())
+        assert rows + sum(sizes) < machine.vector_registers and all(size <= MAX_DOTS for size in sizes)
+    else:
+        vectors = -(-schedule.columns // schedule.width)
+        assert schedule.columns <= lane.extent and vectors <= MAX_VECTORS
+        assert rows * vectors + vectors + 1 < machine.vector_registers
+        assert all(size <= MAX_ROWS for size in tile.values())
+    for side in schedule.packed:  # a panel runs along one axis of the tile
+        assert sum(moves(loops[axis], side) != 0 for axis in (schedule.lane, *tile)) == 1
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+def test_tiles_of_products_fit_the_registers(machine: Machine, transposed: tuple[bool, bool]) -> None:
+    width = machine.vector_bytes // 4
+    for size in SIZES:
+        for shape in ((size, 17, 33), (33, size, 17), (17, 33, size)):
+            loops = product(*shape, *transposed)
+            for schedule in candidates(loops, width, machine):
+                check(loops, schedule, machine)
+            assert choose(loops, width, machine).cost == min(s.cost for s in candidates(loops, width, machine))
+
+
+strides = st.sampled_from([0, 1, 2, 7, 33, 1024])
+extents = st.sampled_from(SIZES)
+kept = st.builds(Loop, extents, strides, strides, st.sampled_from([1, 5, 33]), st.just(False))
+reduced = st.builds(Loop, extents, strides, strides, st.just(0), st.just(True))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.lists(kept, min_size=1, max_size=4), st.lists(reduced, max_size=3), st.sampled_from(MACHINES), st.sampled_from([4, 8])
+)
+def test_every_contraction_has_a_schedule(outer: list[Loop], inner: list[Loop], machine: Machine, size: int) -> None:
+    loops = (*outer, *inner)
+    width = max(1, machine.vector_bytes // size)
+    check(loops, choose(loops, width, machine), machine)
+
+
+def test_a_plain_product_runs_along_the_rows_of_the_right_operand() -> None:
+    machine = Machine(32, 16)
+    schedule = choose(product(66, 64, 64), 8, machine)
+    assert schedule.lane == 1 and schedule.columns == 16 and schedule.tile == ((0, 6),)
+
+
+def test_more_registers_allow_larger_tiles() -> None:
+    few, many = (choose(product(96, 96, 96), 8, Machine(32, n)) for n in (16, 32))
+    assert prod(size for _, size in few.tile) * few.columns < prod(size for _, size in many.tile) * many.columns
+    assert many.cost < few.cost
+
+
+def test_long_dot_products_of_rows_run_along_the_reduced_axis() -> None:
+    schedule = choose(product(2, 4096, 2, b_transposed=True), 8, Machine(32, 16))
+    assert schedule.lane == 2 and schedule.packed == ()
+
+
+def test_a_transposed_operand_that_is_used_often_is_packed() -> None:
+    schedule = choose(product(256, 256, 256, b_transposed=True), 8, Machine(32, 16))
+    assert schedule.packed or schedule.lane == 2
+    assert choose(product(256, 256, 256), 8, Machine(32, 16)).cost < schedule.cost
+
+
+def test_operands_that_move_along_both_axes_of_a_tile_are_not_packed() -> None:
+    loops = (Loop(8, 8, 0, 16, False), Loop(16, 1, 1, 1, False), Loop(4, 0, 16, 0, True))
+    for schedule in _lane_schedules(loops, 8, Machine()):
+        if {schedule.lane, *dict(schedule.tile)} == {0, 1}:
+            assert 0 not in schedule.packed
+
+
+def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
+    near, far = (
+        min(s.cost for s in _lane_schedules(loops, 8, Machine()) if s.packed == ())
+        for loops in (
+            (Loop(64, 64, 0, 64, False), Loop(64, 0, 1, 1, False), Loop(512, 1, 64, 0, True)),
+            (Loop(64, 64, 0, 64, False), Loop(64, 0, 1, 1, False), Loop(512, 1, 4096, 0, True)),
+        )
+    )
+    assert far > near
