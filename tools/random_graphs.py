@@ -158,7 +158,7 @@ class _Grower:
         """A value, late ones more often."""
         found = [v for v in self.values if admits(v)]
         if not found:
-            return self.new_leaf(TensorType(self.float, self.shape()))
+            return self.new_leaf(TensorType(self.float, (self.dims[0],)))
         late = found[-6:] if self.rng.random() < 0.7 else found
         return self.rng.choice(late)
 
