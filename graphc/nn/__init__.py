@@ -2,7 +2,7 @@
 
 # fmt: off
 # isort: off
-from . import functional, init
+from . import functional, init, utils
 from .activation import (
     CELU, ELU, GELU, GLU, SELU, Dropout, Dropout1d, Dropout2d, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid,
     LogSoftmax, Mish, PReLU, ReLU, ReLU6, SiLU, Sigmoid, Softmax, Softmin, Softplus, Softsign, Tanh,
@@ -35,6 +35,6 @@ __all__ = [
     "MultiheadAttention", "NLLLoss", "PReLU", "Parameter", "ParameterList", "RMSNorm", "RNNCell", "ReLU", "ReLU6",
     "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softmin", "Softplus", "Softsign", "StateError", "Tanh",
     "TransformerEncoder", "TransformerEncoderLayer", "Unflatten", "Upsample", "causal_mask", "functional", "init",
-    "load_state", "save_state",
+    "load_state", "save_state", "utils",
 ]
 # fmt: on

@@ -1,7 +1,29 @@
-"""Optimisers, with the names, options and steps of torch.optim."""
+"""Optimisers, learning rates and averages of weights, with the names, options and steps of torch.optim."""
 
-from .adaptive import Adagrad, Adam, AdamW, RMSprop
+from . import lr_scheduler, swa_utils
+from .accumulation import Accumulation
+from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .adaptive import Adadelta, Adafactor, Adagrad, RMSprop
 from .optimizer import Optimizer
-from .sgd import SGD
+from .sgd import ASGD, SGD
+from .signs import Lion, Rprop
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Accumulation",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "lr_scheduler",
+    "swa_utils",
+]

@@ -1,70 +1,20 @@
-"""Optimisers that scale each element's step: Adam, AdamW, RMSprop, Adagrad.
+"""Optimisers that scale each element's step by its own gradients: RMSprop, Adagrad, Adadelta, Adafactor.
 
 In: gradients. Out: the steps of PyTorch's optimisers of the same name (https://pytorch.org/docs/stable/optim.html).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..tensor import Tensor, Variable
-from .optimizer import Optimizer, Options, Updates, bias_correction, decayed
+import numpy as np
 
-
-class Adam(Optimizer):
-    """p - lr * m / (sqrt(v) + eps), m and v being bias-corrected averages of g and g squared."""
-
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        maximize: bool = False,
-    ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
-
-    def _step(self, p: Variable, g: Tensor, group: Options, updates: Updates) -> Tensor:
-        lr, (beta1, beta2) = group["lr"], group["betas"]
-        start: Tensor = p
-        if self.decoupled and group["weight_decay"]:
-            start = p * (1 - lr * group["weight_decay"])
-        elif not self.decoupled:
-            g = decayed(p, g, group)
-        step = self.step_number()
-        old_mean, old_square = self.buffer(p, "exp_avg"), self.buffer(p, "exp_avg_sq")
-        mean = beta1 * old_mean + (1 - beta1) * g
-        square = beta2 * old_square + (1 - beta2) * (g * g)
-        updates[old_mean], updates[old_square] = mean, square
-        if group["amsgrad"]:
-            old_max = self.buffer(p, "max_exp_avg_sq")
-            square = updates[old_max] = old_max.maximum(square)
-        size = square.sqrt() / bias_correction(beta2, step).sqrt() + group["eps"]
-        return start - (lr / bias_correction(beta1, step)) * (mean / size)
-
-
-class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameter directly."""
-
-    decoupled = True
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        maximize: bool = False,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+from ..errors import GraphcError
+from ..ir.location import here
+from ..tensor import Tensor
+from .optimizer import Optimizer, Options, Slots, check_range, decayed, is_zero, lerp, shrunk
 
 
 class RMSprop(Optimizer):
@@ -79,23 +29,22 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
         maximize: bool = False,
+        **hints: Any,
     ) -> None:
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "momentum": momentum, "centered": centered, "maximize": maximize})
+        super().__init__(params, {**options, "momentum": momentum, "centered": centered, "maximize": maximize}, hints)
 
-    def _step(self, p: Variable, g: Tensor, group: Options, updates: Updates) -> Tensor:
+    def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         g, alpha = decayed(p, g, group), group["alpha"]
-        old = self.buffer(p, "square_avg")
-        square = updates[old] = alpha * old + (1 - alpha) * (g * g)
+        square = state["square_avg"] = alpha * state["square_avg"] + (1 - alpha) * (g * g)
         if group["centered"]:
-            old_mean = self.buffer(p, "grad_avg")
-            mean = updates[old_mean] = alpha * old_mean + (1 - alpha) * g
+            mean = state["grad_avg"] = lerp(state["grad_avg"], g, 1 - alpha)
             square = square - mean * mean
         step = g / (square.sqrt() + group["eps"])
-        if group["momentum"]:
-            buffer = self.buffer(p, "momentum_buffer")
-            step = updates[buffer] = group["momentum"] * buffer + step
+        if not is_zero(group["momentum"]):
+            step = state["momentum_buffer"] = group["momentum"] * state["momentum_buffer"] + step
         return p - group["lr"] * step
 
 
@@ -110,15 +59,105 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        *,
         maximize: bool = False,
+        **hints: Any,
     ) -> None:
         options = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps, "maximize": maximize}
-        super().__init__(params, {**options, "initial_accumulator_value": initial_accumulator_value})
+        super().__init__(params, {**options, "initial_accumulator_value": initial_accumulator_value}, hints)
 
-    def _step(self, p: Variable, g: Tensor, group: Options, updates: Updates) -> Tensor:
+    def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         g, lr = decayed(p, g, group), group["lr"]
-        old = self.buffer(p, "sum", group["initial_accumulator_value"])
-        total = updates[old] = old + g * g
+        state.start("sum", group["initial_accumulator_value"])
+        total = state["sum"] = state["sum"] + g * g
         if group["lr_decay"]:
             lr = lr / (1 + (self.step_number() - 1) * group["lr_decay"])
         return p - lr * (g / (total.sqrt() + group["eps"]))
+
+
+class Adadelta(Optimizer):
+    """p - lr * d, d = g * sqrt(average of d squared + eps) / sqrt(average of g squared + eps)."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        **hints: Any,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}, hints)
+
+    def _check(self, options: Options) -> None:
+        super()._check(options)
+        if not 0 <= options["rho"] <= 1:
+            raise GraphcError(f"Adadelta: rho must be in [0, 1], got {options['rho']}", here())
+
+    def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
+        g, rho, eps = decayed(p, g, group), group["rho"], group["eps"]
+        square = state["square_avg"] = rho * state["square_avg"] + (1 - rho) * (g * g)
+        delta = (state["acc_delta"] + eps).sqrt() / (square + eps).sqrt() * g
+        state["acc_delta"] = rho * state["acc_delta"] + (1 - rho) * (delta * delta)
+        return p - group["lr"] * delta
+
+
+class Adafactor(Optimizer):
+    """Adaptive steps from the average squares of rows and columns alone (https://arxiv.org/abs/1804.04235).
+
+    A matrix keeps `row_var` and `col_var`, over its last two dimensions, a vector its whole `variance`. Steps are relative
+    to the size of the parameter, and clipped to the root mean square `d`. eps[0] None is the smallest step of the dtype at 1.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        **hints: Any,
+    ) -> None:
+        options = {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "maximize": maximize}, hints)
+
+    def _check(self, options: Options) -> None:
+        super()._check({**options, "eps": options["eps"][1]})
+        check_range("Adafactor", "eps[0]", options["eps"][0] or 0.0, 0.0, math.inf)
+        if options["beta2_decay"] > 0 or options["d"] < 1:
+            given = f"{options['beta2_decay']}, {options['d']}"
+            raise GraphcError(f"Adafactor: beta2_decay must be at most 0 and d at least 1, got {given}", here())
+
+    def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
+        step, (eps1, eps2) = self.step_number(), group["eps"]
+        if eps1 is None:
+            eps1 = float(np.finfo(p.dtype.numpy).eps)
+        weight = step ** group["beta2_decay"]
+        rate = (1 / step.sqrt()).minimum(group["lr"])
+        estimate = self._factored(g, weight, eps1, state) if g.ndim > 1 else self._whole(g, weight, state)
+        update = g * estimate.clamp(min=eps1 * eps1).rsqrt()
+        excess = (_root_mean_square(update) / group["d"]).clamp(min=1.0)
+        return shrunk(p, group) - (rate * _root_mean_square(p).clamp(min=eps2) / excess) * update
+
+    @staticmethod
+    def _factored(g: Tensor, weight: Tensor, eps: float, state: Slots) -> Tensor:
+        state.start("row_var", 0.0, (*g.shape[:-1], 1))
+        state.start("col_var", 0.0, (*g.shape[:-2], 1, g.shape[-1]))
+        square = g * g
+        rows = state["row_var"] = lerp(state["row_var"], square.mean(-1, keepdim=True), weight)
+        columns = state["col_var"] = lerp(state["col_var"], square.mean(-2, keepdim=True), weight)
+        return rows * columns / rows.mean(-2, keepdim=True).clamp(min=eps)
+
+    @staticmethod
+    def _whole(g: Tensor, weight: Tensor, state: Slots) -> Tensor:
+        variance = state["variance"] = lerp(state["variance"], g * g, weight)
+        return variance
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return (x * x).mean().sqrt()

@@ -97,7 +97,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("has no option rate", lambda w: optim.SGD([{"params": [w], "rate": 1}])),
     ("lr must not be negative", lambda w: optim.SGD([w], lr=-1)),
     ("momentum must not be negative", lambda w: optim.RMSprop([w], momentum=-1)),
-    ("betas must be in", lambda w: optim.Adam([w], betas=(0.9, 1.0))),
+    ("betas[1] must be in [0, 1), got 1.0", lambda w: optim.Adam([w], betas=(0.9, 1.0))),
     ("nesterov needs", lambda w: optim.SGD([w], nesterov=True)),
     ("nesterov needs", lambda w: optim.SGD([w], momentum=0.9, dampening=0.1, nesterov=True)),
     ("no step()", lambda w: optim.SGD([w]).step()),
