@@ -1,7 +1,7 @@
 """graphc: a static-graph deep-learning compiler.
 
 Declare a model as a graph of tensors, differentiate it, compile it ahead of time to native code: see README.md.
-`compile` and `load` are fetched when first asked for, so that `import graphc` loads neither LLVM nor the passes.
+`compile`, `load` and `train` are fetched when first asked for, so that `import graphc` loads neither LLVM nor the passes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from .tensor.random import bernoulli, normal, rand, rand_like, randint, randn, r
 # fmt: on
 
 if TYPE_CHECKING:
+    from . import train
     from .driver import compile
     from .runtime.loader import load
 
@@ -47,6 +48,8 @@ _LATE = {"compile": "graphc.driver", "load": "graphc.runtime.loader"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        return import_module("graphc.train")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'graphc' has no attribute {name!r}")
@@ -68,7 +71,8 @@ __all__ = [
     "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat_interleave", "reshape", "result_type",
     "roll", "round", "rsqrt", "save_state", "scatter", "scatter_add", "scatter_reduce", "sigmoid", "sign", "silu", "sin",
     "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "sub",
-    "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "topk", "trace", "transpose", "tril", "triu",
-    "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "var", "variable", "where", "zeros", "zeros_like",
+    "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "topk", "trace", "train", "transpose",
+    "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "var", "variable", "where", "zeros",
+    "zeros_like",
 ]
 # fmt: on
