@@ -21,6 +21,7 @@ from .export import Compilation
 from .function import Function
 from .interp.graph import evaluate
 from .ir.kernel import KernelProgram
+from .ir.program_text import print_program
 from .passes.buffers import overwrite_operands, place_buffers
 from .passes.fuse import FusedGraph, fuse
 from .passes.inspector import Inspector
@@ -30,6 +31,8 @@ from .passes.manager import Step, run_passes
 from .passes.pipelines import GRAPH
 from .runtime.program import Program
 from .tensor.random import SEED
+
+KERNEL_STEPS = ("lower", "overwrite", "place")  # behind the graph passes
 
 
 def compile(
@@ -60,7 +63,8 @@ def build(functions: Mapping[str, Function], *, target: str = "cpu", seed: int |
 class Stages:
     """One compilation, level by level; each is made when it is first asked for, and kept.
 
-    GRAPHC_DUMP=folder writes the graphs between passes; GRAPHC_CHECK=1 compares both sides of each pass by numbers.
+    GRAPHC_DUMP=folder writes the graphs between passes, and the kernels; GRAPHC_CHECK=1 compares both sides of each pass
+    by numbers.
     """
 
     functions: Mapping[str, Function]
@@ -96,23 +100,31 @@ class Stages:
     def kernels(self) -> KernelProgram:
         """Kernels over buffers, before buffers share memory."""
         seed = config.default_seed() if self.seed is None else self.seed
-        return lower(self.fused, machine(named(self.target)), {SEED.value: np.array(seed, np.int64)})
+        return self._seen("lower", lower(self.fused, machine(named(self.target)), {SEED.value: np.array(seed, np.int64)}))
 
     @cached_property
     def overwritten(self) -> KernelProgram:
         """Kernels that write over operands nobody reads again."""
-        return overwrite_operands(self.kernels)
+        return self._seen("overwrite", overwrite_operands(self.kernels))
 
     @cached_property
     def planned(self) -> KernelProgram:
         """Kernels over planned memory."""
-        return place_buffers(self.overwritten)
+        return self._seen("place", place_buffers(self.overwritten))
 
     @cached_property
     def compilation(self) -> Compilation:
         """What can be loaded, emitted or saved."""
         structures = {key: _structure(function) for key, function in self.functions.items()}
         return Compilation(self.planned, self.name, named(self.target), structures)
+
+    def _seen(self, step: str, program: KernelProgram) -> KernelProgram:
+        """`program`, written down behind the graphs where GRAPHC_DUMP asks for it."""
+        folder = config.dump_directory()
+        if folder is not None:
+            number = len(GRAPH) + 1 + KERNEL_STEPS.index(step)
+            (folder / f"{self.name}.{number:02}.{step}.txt").write_text(print_program(program, elide=True))
+        return program
 
 
 def _structure(function: Function) -> str | tuple[str, ...]:
