@@ -53,7 +53,11 @@ class Slots:
 
 
 class Optimizer:
-    """Base class; a subclass computes one parameter's step in `_step`."""
+    """Base class; a subclass computes one parameter's step in `_step`.
+
+    Options are part of the compiled step, so changing `param_groups` later changes nothing: a rate that the host sets is a
+    variable, lr=gc.variable(0.1, name="lr") and program.state["lr"][...] = 0.01; one that follows the step, a schedule.
+    """
 
     def __init__(self, params: Iterable[Any], defaults: Options, hints: Options | None = None) -> None:
         unknown = [name for name in hints or {} if name not in HINTS]
@@ -183,7 +187,10 @@ class Optimizer:
         for option in NOT_NEGATIVE:
             if option in options:
                 check_range(name, option, options[option], 0.0, math.inf)
-        for i, beta in enumerate(options.get("betas", ())):
+        betas = options.get("betas", (0.0, 0.0))
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise GraphcError(f"{name}: betas must be two numbers, got {betas!r}", here())
+        for i, beta in enumerate(betas):
             check_range(name, f"betas[{i}]", beta, 0.0, 1.0)
 
     def step_number(self) -> Tensor:
@@ -196,6 +203,13 @@ class Optimizer:
         raise GraphError(
             "an optimiser has no step() here: gc.function([x, y], loss, updates=optimizer.minimize(loss)) makes a function "
             "that computes gradients and updates at every call",
+            here(),
+        )
+
+    def state_dict(self) -> NoReturn:
+        raise GraphError(
+            "an optimiser has no numbers of its own: program.state_dict() has its state beside the parameters, and "
+            "program.load_state_dict() restores both",
             here(),
         )
 
@@ -219,7 +233,9 @@ def check_range(owner: str, option: str, value: Any, low: float, high: float) ->
     """Raises GraphcError unless low <= value < high; a tensor is known only when it runs, and passes."""
     if isinstance(value, Tensor):
         return
-    if not is_number(value) or not low <= value < high:
+    if not is_number(value):
+        raise GraphcError(f"{owner}: {option} must be a number, got {value!r}", here())
+    if not low <= value < high:
         must = "must not be negative" if (low, high) == (0.0, math.inf) else f"must be in [{low:g}, {high:g})"
         raise GraphcError(f"{owner}: {option} {must}, got {value!r}", here())
 

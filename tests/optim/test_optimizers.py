@@ -101,6 +101,25 @@ REFUSED: list[tuple[str, Any]] = [
     ("nesterov needs", lambda w: optim.SGD([w], nesterov=True)),
     ("nesterov needs", lambda w: optim.SGD([w], momentum=0.9, dampening=0.1, nesterov=True)),
     ("no step()", lambda w: optim.SGD([w]).step()),
+    ("no numbers of its own", lambda w: optim.SGD([w]).state_dict()),
+    ("a list, not a tensor; write [parameter]", lambda w: optim.SGD(w)),
+    ("a list, not a dict", lambda w: optim.SGD({"params": [w]})),
+    ("a group is a dict with 'params'", lambda w: optim.SGD([{"parameters": [w]}])),
+    ("the parameter w is twice in one group", lambda w: optim.Adam([{"params": [w, w]}])),
+    ("has no option momemtum; did you mean momentum?", lambda w: optim.SGD([w], momemtum=0.9)),
+    ("lr must be a number, got '0.1'", lambda w: optim.SGD([w], lr="0.1")),
+    ("lr must not be negative, got nan", lambda w: optim.SGD([w], lr=float("nan"))),
+    ("lr must be a float scalar", lambda w: optim.SGD([w], lr=gc.ones(2))),
+    ("lr must not be negative", lambda w: optim.Lion([{"params": [w], "lr": -1}])),
+    ("betas must be two numbers, got 0.9", lambda w: optim.Adam([w], betas=0.9)),
+    ("rho must be in [0, 1]", lambda w: optim.Adadelta([w], rho=1.5)),
+    ("a factor below 1 and one above", lambda w: optim.Rprop([w], etas=(1.2, 0.5))),
+    ("it has no schedule", lambda w: optim.Rprop([w], lr=gc.variable(0.1)).updates([gc.ones(1)])),
+    ("d at least 1, got -0.8, 0.5", lambda w: optim.Adafactor([w], d=0.5)),
+    ("eps[0] must not be negative", lambda w: optim.Adafactor([w], eps=(-1.0, 1e-3))),
+    ("write [gradient]", lambda w: optim.SGD([w]).updates(w * 2)),
+    ("Variable('other': float32[]) is no parameter", lambda w: optim.SGD([w]).updates({gc.variable(1.0, name="other"): w})),
+    ("got no gradient for any parameter", lambda w: optim.SGD([w]).updates([None])),
 ]
 
 
@@ -117,3 +136,55 @@ def test_early_steps_of_adam_are_exact_in_float32() -> None:
     state: dict[Any, Any] = {}
     step(optim.Adam([w], lr=0.5, eps=0.0).minimize((3 * w).sum()), state)
     assert state[w.value][0] == pytest.approx(0.5, rel=2e-7)
+
+
+def test_lion_follows_its_paper() -> None:
+    """Algorithm 2 of https://arxiv.org/abs/2302.06675, in numpy."""
+    start, grads = np.array([1.0, -2.0, 0.5]), np.random.default_rng(0).normal(size=(10, 3))
+    lr, beta1, beta2, decay = 0.1, 0.8, 0.95, 0.2
+    w, x = weight(*start), gc.placeholder((3,), "float64")
+    optimizer = optim.Lion([w], lr, (beta1, beta2), decay)
+    program = gc.compile(step=gc.function([x], [], updates=optimizer.updates([x])), threads=1)
+    theta, m = start, np.zeros(3)
+    for g in grads:
+        program.step(g)
+        c = beta1 * m + (1 - beta1) * g
+        theta = theta - lr * (np.sign(c) + decay * theta)
+        m = beta2 * m + (1 - beta2) * g
+    np.testing.assert_allclose(program.state["w"], theta, rtol=1e-12)
+    np.testing.assert_allclose(program.state["w.exp_avg"], m, rtol=1e-12)
+
+
+def test_named_parameters_and_hints_of_torch_are_taken() -> None:
+    net = nn.Linear(2, 2)
+    opt = optim.AdamW(net.named_parameters(), fused=True, foreach=None)
+    assert opt.parameters == list(net.parameters()) and "fused" not in opt.param_groups[0]
+
+
+def test_two_optimisers_of_one_kind_count_their_own_steps() -> None:
+    a, b = weight(1.0, name="a"), weight(1.0, name="b")
+    steps = [gc.function([], [], updates=optim.Adam([v], lr=0.5).minimize(v.sum())) for v in (a, b)]
+    program = gc.compile(first=steps[0], second=steps[1], threads=1)
+    program.first()
+    program.second()
+    program.second()
+    assert sorted(float(v) for name, v in program.state.items() if "adam.step" in name) == [1, 2]
+    assert program.state["a"] == pytest.approx(0.5) and program.state["b"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_saved_program_goes_on_with_its_schedule(tmp_path: Any) -> None:
+    def trained() -> Any:
+        w = weight(1.0)
+        optimizer = optim.NAdam([w], lr=0.1)
+        schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
+        updates = optimizer.minimize((w * w).sum()) | schedule.step()
+        program = gc.compile(step=gc.function([], schedule.get_last_lr(), updates=updates), threads=1)
+        program.step()
+        return program
+
+    whole, part = trained(), trained()
+    part.save(tmp_path / "part.so")
+    again = gc.load(tmp_path / "part.so")
+    for _ in range(3):
+        assert whole.step() == again.step()
+    assert whole.state["w"].tobytes() == again.state["w"].tobytes()
