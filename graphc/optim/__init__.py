@@ -4,6 +4,7 @@ from . import lr_scheduler, swa_utils
 from .accumulation import Accumulation
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adafactor, Adagrad, RMSprop
+from .muon import Muon
 from .optimizer import Optimizer
 from .sgd import ASGD, SGD
 from .signs import Lion, Rprop
@@ -19,6 +20,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -16,7 +16,8 @@ from ..errors import GraphcError, GraphError
 from ..ir.location import here
 from ..nn import Buffer, Module
 from ..tensor import Tensor, Variable, as_tensor, where
-from .optimizer import Updates
+from .optimizer import Optimizer, Updates
+from .schedule import LRScheduler, Rate, cosine, each, line
 
 Average = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -70,6 +71,29 @@ class AveragedModel(Module):
             else:
                 result[average] = new
         return result
+
+
+class SWALR(LRScheduler):
+    """From the rate as it is to swa_lr in anneal_epochs steps, along half a cosine or a line, and no further."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: Any,
+        anneal_epochs: int = 10,
+        anneal_strategy: str = "cos",
+        last_epoch: int = -1,
+    ) -> None:
+        if anneal_strategy not in ("cos", "linear"):
+            raise GraphcError(f"SWALR: anneal_strategy is 'cos' or 'linear', not {anneal_strategy!r}", here())
+        self.swa_lrs, self.anneal_epochs = each("swa_lr", optimizer, swa_lr), anneal_epochs
+        self._anneal = cosine if anneal_strategy == "cos" else line
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, step: Tensor, base: Rate, group: int) -> Rate:
+        if self.anneal_epochs < 1:
+            return self.swa_lrs[group]
+        return self._anneal(base, self.swa_lrs[group], step.minimum(self.anneal_epochs) / self.anneal_epochs)
 
 
 def _pairs(averages: Any, sources: Any) -> list[tuple[Variable, Variable]]:

@@ -10,7 +10,7 @@ import pytest
 import graphc as gc
 from graphc import nn, optim
 from graphc.errors import GraphcError
-from graphc.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from graphc.optim.swa_utils import SWALR, AveragedModel, get_ema_avg_fn
 
 X = gc.placeholder((6, 4), "float64", name="x")
 DATA = np.random.default_rng(0).normal(size=(5, 6, 4))
@@ -85,5 +85,7 @@ def test_the_copy_has_variables_of_its_own_and_keeps_ties() -> None:
 def test_refusals() -> None:
     with pytest.raises(GraphcError, match=r"decay must be in \[0, 1\], got 1.5"):
         get_ema_avg_fn(1.5)
+    with pytest.raises(GraphcError, match="anneal_strategy is 'cos' or 'linear', not 'step'"):
+        SWALR(optim.SGD(nn.Linear(2, 2).parameters()), 0.1, anneal_strategy="step")
     with pytest.raises(GraphcError, match="other parameters"):
         AveragedModel(nn.Linear(2, 2)).update_parameters(nn.Linear(3, 2))

@@ -116,6 +116,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("a factor below 1 and one above", lambda w: optim.Rprop([w], etas=(1.2, 0.5))),
     ("it has no schedule", lambda w: optim.Rprop([w], lr=gc.variable(0.1)).updates([gc.ones(1)])),
     ("d at least 1, got -0.8, 0.5", lambda w: optim.Adafactor([w], d=0.5)),
+    ("Muon is for matrices; w has shape (1,)", lambda w: optim.Muon([w])),
+    ("adjust_lr_fn is one of", lambda w: optim.Muon([gc.variable(np.ones((2, 2)))], adjust_lr_fn="rms")),
     ("eps[0] must not be negative", lambda w: optim.Adafactor([w], eps=(-1.0, 1e-3))),
     ("write [gradient]", lambda w: optim.SGD([w]).updates(w * 2)),
     ("Variable('other': float32[]) is no parameter", lambda w: optim.SGD([w]).updates({gc.variable(1.0, name="other"): w})),

@@ -157,3 +157,27 @@ def test_halves_are_computed_in_float32() -> None:
         program.step(g.astype(dtype))
         results[dtype] = program.state["w"]
     assert np.array_equal(results["float16"], results["float32"].astype(np.float16))
+
+
+@pytest.mark.parametrize("options", [{}, {"lr": 0.02, "nesterov": False, "momentum": 0.8, "adjust_lr_fn": "match_rms_adamw"}])
+def test_muon_within_the_rounding_of_bfloat16(options: dict[str, Any]) -> None:
+    """PyTorch iterates in bfloat16, so steps agree to a few of its roundings."""
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this PyTorch has no Muon")
+    shapes = [(6, 4), (3, 8)]
+    start = [normal(*shape, dtype="float32") for shape in shapes]
+    params = [gc.variable(x, name=f"p{i}") for i, x in enumerate(start)]
+    inputs = [gc.placeholder(shape) for shape in shapes]
+    program = gc.compile(step=gc.function(inputs, [], updates=optim.Muon(params, **options).updates(inputs)), threads=1)
+    theirs = [torch.tensor(x, requires_grad=True) for x in start]
+    optimizer = torch.optim.Muon(theirs, **options)
+    for step in range(STEPS):
+        grads = [normal(*shape, seed=step, dtype="float32") for shape in shapes]
+        program.step(*grads)
+        for p, g in zip(theirs, grads, strict=True):
+            p.grad = torch.tensor(g)
+        optimizer.step()
+    for i, p in enumerate(theirs):
+        moved = np.abs(program.state[f"p{i}"] - start[i]).max()
+        np.testing.assert_allclose(program.state[f"p{i}"], p.detach(), rtol=0, atol=0.03 * moved)
+        np.testing.assert_allclose(program.state[f"p{i}.momentum_buffer"], optimizer.state[p]["momentum_buffer"], rtol=1e-4)

@@ -55,12 +55,18 @@ SCHEDULES: dict[str, Make] = {
     "SequentialLR of three": three_in_a_row,
     "ChainedScheduler": lambda m, o: m.ChainedScheduler([m.LinearLR(o, 0.2, 1.0, 8), m.ExponentialLR(o, 0.95)]),
 }
+SWA: dict[str, dict[str, Any]] = {
+    "SWALR": {"swa_lr": [0.05, 0.2]},
+    "SWALR linear": {"swa_lr": 0.3, "anneal_epochs": 7, "anneal_strategy": "linear"},
+    "SWALR at once": {"swa_lr": 0.3, "anneal_epochs": 0},
+}
 PLATEAUS: dict[str, dict[str, Any]] = {
     "ReduceLROnPlateau": {"factor": 0.5, "patience": 2},
     "ReduceLROnPlateau max": {"mode": "max", "factor": 0.3, "patience": 1, "cooldown": 3, "min_lr": [1e-3, 0.0]},
     "ReduceLROnPlateau abs": {"threshold_mode": "abs", "threshold": 0.3, "patience": 0, "factor": 0.9, "eps": 1e-3},
     "ReduceLROnPlateau max abs": {"mode": "max", "threshold_mode": "abs", "threshold": 0.1, "patience": 3},
 }
+NAMES = [*SCHEDULES, *SWA, *PLATEAUS]
 METRICS = np.concatenate([np.linspace(3, 1, 10), 1 + 0.05 * normal(15), np.linspace(1, 2, 15)])
 METRIC = gc.placeholder((), "float64", name="metric")
 
@@ -76,15 +82,17 @@ def ours(name: str) -> gc.Function:
     if name in PLATEAUS:
         schedule = optim.lr_scheduler.ReduceLROnPlateau(optimizer, **PLATEAUS[name])
         return gc.function([METRIC], schedule.get_last_lr(), updates=schedule.step(METRIC))
-    schedule = SCHEDULES[name](optim.lr_scheduler, optimizer)
+    if name in SWA:
+        schedule = optim.swa_utils.SWALR(optimizer, **SWA[name])
+    else:
+        schedule = SCHEDULES[name](optim.lr_scheduler, optimizer)
     momenta = [m * gc.ones(()) for m in (group["momentum"] for group in optimizer.param_groups)]
     return gc.function([], [*schedule.get_last_lr(), *momenta], updates=schedule.step())
 
 
 @pytest.fixture(scope="module")
 def program() -> Any:
-    names = [*SCHEDULES, *PLATEAUS]
-    return gc.compile(**{f"f{i}": ours(name) for i, name in enumerate(names)}, threads=1)
+    return gc.compile(**{f"f{i}": ours(name) for i, name in enumerate(NAMES)}, threads=1)
 
 
 def theirs(name: str) -> list[list[float]]:
@@ -94,6 +102,8 @@ def theirs(name: str) -> list[list[float]]:
         warnings.simplefilter("ignore")
         if name in PLATEAUS:
             schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **PLATEAUS[name])
+        elif name in SWA:
+            schedule = torch.optim.swa_utils.SWALR(optimizer, **SWA[name])
         else:
             schedule = SCHEDULES[name](torch.optim.lr_scheduler, optimizer)
         for metric in METRICS:
@@ -103,9 +113,9 @@ def theirs(name: str) -> list[list[float]]:
     return result
 
 
-@pytest.mark.parametrize("name", [*SCHEDULES, *PLATEAUS])
+@pytest.mark.parametrize("name", NAMES)
 def test_rates_over_forty_steps(program: Any, name: str) -> None:
-    function = program.functions[f"f{[*SCHEDULES, *PLATEAUS].index(name)}"]
+    function = program.functions[f"f{NAMES.index(name)}"]
     inputs = [[np.array(m)] for m in METRICS] if name in PLATEAUS else [[]] * STEPS
     found = [[float(x) for x in function(*arrays)] for arrays in inputs]
     np.testing.assert_allclose(np.array(found), np.array(theirs(name)), rtol=1e-7, atol=1e-12)
