@@ -83,6 +83,21 @@ class Sequential(_Numbered):
 class ModuleList(_Numbered):
     """A list of modules; it has no forward of its own."""
 
+    def __repr__(self) -> str:
+        """Equal neighbours are shown once: (0-3): 4 x Layer(...)."""
+        runs: list[tuple[int, int, str]] = []
+        for i, text in enumerate(map(repr, self)):
+            if runs and runs[-1][2] == text:
+                runs[-1] = (runs[-1][0], i, text)
+            else:
+                runs.append((i, i, text))
+        lines = [
+            f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
+            for first, last, text in runs
+        ]
+        indented = "".join("\n  " + line.replace("\n", "\n  ") for line in lines)
+        return f"{type(self).__name__}({indented}\n)" if lines else f"{type(self).__name__}()"
+
 
 class ModuleDict(Module):
     """A dict of modules; it has no forward of its own."""

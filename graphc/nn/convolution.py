@@ -60,7 +60,8 @@ class _Conv(Module):
             bound = 1 / math.sqrt(max(init.fans(self.weight)[0], 1))
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
+        x = input
         padding: Size | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._bordered(x), 0
@@ -81,7 +82,10 @@ class _Conv(Module):
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         one, zero = (1,) * self.rank, (0,) * self.rank
-        shown = {"padding": (self.padding, zero), "dilation": (self.dilation, one), "groups": (self.groups, 1)}
+        shown: dict[str, tuple[Any, Any]] = {"padding": (self.padding, zero), "dilation": (self.dilation, one)}
+        if self.transposed:
+            shown["output_padding"] = (self.output_padding, zero)
+        shown["groups"] = (self.groups, 1)
         text += "".join(f", {name}={value}" for name, (value, default) in shown.items() if value != default)
         text += "" if self.bias is not None else ", bias=False"
         return text if self.padding_mode == "zeros" else f"{text}, padding_mode={self.padding_mode}"
@@ -121,15 +125,33 @@ class _ConvTransposed(_Conv):
         groups: int = 1,
         bias: bool = True,
         dilation: Size = 1,
+        padding_mode: str = "zeros",
         dtype: Any = "float32",
     ) -> None:
+        if padding_mode != "zeros":
+            raise GraphcError(f"{type(self).__name__}: padding_mode must be 'zeros', not {padding_mode!r}", here())
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, "zeros", dtype)
         self.output_padding = per_axis(output_padding, self.rank, f"{type(self).__name__}: output_padding")
 
-    def forward(self, x: Tensor) -> Tensor:
-        convolve = (functional.conv_transpose1d, functional.conv_transpose2d)[self.rank - 1]
-        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return convolve(x, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        convolve = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[self.rank - 1]
+        extra = self.output_padding if output_size is None else self._extra(input, tuple(output_size))
+        geometry = (self.stride, self.padding, extra, self.groups, self.dilation)
+        return convolve(input, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
+
+    def _extra(self, input: Tensor, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The output padding that gives spatial dimensions of `size`."""
+        spatial, wanted = input.shape[-self.rank :], size[-self.rank :]
+        padding = per_axis(self.padding, self.rank, "padding")
+        smallest = tuple(
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(spatial, self.stride, padding, self.dilation, self.kernel_size, strict=True)
+        )
+        extra = tuple(w - n for w, n in zip(wanted, smallest, strict=True))
+        if any(not 0 <= e < s for e, s in zip(extra, self.stride, strict=True)):
+            top = tuple(n + s - 1 for n, s in zip(smallest, self.stride, strict=True))
+            raise ShapeError(f"{type(self).__name__}: output_size {wanted} must lie between {smallest} and {top}", here())
+        return extra
 
 
 class ConvTranspose1d(_ConvTransposed):
@@ -142,3 +164,9 @@ class ConvTranspose2d(_ConvTransposed):
     """Upsamples (N, C, H, W)."""
 
     rank = 2
+
+
+class ConvTranspose3d(_ConvTransposed):
+    """Upsamples (N, C, D, H, W)."""
+
+    rank = 3

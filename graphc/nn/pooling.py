@@ -1,6 +1,6 @@
 """Pooling layers.
 
-In: window geometry. Out: modules without parameters that call the function of the same name.
+In: window geometry, or an output size. Out: modules without parameters that call the function of the same name.
 """
 
 from __future__ import annotations
@@ -8,13 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from . import functional
+from . import functional as F
 from .functional.convolution import Size
 from .module import Module
 
 
-class _MaxPool(Module):
+class _Pool(Module):
     rank = 0
+    shown: tuple[str, ...] = ()  # attributes that repr names
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
+
+
+class _MaxPool(_Pool):
+    shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
     def __init__(
         self,
@@ -22,22 +30,22 @@ class _MaxPool(Module):
         stride: Size | None = None,
         padding: Size = 0,
         dilation: Size = 1,
+        return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
+        self.padding, self.dilation, self.return_indices, self.ceil_mode = padding, dilation, return_indices, ceil_mode
 
-    def forward(self, x: Tensor) -> Tensor:
-        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[self.rank - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+    def forward(self, input: Tensor) -> Any:
+        pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.rank - 1]
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return pool(input, *geometry, self.ceil_mode, self.return_indices)
 
 
 class MaxPool1d(_MaxPool):
+    """The largest element of each window of (N, C, L)."""
+
     rank = 1
 
 
@@ -48,11 +56,47 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool3d(_MaxPool):
+    """The largest element of each window of (N, C, D, H, W)."""
+
     rank = 3
 
 
-class _AvgPool(Module):
-    rank = 0
+class _MaxUnpool(_Pool):
+    shown = ("kernel_size", "stride", "padding")
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
+        super().__init__()
+        each = [(n,) * self.rank if isinstance(n, int) else tuple(n) for n in (kernel_size, stride or kernel_size, padding)]
+        self.kernel_size, self.stride, self.padding = each
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.rank - 1]
+        return unpool(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Zeros, with the elements where MaxPool1d found them."""
+
+    rank = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Zeros, with the elements where MaxPool2d found them."""
+
+    rank = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Zeros, with the elements where MaxPool3d found them."""
+
+    rank = 3
+
+
+class AvgPool1d(_Pool):
+    """The average of each window of (N, C, L)."""
+
+    rank = 1
+    shown = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
     def __init__(
         self,
@@ -63,19 +107,35 @@ class _AvgPool(Module):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
+        given = (kernel_size, kernel_size if stride is None else stride, padding)
+        self.kernel_size, self.stride, self.padding = ((n,) if isinstance(n, int) else tuple(n) for n in given)
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
-    def forward(self, x: Tensor) -> Tensor:
-        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[self.rank - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+    def forward(self, input: Tensor) -> Tensor:
+        geometry = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        return F.avg_pool1d(input, *geometry, self.count_include_pad)
 
 
-class AvgPool1d(_AvgPool):
-    rank = 1
+class _AvgPool(_Pool):
+    shown = ("kernel_size", "stride", "padding")
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, input: Tensor) -> Tensor:
+        pool = (F.avg_pool2d, F.avg_pool3d)[self.rank - 2]
+        geometry = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        return pool(input, *geometry, self.count_include_pad, self.divisor_override)
 
 
 class AvgPool2d(_AvgPool):
@@ -85,46 +145,95 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool3d(_AvgPool):
+    """The average of each window of (N, C, D, H, W)."""
+
     rank = 3
 
 
-class _Adaptive(Module):
+class _LPPool(_Pool):
+    shown = ("norm_type", "kernel_size", "stride", "ceil_mode")
+
+    def __init__(self, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        pool = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)[self.rank - 1]
+        return pool(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+
+class LPPool1d(_LPPool):
+    """The p-norm of each window of (N, C, L)."""
+
+    rank = 1
+
+
+class LPPool2d(_LPPool):
+    """The p-norm of each window of (N, C, H, W)."""
+
+    rank = 2
+
+
+class LPPool3d(_LPPool):
+    """The p-norm of each window of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class _AdaptiveAvgPool(_Pool):
+    shown = ("output_size",)
+
     def __init__(self, output_size: Any) -> None:
         super().__init__()
         self.output_size = output_size
 
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+    def forward(self, input: Tensor) -> Tensor:
+        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[self.rank - 1](input, self.output_size)
 
 
-class AdaptiveAvgPool1d(_Adaptive):
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.adaptive_avg_pool1d(x, self.output_size)
-
-
-class AdaptiveAvgPool2d(_Adaptive):
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
     """Averages over windows chosen so that the result has `output_size`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.adaptive_avg_pool2d(x, self.output_size)
+    rank = 1
 
 
-class AdaptiveMaxPool2d(_Adaptive):
-    """Maxima over equal windows."""
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Averages over windows chosen so that the result has `output_size`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.adaptive_max_pool2d(x, self.output_size)
+    rank = 2
 
 
-class Upsample(Module):
-    """Each element repeated; mode "nearest" with a whole scale factor."""
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Averages over windows chosen so that the result has `output_size`."""
 
-    def __init__(self, scale_factor: int) -> None:
+    rank = 3
+
+
+class _AdaptiveMaxPool(_Pool):
+    shown = ("output_size",)
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__()
-        self.scale_factor = scale_factor
+        self.output_size, self.return_indices = output_size, return_indices
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.interpolate_nearest(x, self.scale_factor)
+    def forward(self, input: Tensor) -> Any:
+        pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[self.rank - 1]
+        return pool(input, self.output_size, self.return_indices)
 
-    def extra_repr(self) -> str:
-        return f"scale_factor={self.scale_factor}, mode='nearest'"
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """Maxima over windows chosen so that the result has `output_size`."""
+
+    rank = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """Maxima over windows chosen so that the result has `output_size`."""
+
+    rank = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """Maxima over windows chosen so that the result has `output_size`."""
+
+    rank = 3

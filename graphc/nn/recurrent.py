@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import GraphcError, ShapeError
 from ..ir.location import here
-from ..tensor import Tensor, cat, stack
+from ..tensor import Tensor, cat, stack, where
 from ..tensor.creation import zeros
 from . import functional, init
 from .linear import empty
@@ -52,11 +52,16 @@ _STEPS: dict[str, tuple[int, int, Callable[[Tensor, Tensor, State], State]]] = {
 }
 
 
-def _add_weights(module: Module, kind: str, into: int, hidden: int, bias: bool, suffix: str, dtype: Any) -> None:
+def _add_weights(
+    module: Module, kind: str, into: int, hidden: int, bias: bool, suffix: str, dtype: Any, projected: int = 0
+) -> None:
     gates, bound = _STEPS[kind][0], 1 / math.sqrt(max(hidden, 1))
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates * hidden, into), "weight_hh": (gates * hidden, hidden)}
+    out = projected or hidden
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates * hidden, into), "weight_hh": (gates * hidden, out)}
     if bias:
         shapes |= {"bias_ih": (gates * hidden,), "bias_hh": (gates * hidden,)}
+    if projected:
+        shapes |= {"weight_hr": (projected, hidden)}
     for name, shape in shapes.items():
         setattr(module, name + suffix, init.uniform_(empty(shape, dtype), -bound, bound))
 
@@ -76,16 +81,21 @@ class _Cell(Module):
 
     def _step(self, x: Tensor, state: Any) -> State:
         count, step = _STEPS[self.kind][1:]
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: takes (N, {self.input_size}) or ({self.input_size}), got {x.shape}", here()
+            )
         if state is None:
             state = tuple(zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype) for _ in range(count))
         states = state if isinstance(state, tuple) else (state,)
         return step(_project(self, "ih", x, ""), _project(self, "hh", states[0], ""), states)
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
-        return self._step(x, hx)[0]
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        return self._step(input, hx)[0]
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}"
+        text = f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        return text if self.kind != "relu" else f"{text}, nonlinearity=relu"
 
 
 class RNNCell(_Cell):
@@ -103,8 +113,8 @@ class LSTMCell(_Cell):
 
     kind = "lstm"
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
-        return self._step(x, hx)
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        return self._step(input, hx)
 
 
 class GRUCell(_Cell):
@@ -133,38 +143,54 @@ class _Recurrent(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        if proj_size and (self.kind != "lstm" or not 0 < proj_size < hidden_size):
+            raise GraphcError(
+                f"{type(self).__name__}: proj_size is for LSTM only, and below hidden_size {hidden_size}; got {proj_size}",
+                here(),
+            )
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
-        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
+        self.batch_first, self.dropout, self.bidirectional, self.proj_size = batch_first, dropout, bidirectional, proj_size
         self._suffixes = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
-            into = hidden_size * len(self._suffixes) if layer else input_size
+            into = (proj_size or hidden_size) * len(self._suffixes) if layer else input_size
             for suffix in self._suffixes:
-                _add_weights(self, self.kind, into, hidden_size, bias, f"_l{layer}{suffix}", dtype)
+                _add_weights(self, self.kind, into, hidden_size, bias, f"_l{layer}{suffix}", dtype, proj_size)
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """(outputs of the last layer at all times, the last states of all layers and directions)."""
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+    def forward(self, input: Tensor, hx: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """(outputs of the last layer at all times, the last states of all layers and directions).
+
+        lengths: (N,) integers; a sequence ends after as many steps: outputs behind are 0, the last state is that of its
+        end, and the reverse direction starts there (PyTorch's packed sequences, without reordering).
+        """
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ShapeError(
-                f"{type(self).__name__}: takes (L, N, {self.input_size}) or (L, {self.input_size}), got {x.shape}", here()
+                f"{type(self).__name__}: takes (L, N, {self.input_size}) or (L, {self.input_size}), got {input.shape}", here()
             )
-        if x.ndim == 2:
+        if input.ndim == 2:
             lifted = None if hx is None else tuple(s.unsqueeze(1) for s in _as_tuple(hx))
-            result, states = self._run(x.unsqueeze(1), lifted)
+            result, states = self._run(input.unsqueeze(1), lifted, lengths)
             return result.squeeze(1), self._packed(tuple(s.squeeze(1) for s in states))
-        result, states = self._run(x.transpose(0, 1) if self.batch_first else x, None if hx is None else _as_tuple(hx))
+        given = None if hx is None else _as_tuple(hx)
+        result, states = self._run(input.transpose(0, 1) if self.batch_first else input, given, lengths)
         return result.transpose(0, 1) if self.batch_first else result, self._packed(states)
 
     def _packed(self, states: State) -> Any:
         return states if len(states) > 1 else states[0]
 
-    def _run(self, x: Tensor, given: State | None) -> tuple[Tensor, State]:
-        count = _STEPS[self.kind][1]
-        first = given or tuple(
-            zeros((self.num_layers * len(self._suffixes), x.shape[1], self.hidden_size), dtype=x.dtype) for _ in range(count)
-        )
+    def _sizes(self) -> tuple[int, ...]:
+        """The widths of the states: h is what leaves a step, c what an LSTM keeps."""
+        return (self.proj_size or self.hidden_size, self.hidden_size)[: _STEPS[self.kind][1]]
+
+    def _run(self, x: Tensor, given: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+        rows, batch = self.num_layers * len(self._suffixes), x.shape[1]
+        first = given or tuple(zeros((rows, batch, size), dtype=x.dtype) for size in self._sizes())
+        for state, size in zip(first, self._sizes(), strict=True):
+            if state.shape != (rows, batch, size):
+                raise ShapeError(f"{type(self).__name__}: a state must be {(rows, batch, size)}, got {state.shape}", here())
         final: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -172,42 +198,61 @@ class _Recurrent(Module):
             outputs = []
             for suffix in self._suffixes:
                 start = tuple(s[len(final)] for s in first)
-                result, state = self._sweep(x, start, f"_l{layer}{suffix}", suffix != "")
+                result, last = self._sweep(x, start, f"_l{layer}{suffix}", suffix != "", lengths)
                 outputs.append(result)
-                final.append(state)
+                final.append(last)
             x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
-        return x, tuple(stack([state[i] for state in final]) for i in range(count))
+        return x, tuple(stack([state[i] for state in final]) for i in range(len(first)))
 
-    def _sweep(self, x: Tensor, state: State, suffix: str, backward: bool) -> tuple[Tensor, State]:
+    def _sweep(self, x: Tensor, state: State, suffix: str, backward: bool, lengths: Tensor | None) -> tuple[Tensor, State]:
         """One layer in one direction."""
         step = _STEPS[self.kind][2]
         projected = _project(self, "ih", x, suffix)
         results = []
         for t in reversed(range(x.shape[0])) if backward else range(x.shape[0]):
-            state = step(projected[t], _project(self, "hh", state[0], suffix), state)
-            results.append(state[0])
+            new = step(projected[t], _project(self, "hh", state[0], suffix), state)
+            if self.proj_size:
+                new = (functional.linear(new[0], getattr(self, f"weight_hr{suffix}")), new[1])
+            if lengths is None:
+                state = new
+                results.append(new[0])
+            else:
+                inside = (lengths > t).unsqueeze(1)
+                state = tuple(where(inside, a, b) for a, b in zip(new, state, strict=True))
+                results.append(where(inside, new[0], 0))
         return stack(results[::-1] if backward else results), state
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        shown = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        return text + "".join(f", {n}={getattr(self, n)}" for n, default in shown.items() if getattr(self, n) != default)
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
+        return text + "".join(f", {n}={getattr(self, n)}" for n, default in defaults.items() if getattr(self, n) != default)
 
 
 def _as_tuple(state: Any) -> State:
-    return state if isinstance(state, tuple) else (state,)
+    return tuple(state) if isinstance(state, tuple | list) else (state,)
 
 
 class RNN(_Recurrent):
     """Plain recurrence with tanh or relu."""
 
-    def __init__(self, *args: Any, nonlinearity: str = "tanh", **options: Any) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = "float32",
+    ) -> None:
         self.__dict__["kind"] = _nonlinearity(nonlinearity)
-        super().__init__(*args, **options)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
 
 
 class LSTM(_Recurrent):
-    """Long short-term memory; states are (h, c)."""
+    """Long short-term memory; states are (h, c). proj_size: h is projected to as many features."""
 
     kind = "lstm"
 

@@ -131,6 +131,9 @@ class Core:
             raise ShapeError("len(tensor): a 0-d tensor has no length", here())
         return self.shape[0]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self  # immutable
+
     def __repr__(self) -> str:
         return f"Tensor({self.value.op.name}: {self.value.type})"
 

@@ -102,6 +102,15 @@ class Variable(Tensor):
             raise DTypeError(f"{self.name} is {self.dtype}; it cannot start from an array of {array.dtype}", here())
         self.info.initial = np.array(array, dtype=self.dtype.numpy, order="C", copy=True)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        """Another variable with the same initial value; what was derived from this one stays here."""
+        twin = type(self).__new__(type(self))
+        Variable.__init__(twin, self.initial, self.name)
+        known = twin.__dict__.keys() | {"_owned"}
+        twin.__dict__.update({name: value for name, value in self.__dict__.items() if name not in known})
+        memo[id(self)] = twin
+        return twin
+
     def __repr__(self) -> str:
         return f"Variable({self.name!r}: {self.value.type})"
 

@@ -1,6 +1,7 @@
 """Activations as functions of tensors, with PyTorch's names and defaults.
 
-In: a float tensor. Out: a tensor of its shape. Definitions: https://pytorch.org/docs/stable/nn.functional.html.
+In: a float tensor. Out: a tensor of its shape. Definitions: https://pytorch.org/docs/stable/nn.functional.html. `inplace`
+is taken for the sake of ported programs and has no meaning: a symbolic tensor lies nowhere.
 """
 
 from __future__ import annotations
@@ -10,106 +11,155 @@ from typing import Any
 from ...errors import GraphcError
 from ...ir.location import here
 from ...tensor import Tensor, where
-from ...tensor.functions import gelu, log_softmax, logsigmoid, relu, sigmoid, silu, softmax, softplus, tanh
+from ...tensor.creation import one_hot
+from ...tensor.functions import gelu, logsigmoid, sigmoid, softplus, tanh
 from ...tensor.random import rand
 
 
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    return where(x > 0, x, x * negative_slope)
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); NaN stays."""
+    return input.relu()
 
 
-def prelu(x: Tensor, weight: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return input.silu()
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """`value` where x is not above the threshold."""
+    return where(input <= threshold, value, input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    return where(input > 0, input, input * negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """leaky_relu with a learned slope: one, or one per channel (dimension 1)."""
-    slope = weight if weight.numel() == 1 or x.ndim < 2 else weight.reshape((-1,) + (1,) * (x.ndim - 2))
-    return where(x > 0, x, x * slope)
+    slope = weight if weight.numel() == 1 or input.ndim < 2 else weight.reshape((-1,) + (1,) * (input.ndim - 2))
+    scaled = input * (slope.reshape(()) if slope.numel() == 1 else slope)
+    return where(input > 0, input, scaled)
 
 
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    return where(x > 0, x, alpha * where(x > 0, 0, x).expm1())
+def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+    """leaky_relu with a slope drawn for each element; with their mean unless training."""
+    if lower > upper:
+        raise GraphcError(f"rrelu: lower {lower} lies above upper {upper}", here())
+    slope: Any = lower + (upper - lower) * rand(input.shape, dtype=input.dtype) if training else (lower + upper) / 2
+    return where(input >= 0, input, input * slope)
 
 
-def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    return where(x > 0, x, alpha * where(x > 0, 0, x / alpha).expm1())
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    return where(input > 0, input, alpha * where(input > 0, 0, input).expm1())
 
 
-def selu(x: Tensor) -> Tensor:
-    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    return where(input > 0, input, alpha * where(input > 0, 0, input / alpha).expm1())
 
 
-def relu6(x: Tensor) -> Tensor:
-    return hardtanh(x, 0.0, 6.0)
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    return 1.0507009873554805 * elu(input, 1.6732632423543772)
 
 
-def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    return hardtanh(input, 0.0, 6.0)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Clamped; the gradient at the bounds is 0."""
-    return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
+    return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
 
 
-def hardsigmoid(x: Tensor) -> Tensor:
-    return relu6(x + 3) / 6
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    return relu6(input + 3) / 6
 
 
-def hardswish(x: Tensor) -> Tensor:
-    return x * hardsigmoid(x)
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    return input * hardsigmoid(input)
 
 
-def mish(x: Tensor) -> Tensor:
-    return x * softplus(x).tanh()
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 between -lambd and lambd."""
+    return where(input.abs() <= lambd, 0, input)
 
 
-def softsign(x: Tensor) -> Tensor:
-    return x / (1 + x.abs())
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """Moved towards 0 by lambd, and 0 where that would pass it."""
+    if lambd < 0:
+        raise GraphcError(f"softshrink: lambd must not be negative, got {lambd}", here())
+    return where(input > lambd, input - lambd, where(input < -lambd, input + lambd, input * 0))
 
 
-def tanhshrink(x: Tensor) -> Tensor:
-    return x - x.tanh()
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    return input * softplus(input).tanh()
 
 
-def softmin(x: Tensor, dim: int) -> Tensor:
-    return (-x).softmax(dim)
+def softsign(input: Tensor) -> Tensor:
+    return input / (1 + input.abs())
 
 
-def glu(x: Tensor, dim: int = -1) -> Tensor:
+def tanhshrink(input: Tensor) -> Tensor:
+    return input - input.tanh()
+
+
+def _axis(input: Tensor, dim: int | None) -> int:
+    """PyTorch's choice where the user made none."""
+    return dim if dim is not None else 0 if input.ndim in (0, 1, 3) else 1
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """exp(x) over its sum along `dim`."""
+    return _along(input, dim, "softmax", dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax."""
+    return _along(input, dim, "log_softmax", dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax of -x."""
+    return _along(-input, dim, "softmax", dtype)
+
+
+def _along(input: Tensor, dim: int | None, name: str, dtype: Any) -> Tensor:
+    if not input.ndim:
+        return getattr(input.reshape(1), name)(0, dtype).reshape(())
+    return getattr(input, name)(_axis(input, dim), dtype)
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """A sample of a categorical distribution that has a gradient; `hard` is one-hot forward and soft backward."""
+    noise = -(-(1 - rand(logits.shape, dtype=logits.dtype)).log() + eps).log()
+    soft = ((logits + noise) / tau).softmax(dim)
+    if not hard:
+        return soft
+    d = dim % logits.ndim
+    chosen = one_hot(soft.argmax(d), logits.shape[d], soft.dtype).movedim(-1, d)
+    return chosen - soft.detach() + soft
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half times the sigmoid of the second."""
-    a, b = x.chunk(2, dim)
+    if input.size(dim) % 2:
+        raise GraphcError(f"glu: dimension {dim} of {input.shape} must be even", here())
+    a, b = input.chunk(2, dim)
     return a * b.sigmoid()
 
 
-def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """x over its p-norm along `dim`."""
-    return x / x.norm(p, dim, keepdim=True).clamp(min=eps)
-
-
-def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Elements zeroed with probability p, the others divided by 1 - p; x itself unless training."""
-    return _drop(x, x.shape, p, training)
-
-
-def dropout1d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Whole channels (the first two dimensions name them) zeroed with probability p."""
-    return _drop(x, x.shape[:2] + (1,) * (x.ndim - 2), p, training)
-
-
-dropout2d = dropout3d = dropout1d
-
-
-def _drop(x: Tensor, shape: tuple[int, ...], p: Any, training: bool) -> Tensor:
-    if not 0 <= p <= 1:
-        raise GraphcError(f"dropout: the probability must be between 0 and 1, not {p}", here())
-    if not training or p == 0:
-        return x
-    return where(rand(shape) < p, 0, x / (1 - p)) if p < 1 else x * 0
+    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
 
 
 __all__ = [
     "celu",
-    "dropout",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
     "elu",
     "gelu",
     "glu",
+    "gumbel_softmax",
+    "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
@@ -121,13 +171,16 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rrelu",
     "selu",
     "sigmoid",
     "silu",
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
+    "threshold",
 ]

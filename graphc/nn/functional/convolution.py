@@ -26,7 +26,7 @@ def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
 
 
 def conv1d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Size = 1,
@@ -35,11 +35,11 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """The cross-correlation of (N, C, L) with (out, C / groups, K)."""
-    return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Size = 1,
@@ -48,11 +48,11 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     """The cross-correlation of (N, C, H, W) with (out, C / groups, KH, KW); padding may be "same" or "valid"."""
-    return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv3d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Size = 1,
@@ -61,7 +61,7 @@ def conv3d(
     groups: int = 1,
 ) -> Tensor:
     """The cross-correlation of (N, C, D, H, W) with (out, C / groups, KD, KH, KW)."""
-    return _convolve(3, x, weight, bias, stride, padding, dilation, groups)
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
 def _convolve(
@@ -140,7 +140,7 @@ def _padding(name: str, rank: int, padding: Any, strides: tuple[int, ...], spans
 
 
 def conv_transpose1d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Size = 1,
@@ -150,11 +150,11 @@ def conv_transpose1d(
     dilation: Size = 1,
 ) -> Tensor:
     """The transpose (gradient) of conv1d; weight is (in, out / groups, K)."""
-    return _transposed(1, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Size = 1,
@@ -164,13 +164,30 @@ def conv_transpose2d(
     dilation: Size = 1,
 ) -> Tensor:
     """The transpose (gradient) of conv2d; weight is (in, out / groups, KH, KW)."""
-    return _transposed(2, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """The transpose (gradient) of conv3d; weight is (in, out / groups, KD, KH, KW)."""
+    return _transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def _transposed(
     rank: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, extra: Any, groups: int, dilation: Any
 ) -> Tensor:
     name = f"conv_transpose{rank}d"
+    if x.ndim == rank + 1:
+        lifted = x.unsqueeze(0)
+        return _transposed(rank, lifted, weight, bias, stride, padding, extra, groups, dilation).squeeze(0)
     if x.ndim != rank + 2 or weight.ndim != rank + 2 or x.shape[1] != weight.shape[0] or x.shape[1] % groups:
         raise ShapeError(
             f"{name}: the weight{_named(weight)} of shape {weight.shape} takes {weight.shape[0]} channels in {groups} groups; "
@@ -190,4 +207,4 @@ def _transposed(
     return _with_bias(_conv(x, kernel, (1,) * rank, borders, strides, dilations, groups), bias)
 
 
-__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

@@ -1,7 +1,7 @@
-"""Loss functions, with PyTorch's names, argument order and reductions.
+"""Losses of a prediction and a target of its shape, with PyTorch's names, argument order and reductions.
 
-In: predictions and targets. Out: a scalar ("mean", "sum") or a loss per element ("none"). The class of a target is
-chosen by comparing an iota with the labels, a mask and a sum: it fuses, and differentiates without a scatter.
+In: predictions and targets. Out: a scalar ("mean", "sum") or a loss per element ("none"). Losses of classes are in
+class_loss, losses of pairs and triplets in ranking.
 """
 
 from __future__ import annotations
@@ -9,166 +9,166 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...errors import DTypeError, GraphcError, ShapeError
+from ...errors import GraphcError, ShapeError
 from ...ir.location import here
-from ...tensor import Tensor, where
-from ...tensor.creation import arange
+from ...tensor import Tensor, as_tensor, where
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """A loss per element as its mean, its sum, or itself."""
     if reduction not in ("mean", "sum", "none"):
         raise GraphcError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}", here())
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _same_shape(name: str, x: Tensor, target: Tensor) -> None:
+def same_shape(name: str, x: Tensor, target: Tensor) -> None:
     """PyTorch only warns here; a silent broadcast in a loss is a mistake nobody finds."""
     if x.shape != target.shape:
         lines = "".join(f"; {t.shape} was made at {t.location}" for t in (x, target) if t.location)
         raise ShapeError(f"{name}: the prediction {x.shape} and the target {target.shape} must have one shape{lines}", here())
 
 
-def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def _weighted(loss: Tensor, weight: Any, reduction: str) -> Tensor:
+    """Elements times their weights; the mean is over the sum of weights."""
+    if weight is None:
+        return reduced(loss, reduction)
+    factor = as_tensor(weight)
+    same_shape("the weight of a loss", loss, factor)
+    return (loss * factor).sum() / factor.sum() if reduction == "mean" else reduced(loss * factor, reduction)
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
     """(x - target) squared."""
-    _same_shape("mse_loss", x, target)
-    difference = x - target
-    return _reduced(difference * difference, reduction)
+    same_shape("mse_loss", input, target)
+    difference = input - target
+    return _weighted(difference * difference, weight, reduction)
 
 
-def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
     """|x - target|."""
-    _same_shape("l1_loss", x, target)
-    return _reduced((x - target).abs(), reduction)
+    same_shape("l1_loss", input, target)
+    return _weighted((input - target).abs(), weight, reduction)
 
 
-def smooth_l1_loss(x: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below beta, linear above, with slope 1."""
-    _same_shape("smooth_l1_loss", x, target)
+    same_shape("smooth_l1_loss", input, target)
+    if beta < 0:
+        raise GraphcError(f"smooth_l1_loss: beta must not be negative, got {beta}", here())
     if beta == 0:
-        return l1_loss(x, target, reduction)
-    size = (x - target).abs()
-    return _reduced(where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta), reduction)
+        return l1_loss(input, target, reduction)
+    size = (input - target).abs()
+    return reduced(where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
-def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
     """Quadratic below delta, linear above, with slope delta."""
-    _same_shape("huber_loss", x, target)
-    size = (x - target).abs()
-    return _reduced(where(size < delta, size * size * 0.5, delta * (size - 0.5 * delta)), reduction)
+    same_shape("huber_loss", input, target)
+    if delta <= 0:
+        raise GraphcError(f"huber_loss: delta must be positive, got {delta}", here())
+    size = (input - target).abs()
+    return _weighted(where(size < delta, size * size * 0.5, delta * (size - 0.5 * delta)), weight, reduction)
 
 
-def binary_cross_entropy(x: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean") -> Tensor:
     """Of probabilities; logarithms are kept above -100."""
-    _same_shape("binary_cross_entropy", x, target)
-    yes, no = (p.log().clamp(min=-100) for p in (x, 1 - x))
+    same_shape("binary_cross_entropy", input, target)
+    yes, no = (p.log().clamp(min=-100) for p in (input, 1 - input))
     loss = -(target * yes + (1 - target) * no)
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
-    x: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+    input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
     """Of logits: (1 - y) x + softplus(-x), which never overflows."""
-    _same_shape("binary_cross_entropy_with_logits", x, target)
+    same_shape("binary_cross_entropy_with_logits", input, target)
     factor = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    loss = (1 - target) * x + factor * (-x).softplus()
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    loss = (1 - target) * input + factor * (-input).softplus(threshold=math.inf)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
-def kl_div(x: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target * (log target - x), x being log probabilities; "batchmean" divides by the batch size."""
-    _same_shape("kl_div", x, target)
+    same_shape("kl_div", input, target)
     if log_target:
-        loss = target.exp() * (target - x)
+        loss = target.exp() * (target - input)
     else:
-        loss = where(target == 0, 0, target * where(target == 0, 1, target).log()) - target * x
-    return loss.sum() / x.shape[0] if reduction == "batchmean" else _reduced(loss, reduction)
+        positive = target > 0
+        loss = where(positive, target * where(positive, target, 1).log(), 0) - target * input
+    if reduction == "batchmean":
+        return loss.sum() / (input.shape[0] if input.ndim else 1)
+    return reduced(loss, reduction)
 
 
-def nll_loss(x: Tensor, target: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """Minus the log probability (dimension 1 of x; 0 without a batch) of the target class."""
-    return _class_loss(x, target, weight, ignore_index, reduction, 0.0)
-
-
-def cross_entropy(
-    x: Tensor,
+def poisson_nll_loss(
+    input: Tensor,
     target: Tensor,
-    weight: Any = None,
-    ignore_index: int = -100,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
     reduction: str = "mean",
-    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """nll_loss of log_softmax(x); the target holds class indices, or class probabilities of the shape of x.
-
-    weight: one factor per class; the mean is then weighted. ignore_index: a label that does not count.
-    """
-    if not 0 <= label_smoothing <= 1:
-        raise GraphcError(f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}", here())
-    log_probability = x.log_softmax(1 if x.ndim > 1 else 0)
-    if target.dtype.is_float:
-        return _soft_loss(log_probability, target, weight, reduction, label_smoothing)
-    return _class_loss(log_probability, target, weight, ignore_index, reduction, label_smoothing)
+    """Of a rate (its logarithm if log_input) and a count; `full` adds Stirling's approximation of log(target!)."""
+    same_shape("poisson_nll_loss", input, target)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        large = target > 1
+        count = where(large, target, 1).to(input.dtype)
+        loss = loss + where(large, count * count.log() - count + 0.5 * (2 * math.pi * count).log(), 0)
+    return reduced(loss, reduction)
 
 
-def _class_loss(x: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
-    d = 1 if x.ndim > 1 else 0
-    _check_classes(x, target, d)
-    classes = arange(x.shape[d]).to(target.dtype).reshape((-1,) + (1,) * (x.ndim - d - 1))
-    chosen = target.unsqueeze(d) == classes
-    factor = None if weight is None else x.lift(weight).reshape(classes.shape)
-    weighted = x if factor is None else x * factor
-    loss = -where(chosen, weighted, 0).sum(d)
-    if smoothing:
-        loss = (1 - smoothing) * loss - (smoothing / x.shape[d]) * weighted.sum(d)
-    counts = target != ignore_index
-    loss = where(counts, loss, 0)
-    if reduction != "mean":
-        return _reduced(loss, reduction)
-    if factor is None:
-        total = counts.to(x.dtype)
-    else:
-        total = where(chosen & counts.unsqueeze(d), factor, 0).sum(d)
-    return loss.sum() / total.sum()
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """Of a mean and a variance, which is kept above eps; `full` adds the constant."""
+    variance = as_tensor(var).to(input.dtype)
+    if variance.ndim and variance.shape != input.shape:
+        if variance.shape == input.shape[:-1]:
+            variance = variance.unsqueeze(-1)
+        elif variance.shape[:-1] != input.shape[:-1] or variance.shape[-1] != 1:
+            raise ShapeError(
+                f"gaussian_nll_loss: the variance {variance.shape} must have the shape of the input {input.shape}, or leave "
+                "out its last dimension, or have 1 there",
+                here(),
+            )
+    variance = variance + (variance.clamp(min=eps) - variance).detach()  # the gradient passes where the bound holds
+    difference = input - target
+    loss = 0.5 * (variance.log() + difference * difference / variance)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def _check_classes(x: Tensor, target: Tensor, d: int) -> None:
-    if not target.dtype.is_int:
-        raise DTypeError(f"the target of a class loss must be integers, not {target.dtype}; use .long()", here())
-    expected = x.shape[:d] + x.shape[d + 1 :]
-    if not x.ndim or target.shape != expected:
-        raise ShapeError(
-            f"the prediction {x.shape} has {x.shape[d] if x.ndim else 0} classes in dimension {d}, so the target must have "
-            f"shape {expected}, not {target.shape}",
-            here(),
-        )
+def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-y x)) for labels y of 1 and -1."""
+    same_shape("soft_margin_loss", input, target)
+    return reduced((-target * input).softplus(threshold=math.inf), reduction)
 
 
-def _soft_loss(x: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
-    _same_shape("cross_entropy", x, target)
-    d = 1 if x.ndim > 1 else 0
-    if smoothing:
-        target = target * (1 - smoothing) + smoothing / x.shape[d]
-    if weight is not None:
-        x = x * x.lift(weight).reshape((-1,) + (1,) * (x.ndim - d - 1))
-    loss = -(x * target).sum(d)
-    return _reduced(loss, reduction) if reduction != "mean" else loss.sum() / max(1, math.prod(loss.shape))
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """x where the label is 1, max(0, margin - x) where it is -1."""
+    far = where(target != 1, (margin - input).clamp(min=0), 0)
+    return reduced(far + where(target != -1, input, 0), reduction)
 
 
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The cosine of the angle between vectors along `dim`."""
-    norms = [x.norm(2, dim).clamp(min=eps) for x in (x1, x2)]
-    return (x1 * x2).sum(dim) / (norms[0] * norms[1])
+def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """The mean over classes (the last dimension) of a binary cross entropy of logits."""
+    same_shape("multilabel_soft_margin_loss", input, target)
+    loss = -(target * input.logsigmoid() + (1 - target) * (-input).logsigmoid())
+    return reduced((loss if weight is None else loss * weight).mean(-1), reduction)
 
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
-    "cosine_similarity",
-    "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "mse_loss",
-    "nll_loss",
+    "multilabel_soft_margin_loss",
+    "poisson_nll_loss",
     "smooth_l1_loss",
+    "soft_margin_loss",
 ]

@@ -10,11 +10,12 @@ from math import prod
 
 from ...errors import GraphError, ShapeError
 from ...ir.location import here
+from ...ir.values import make
 from ...tensor import Tensor, Variable, attach_update
 
 
 def batch_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -24,20 +25,20 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias per channel (dimension 1)."""
-    if x.ndim < 2:
-        raise ShapeError(f"batch_norm: takes (N, C, ...), got {x.shape}", here())
+    if input.ndim < 2:
+        raise ShapeError(f"batch_norm: takes (N, C, ...), got {input.shape}", here())
     if not training:
         if running_mean is None or running_var is None:
             raise GraphError("batch_norm: without training=True it needs running_mean and running_var", here())
-        return _scaled(x, _per_channel(x, running_mean), _per_channel(x, running_var), weight, bias, eps)
-    dims = (0, *range(2, x.ndim))
-    count = prod(x.shape[d] for d in dims)
+        return _scaled(input, _per_channel(input, running_mean), _per_channel(input, running_var), weight, bias, eps)
+    dims = (0, *range(2, input.ndim))
+    count = prod(input.shape[d] for d in dims)
     if count < 2:
-        raise ShapeError(f"batch_norm: in training each channel needs more than one value, got {x.shape}", here())
-    mean = x.mean(dims, keepdim=True)
-    centred = x - mean
+        raise ShapeError(f"batch_norm: in training each channel needs more than one value, got {input.shape}", here())
+    mean = input.mean(dims, keepdim=True)
+    centred = input - mean
     var = (centred * centred).mean(dims, keepdim=True)
-    result = _scaled(x, mean, var, weight, bias, eps)
+    result = _scaled(input, mean, var, weight, bias, eps)
     for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
         if isinstance(running, Variable):
             new = running + momentum * (batch.detach().reshape(running.shape) - running)
@@ -61,7 +62,7 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: T
 
 
 def layer_norm(
-    x: Tensor,
+    input: Tensor,
     normalized_shape: tuple[int, ...] | int,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -69,10 +70,10 @@ def layer_norm(
 ) -> Tensor:
     """Normalised over the last dimensions, which have `normalized_shape`."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if x.shape[x.ndim - len(shape) :] != shape:
-        raise ShapeError(f"layer_norm: the last dimensions of the input {x.shape} are not {shape}", here())
-    dims = tuple(range(x.ndim - len(shape), x.ndim))
-    result = _normalized(x, dims, eps)
+    if input.shape[input.ndim - len(shape) :] != shape:
+        raise ShapeError(f"layer_norm: the last dimensions of the input {input.shape} are not {shape}", here())
+    dims = tuple(range(input.ndim - len(shape), input.ndim))
+    result = _normalized(input, dims, eps)
     result = result if weight is None else result * weight
     return result if bias is None else result + bias
 
@@ -83,31 +84,73 @@ def _normalized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 
 
 def rms_norm(
-    x: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, eps: float | None = None
+    input: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """x over the root of its mean square over the last dimensions."""
     rank = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
-    dims = tuple(range(x.ndim - rank, x.ndim))
-    small = 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[x.dtype.name] if eps is None else eps
-    result = x * ((x * x).mean(dims, keepdim=True) + small).rsqrt()
+    dims = tuple(range(input.ndim - rank, input.ndim))
+    small = 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[input.dtype.name] if eps is None else eps
+    result = input * ((input * input).mean(dims, keepdim=True) + small).rsqrt()
     return result if weight is None else result * weight
 
 
 def group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalised over groups of channels, for each sample."""
-    if x.ndim < 2 or x.shape[1] % num_groups:
-        raise ShapeError(f"group_norm: the channels of {x.shape} do not divide into {num_groups} groups", here())
-    grouped = x.reshape((x.shape[0], num_groups, -1))
-    result = _normalized(grouped, (2,), eps).reshape(x.shape)
-    result = result if weight is None else result * _per_channel(x, weight)
-    return result if bias is None else result + _per_channel(x, bias)
+    if input.ndim < 2 or input.shape[1] % num_groups:
+        raise ShapeError(f"group_norm: the channels of {input.shape} do not divide into {num_groups} groups", here())
+    grouped = input.reshape((input.shape[0], num_groups, -1))
+    result = _normalized(grouped, (2,), eps).reshape(input.shape)
+    result = result if weight is None else result * _per_channel(input, weight)
+    return result if bias is None else result + _per_channel(input, bias)
 
 
-def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """Normalised per sample and channel."""
-    return group_norm(x, x.shape[1], weight, bias, eps)
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalised per sample and channel of (N, C, ...); running statistics average those of the samples."""
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim < 3 or prod(input.shape[2:]) < 2:
+        raise ShapeError(f"instance_norm: each channel needs more than one value, got {input.shape}", here())
+    dims = tuple(range(2, input.ndim))
+    count = prod(input.shape[2:])
+    mean = input.mean(dims, keepdim=True)
+    centred = input - mean
+    var = (centred * centred).mean(dims, keepdim=True)
+    result = centred * (var + eps).rsqrt()
+    result = result if weight is None else result * _per_channel(input, weight)
+    result = result if bias is None else result + _per_channel(input, bias)
+    for running, each in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+        if isinstance(running, Variable):
+            batch = each.detach().mean(0).reshape(running.shape)
+            result = attach_update(result, running, running + momentum * (batch - running))
+    return result
 
 
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x over (k + alpha times the mean square of `size` neighbouring channels)^beta."""
+    if input.ndim < 3:
+        raise ShapeError(f"local_response_norm: takes (N, C, ...) of at least 3 dimensions, got {input.shape}", here())
+    rest = (1,) * (input.ndim - 2)
+    total = make(
+        "reduce_window",
+        (input * input).value,
+        window=(1, size, *rest),
+        strides=(1,) * input.ndim,
+        padding=((0, 0), (size // 2, (size - 1) // 2)) + ((0, 0),) * len(rest),
+        dilation=(1,) * input.ndim,
+        kind="sum",
+    )
+    return input / (input.wrap(total) * (alpha / size) + k) ** beta
+
+
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]

@@ -13,18 +13,19 @@ from ...ir.values import make
 from ...tensor import Tensor, cat
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """x with borders. pad: (low, high) of the last dimension, then of the one before, and so on."""
-    if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ShapeError(f"pad: {tuple(pad)} must be pairs for at most the {x.ndim} dimensions of {x.shape}", here())
-    pairs = {x.ndim - 1 - i: (pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)}
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ShapeError(f"pad: {tuple(pad)} must be pairs for at most the {input.ndim} dimensions of {input.shape}", here())
+    pairs = {input.ndim - 1 - i: (pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)}
     for d, (low, high) in pairs.items():
-        if x.shape[d] + min(low, 0) + min(high, 0) < 0:
-            raise ShapeError(f"pad: {low} and {high} cut more than dimension {d} of {x.shape} has", here())
+        if input.shape[d] + min(low, 0) + min(high, 0) < 0:
+            raise ShapeError(f"pad: {low} and {high} cut more than dimension {d} of {input.shape} has", here())
     if mode == "constant":
-        return _constant(x, pairs, 0.0 if value is None else value)
+        return _constant(input, pairs, 0.0 if value is None else value)
     if mode not in _BORDERS:
         raise GraphcError(f"pad: mode is 'constant', {', '.join(map(repr, _BORDERS))}, not {mode!r}", here())
+    x = input
     for d, (low, high) in pairs.items():
         x = _bordered(x, d, low, high, mode)
     return x

@@ -7,15 +7,17 @@ counts known when the graph is built.
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from ...dtype import int64
 from ...errors import ShapeError
 from ...ir.location import here
 from ...ir.values import make
-from ...tensor import Tensor
-from ...tensor.products import dot
+from ...tensor import Tensor, where
+from ...tensor.creation import zeros
 from .convolution import Size, per_axis
 
 
@@ -45,55 +47,139 @@ class _Window:
             count -= 1
         return max(pad, count * stride + span - n - pad)
 
-    def reduce(self, x: Tensor, kind: str) -> Tensor:
+    def _attrs(self, x: Tensor) -> dict[str, Any]:
         lead = (1,) * (x.ndim - len(self.size))
         zero = tuple((0, 0) for _ in lead)
-        value = make(
-            "reduce_window",
-            x.value,
-            window=lead + self.size,
-            strides=lead + self.stride,
-            padding=zero + tuple(zip(self.pad, self.high, strict=True)),
-            dilation=lead + self.dilation,
-            kind=kind,
-        )
-        return x.wrap(value)
+        return {
+            "window": lead + self.size,
+            "strides": lead + self.stride,
+            "padding": zero + tuple(zip(self.pad, self.high, strict=True)),
+            "dilation": lead + self.dilation,
+        }
+
+    def reduce(self, x: Tensor, kind: str) -> Tensor:
+        return x.wrap(make("reduce_window", x.value, **self._attrs(x), kind=kind))
+
+    def chosen(self, x: Tensor) -> Tensor:
+        """The place of each window's first maximum, counted within the spatial dimensions of x (int64)."""
+        rank, lead = len(self.size), x.ndim - len(self.size)
+        offset = x.wrap(make("window_argmax", x.value, **self._attrs(x))).to(int64)
+        place: Any = 0
+        for i in range(rank):
+            tap = (offset // prod(self.size[i + 1 :])) % self.size[i]
+            start = x.wrap(make("iota", dtype=int64, shape=offset.shape, axis=lead + i)) * self.stride[i] - self.pad[i]
+            place = place * x.shape[lead + i] + start + tap * self.dilation[i]
+        return place
 
 
-def _check_rank(name: str, x: Tensor, rank: int) -> None:
+def check_rank(name: str, x: Tensor, rank: int) -> None:
     if x.ndim not in (rank + 1, rank + 2):
         raise ShapeError(f"{name}: takes (N, C, {', '.join('DHW'[3 - rank :])}) or without N, got {x.shape}", here())
 
 
-def _max_pool(rank: int, x: Tensor, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
-    _check_rank(f"max_pool{rank}d", x, rank)
-    return _Window(f"max_pool{rank}d", x, rank, size, stride, padding, dilation, ceil_mode).reduce(x, "max")
+def _max_pool(rank: int, x: Tensor, size: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
+    check_rank(f"max_pool{rank}d", x, rank)
+    window = _Window(f"max_pool{rank}d", x, rank, size, stride, padding, dilation, ceil)
+    pooled = window.reduce(x, "max")
+    return (pooled, window.chosen(x)) if indices else pooled
 
 
 def max_pool1d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
-) -> Tensor:
-    return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """max_pool2d of 1 spatial dimension."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool2d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
-) -> Tensor:
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """The largest element of each window; padding never wins, and the gradient goes to the first maximum."""
-    return _max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool3d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """max_pool2d of 3 spatial dimensions."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _unpool(rank: int, x: Tensor, indices: Tensor, size: Any, stride: Any, padding: Any, output_size: Any) -> Tensor:
+    name = f"max_unpool{rank}d"
+    check_rank(name, x, rank)
+    if indices.shape != x.shape:
+        raise ShapeError(f"{name}: the indices {indices.shape} must have the shape of the input {x.shape}", here())
+    kernel, pads = per_axis(size, rank, f"{name}: kernel_size"), per_axis(padding, rank, f"{name}: padding")
+    strides = kernel if stride is None else per_axis(stride, rank, f"{name}: stride")
+    lead, spatial = x.shape[:-rank], x.shape[-rank:]
+    full = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(spatial, strides, pads, kernel, strict=True))
+    if output_size is not None:
+        full = tuple(output_size)[-rank:]
+    target = zeros((*lead, prod(full)), dtype=x.dtype)
+    flat = target.scatter(-1, indices.reshape((*lead, -1)), x.reshape((*lead, -1)))
+    return flat.reshape((*lead, *full))
+
+
+def max_unpool1d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Any = None,
 ) -> Tensor:
-    return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode)
+    """Zeros, with the elements at the places that max_pool1d named."""
+    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """Zeros, with the elements at the places that max_pool2d named."""
+    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """Zeros, with the elements at the places that max_pool3d named."""
+    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
 def _avg_pool(
     rank: int, x: Tensor, size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any
 ) -> Tensor:
     name = f"avg_pool{rank}d"
-    _check_rank(name, x, rank)
+    check_rank(name, x, rank)
     window = _Window(name, x, rank, size, stride, padding, 1, ceil_mode)
     total = window.reduce(x, "sum")
     if divisor is not None:
@@ -116,18 +202,18 @@ def _counts(window: _Window, shape: tuple[int, ...], include: bool) -> np.ndarra
 
 
 def avg_pool1d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 def avg_pool2d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
@@ -136,11 +222,11 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """The average of each window."""
-    return _avg_pool(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
@@ -148,72 +234,53 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    return _avg_pool(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def _adaptive(rank: int, x: Tensor, output_size: Any, name: str) -> tuple[int, ...]:
-    _check_rank(name, x, rank)
-    given = output_size if isinstance(output_size, tuple | list) else (output_size,) * rank
-    return tuple(n if size is None else size for n, size in zip(x.shape[-rank:], given, strict=True))
+def _lp_pool(rank: int, x: Tensor, norm_type: float, size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    """The p-th root of the sum of p-th powers of each window; its gradient at 0 is 0."""
+    check_rank(f"lp_pool{rank}d", x, rank)
+    window = _Window(f"lp_pool{rank}d", x, rank, size, stride, 0, 1, ceil_mode)
+    total = window.reduce(x**norm_type, "sum")
+    if ceil_mode:  # a cut window counts as much as a whole one, as PyTorch's average times the size does
+        counts = _counts(window, x.shape[-rank:], True)
+        total = total * x.lift((prod(window.size) / counts).astype(x.dtype.numpy))
+    zero = total == 0
+    return where(zero, 0, where(zero, 1, total) ** (1.0 / norm_type))
 
 
-def _adaptive_avg_pool(rank: int, x: Tensor, output_size: Any) -> Tensor:
-    """Equal windows are an average pool, one window a mean; other sizes are products with averaging matrices."""
-    sizes = _adaptive(rank, x, output_size, f"adaptive_avg_pool{rank}d")
-    spatial = x.shape[-rank:]
-    if all(size == 1 for size in sizes):
-        return x.mean(tuple(range(-rank, 0)), keepdim=True)
-    if all(size and n % size == 0 for n, size in zip(spatial, sizes, strict=True)):
-        return _avg_pool(rank, x, tuple(n // s for n, s in zip(spatial, sizes, strict=True)), None, 0, False, True, None)
-    for i, (n, size) in enumerate(zip(spatial, sizes, strict=True)):
-        d = x.ndim - rank + i
-        matrix = x.lift(_averaging(n, size).astype(x.dtype.numpy))
-        x = x.wrap(dot(x.value, matrix.value, ((d,), (1,)))).movedim(-1, d)
-    return x
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-th root of the sum of p-th powers in each window."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def _averaging(n: int, size: int) -> np.ndarray:
-    """Row i averages elements floor(i n / size) to ceil((i + 1) n / size)."""
-    matrix = np.zeros((size, n))
-    for i in range(size):
-        start, stop = i * n // size, -(-(i + 1) * n // size)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-th root of the sum of p-th powers in each window."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
-    return _adaptive_avg_pool(1, x, output_size)
-
-
-def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """Averages over windows chosen so that the result has `output_size`."""
-    return _adaptive_avg_pool(2, x, output_size)
-
-
-def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """Maxima over equal windows; `output_size` must divide the input."""
-    sizes = _adaptive(2, x, output_size, "adaptive_max_pool2d")
-    if any(n % size for n, size in zip(x.shape[-2:], sizes, strict=True)):
-        raise ShapeError(f"adaptive_max_pool2d: {sizes} does not divide the spatial dimensions of {x.shape}", here())
-    return max_pool2d(x, tuple(n // size for n, size in zip(x.shape[-2:], sizes, strict=True)))
-
-
-def interpolate_nearest(x: Tensor, scale_factor: int) -> Tensor:
-    """Each spatial element repeated `scale_factor` times in every spatial dimension."""
-    for d in range(2, x.ndim):
-        x = x.repeat_interleave(scale_factor, d)
-    return x
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-th root of the sum of p-th powers in each window."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 __all__ = [
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_max_pool2d",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
-    "interpolate_nearest",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
 ]
