@@ -1,7 +1,8 @@
 """graphc: a static-graph deep-learning compiler.
 
 Declare a model as a graph of tensors, differentiate it, compile it ahead of time to native code: see README.md.
-`compile`, `load` and `train` are fetched when first asked for, so that `import graphc` loads neither LLVM nor the passes.
+What not every program needs (`compile`, `load`, `data`, `train`, files of states) is fetched when first asked for, so that
+`import graphc` loads neither LLVM nor the passes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 # fmt: off
 # isort: off
-from . import data, nn, optim
+from . import nn, optim
 from .config import manual_seed
 from .dtype import DType, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 from .dtype import bool_ as bool
 from .errors import GraphcError
 from .function import Function, function, grad
-from .nn.serialization import load_state, save_state
 from .tensor import (
     Tensor, Variable, as_tensor, cat, constant, einsum, placeholder, result_type, stack, stop_gradient, variable, where,
 )
@@ -38,18 +38,24 @@ from .tensor.random import bernoulli, normal, rand, rand_like, randint, randn, r
 # fmt: on
 
 if TYPE_CHECKING:
-    from . import train
+    from . import data, train
     from .driver import compile
+    from .nn.serialization import load_state, save_state
     from .runtime.loader import load
 
 __version__ = "0.1.0"
 
-_LATE = {"compile": "graphc.driver", "load": "graphc.runtime.loader"}
+_LATE = {
+    "compile": "graphc.driver",
+    "load": "graphc.runtime.loader",
+    "load_state": "graphc.nn.serialization",
+    "save_state": "graphc.nn.serialization",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        return import_module("graphc.train")
+    if name in ("data", "train"):
+        return import_module(f"graphc.{name}")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'graphc' has no attribute {name!r}")

@@ -40,7 +40,6 @@ from .pooling import (
 )
 from .ranking import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss
 from .recurrent import GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell
-from .serialization import load_state, save_state
 from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 # isort: on
 # fmt: on
@@ -66,6 +65,6 @@ __all__ = [
     "StateError", "Tanh", "Tanhshrink", "Threshold", "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
     "TransformerEncoder", "TransformerEncoderLayer", "TripletMarginLoss", "TripletMarginWithDistanceLoss", "Unflatten",
     "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
-    "causal_mask", "functional", "init", "load_state", "save_state", "utils",
+    "causal_mask", "functional", "init", "utils",
 ]
 # fmt: on
