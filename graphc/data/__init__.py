@@ -1,6 +1,7 @@
 """Data sets, loaders and transforms: numpy arrays in batches of one static shape.
 
-`Digits` is fetched when first asked for: it needs scikit-learn.
+Data sets made from files are fetched when first asked for: they need scikit-learn (`Digits`), Pillow (`ImageFolder`), or what
+downloading needs.
 """
 
 from __future__ import annotations
@@ -23,9 +24,22 @@ from .samplers import (
 )
 
 if TYPE_CHECKING:
+    from .cifar import CIFAR10, CIFAR100
     from .digits import Digits
+    from .folder import ImageFolder
+    from .mnist import KMNIST, MNIST, FashionMNIST
+    from .text import TextLines
 
-_LATE = {"Digits": "digits"}
+_LATE = {
+    "CIFAR10": "cifar",
+    "CIFAR100": "cifar",
+    "Digits": "digits",
+    "FashionMNIST": "mnist",
+    "ImageFolder": "folder",
+    "KMNIST": "mnist",
+    "MNIST": "mnist",
+    "TextLines": "text",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -35,12 +49,18 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "KMNIST",
+    "MNIST",
     "BatchSampler",
     "ConcatDataset",
     "DataLoader",
     "Dataset",
     "Digits",
     "DistributedSampler",
+    "FashionMNIST",
+    "ImageFolder",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
@@ -48,6 +68,7 @@ __all__ = [
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
+    "TextLines",
     "WeightedRandomSampler",
     "default_collate",
     "random_split",
