@@ -65,7 +65,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays."""
         if not self.quiet:
-            self.bar.console.print(text, highlight=False, markup=False)
+            self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch has ended."""
