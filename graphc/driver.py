@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from .function import Function
 from .interp.graph import evaluate
 from .ir.kernel import KernelProgram
 from .ir.program_text import print_program
+from .ir.values import Value
 from .passes.buffers import overwrite_operands, place_buffers
 from .passes.fuse import FusedGraph, fuse
 from .passes.inspector import Inspector
@@ -116,7 +118,19 @@ class Stages:
     def compilation(self) -> Compilation:
         """What can be loaded, emitted or saved."""
         structures = {key: _structure(function) for key, function in self.functions.items()}
-        return Compilation(self.planned, self.name, named(self.target), structures)
+        return Compilation(self.planned, self.name, named(self.target), structures, self.sources)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The user's files in which the functions' values were made. Constants do not count: equal ones are one value,
+        whoever made it first."""
+        own: set[Value] = set()
+        for key, function in self.functions.items():
+            for value in function.graph(key).values():
+                if value.op.name in ("placeholder", "variable") or not own.isdisjoint(value.operands):
+                    own.add(value)
+        files = {value.location.file for value in own if value.location is not None}
+        return tuple(sorted(file for file in files if Path(file).is_file()))
 
     def _seen(self, step: str, program: KernelProgram) -> KernelProgram:
         """`program`, written down behind the graphs where GRAPHC_DUMP asks for it."""

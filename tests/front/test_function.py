@@ -178,3 +178,9 @@ def test_a_variable_keeps_its_own_copy() -> None:
     v = gc.variable(array)
     array[0] = 1
     assert v.initial[0] == 0
+
+
+def test_a_saved_program_names_the_files_it_was_made_from(tmp_path):
+    x = gc.placeholder((2,), gc.float32, name="x")
+    gc.compile(f=gc.function([x], x + 1)).save(tmp_path / "net.so")
+    assert (tmp_path / "net.d").read_text() == f"{tmp_path / 'net.so'}: {__file__}\n"
