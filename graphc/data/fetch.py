@@ -45,7 +45,11 @@ class Fetcher:
         if batch is not None:
             return batch
         several = getattr(self.dataset, "__getitems__", None)  # PyTorch's protocol: a list of samples
-        samples = list(self._samples(job)) if several is None else several(list(job.indices))
+        if several is None:
+            samples = list(self._samples(job))
+        else:
+            with drawing_for(job.epoch, job.start, job.indices[0]):
+                samples = several(list(job.indices))
         return (self.collate or default_collate)(samples)
 
     def _samples(self, job: Job) -> Iterator[Any]:

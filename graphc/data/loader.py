@@ -31,7 +31,8 @@ class DataLoader:
     valid: how many samples of the batch just yielded are not padding. A numpy `generator` replaces the seed. collate_fn makes
     a batch of a list of samples. sampler, batch_sampler: iterables over sample numbers, or lists of them, instead of `shuffle`.
     num_workers: how many threads or processes (`worker_kind`) make batches, `prefetch_factor` each, ahead of time; a stream has
-    one at most. Their number changes no batch. pin_memory is there for programs written for PyTorch, and means nothing.
+    one at most. Their number changes no batch. persistent_workers: they stay between epochs, with the data set as it was when
+    they began; starting processes takes its time. pin_memory is there for programs written for PyTorch, and means nothing.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class DataLoader:
         num_workers: int = 0,
         worker_kind: str = "thread",
         prefetch_factor: int = 2,
+        persistent_workers: bool = False,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         drop_last: bool = False,
         seed: int | None = None,
@@ -57,6 +59,8 @@ class DataLoader:
         self.seed, self.generator, self.collate_fn = seed, generator, collate_fn
         self.batch_sampler = batch_sampler
         self.num_workers, self.worker_kind, self.prefetch_factor = num_workers, worker_kind, prefetch_factor
+        self.persistent_workers = persistent_workers
+        self._workers: Any = None
         self.streams = isinstance(dataset, IterableDataset)
         self.epoch = 0
         self.valid = batch_size
@@ -128,19 +132,32 @@ class DataLoader:
         return self._run(jobs, fetcher, first)
 
     def _run(self, jobs: Iterator[Job], fetcher: Any, first: int) -> Iterator[Any]:
-        workers = min(self.num_workers, 1) if self.streams else self.num_workers
-        if workers:
-            fetch_ahead = import_module("graphc.data.prefetch").fetch_ahead  # multiprocessing is slow to load
-            made = fetch_ahead(fetcher, jobs, workers, self.worker_kind, workers * self.prefetch_factor)
-        else:
-            made = map(fetcher, jobs)
-        for seen, result in enumerate(made, first + 1):
+        for seen, result in enumerate(self._made(jobs, fetcher), first + 1):
             if result is None:
                 break
             batch, self.valid = result
             self._seen = seen
             yield batch
         self._seen, self._under_way = 0, False
+
+    def _made(self, jobs: Iterator[Job], fetcher: Any) -> Iterator[Any]:
+        """The results of the jobs, made here or by workers."""
+        if not self.num_workers:
+            yield from map(fetcher, jobs)
+            return
+        count = 1 if self.streams else self.num_workers
+        stay = self.persistent_workers and not self.streams  # who reads a stream has a place in it
+        prefetch = import_module("graphc.data.prefetch")  # multiprocessing is slow to load
+        workers = self._workers or prefetch.Workers(fetcher, count, self.worker_kind)
+        self._workers = workers if stay else None
+        try:
+            yield from workers.fetch(jobs, count * self.prefetch_factor)
+        except GraphcError:
+            self._workers = None
+            raise
+        finally:
+            if not stay:
+                workers.close()
 
     # -------------------------------------------------------------------------------------------------- which samples
 

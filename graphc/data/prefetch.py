@@ -23,24 +23,34 @@ from .fetch import Job
 _inherited: dict[str, Any] = {}  # of a worker process: its pickled fetcher, and the fetcher once it was needed
 
 
-def fetch_ahead(fetcher: Callable[[Job], Any], jobs: Iterable[Job], workers: int, kind: str, ahead: int) -> Iterator[Any]:
-    """fetcher(job) for each job. `kind` is "thread" or "process"; `ahead` batches are being made while one is used."""
-    pool, task = _pool(fetcher, workers, kind)
-    coming = iter(jobs)
-    waiting: deque[Future[Any]] = deque()
-    try:
-        waiting.extend(pool.submit(task, job) for job in islice(coming, ahead))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(task, job) for job in islice(coming, 1))
-            yield result
-    except BrokenProcessPool as error:
-        raise GraphcError(
-            "DataLoader: a worker process died before it could return a batch: it crashed (its traceback is above), left with "
-            "os._exit, or was killed, as systems do when memory is short. num_workers=0 shows the error in this process"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+class Workers:
+    """A pool of `workers` threads or processes (`kind`) that all have `fetcher`; it ends with `close()` or this object."""
+
+    def __init__(self, fetcher: Callable[[Job], Any], workers: int, kind: str) -> None:
+        self.pool, self.task = _pool(fetcher, workers, kind)
+
+    def fetch(self, jobs: Iterable[Job], ahead: int) -> Iterator[Any]:
+        """fetcher(job) for each job, in order; `ahead` batches are being made while one is used."""
+        coming = iter(jobs)
+        waiting: deque[Future[Any]] = deque()
+        try:
+            waiting.extend(self.pool.submit(self.task, job) for job in islice(coming, ahead))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(self.pool.submit(self.task, job) for job in islice(coming, 1))
+                yield result
+        except BrokenProcessPool as error:
+            raise GraphcError(
+                "DataLoader: a worker process died before it could return a batch: it crashed (its traceback is above), left "
+                "with os._exit, or was killed, as systems do when memory is short; num_workers=0 makes the batches right here"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the pool, without waiting for it."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _pool(fetcher: Callable[[Job], Any], workers: int, kind: str) -> tuple[Executor, Callable[[Job], Any]]:

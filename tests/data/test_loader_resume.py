@@ -70,6 +70,44 @@ def test_workers_change_no_batch(kind: str) -> None:
     assert [ahead.valid for _ in ahead] == [5, 5, 2]
 
 
+class Process(Dataset):
+    """Which process makes a sample; sample 3 ends it, if so wished."""
+
+    def __init__(self, fatal: bool = False) -> None:
+        self.fatal = fatal
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if self.fatal and index == 3:
+            os._exit(1)
+        return os.getpid()
+
+
+def test_persistent_workers_stay() -> None:
+    def processes(persistent: bool) -> list[int]:
+        loader = DataLoader(Process(), 4, num_workers=1, worker_kind="process", persistent_workers=persistent)
+        return [batch[0] for _ in range(2) for batch in loader]
+
+    first, second = processes(True)
+    assert first == second != os.getpid()
+    first, second = processes(False)
+    assert first != second
+    loader = DataLoader(Process(fatal=True), 2, num_workers=1, worker_kind="process", persistent_workers=True)
+    for _ in range(2):  # the dead are replaced
+        iterator = iter(loader)
+        assert len(next(iterator)) == 2
+        with pytest.raises(GraphcError, match="worker process died"):
+            next(iterator)
+
+
+def test_persistent_threads_start_a_new_epoch_after_one_that_was_left() -> None:
+    loader = DataLoader(Slow(), 2, num_workers=2, persistent_workers=True)
+    next(iter(loader))
+    assert len(rest(loader)) == 6 and rest(loader)[0] == [0, 1]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_loader_goes_on_where_another_was(workers: int, shuffle: bool) -> None:

@@ -200,6 +200,20 @@ def test_draws_do_not_depend_on_workers_and_change_with_the_epoch() -> None:
     assert any((a != b).any() for a, b in zip(alone, epochs(tf.RandomCrop(3, seed=6), 0), strict=True))
 
 
+class DrawnTogether(Drawn):
+    """PyTorch's protocol for several samples at once."""
+
+    def __getitems__(self, indices: list[int]) -> list[np.ndarray]:
+        return [self[i] for i in indices]
+
+
+def test_draws_of_samples_that_come_together() -> None:
+    batches = [
+        np.concatenate(list(DataLoader(DrawnTogether(tf.RandomCrop(3, seed=5)), 4, num_workers=workers))) for workers in (0, 3)
+    ]
+    assert (batches[0] == batches[1]).all() and len({x.tobytes() for x in batches[0]}) > 6
+
+
 def test_two_transforms_of_one_kind_and_seed_draw_apart() -> None:
     (seen,) = epochs(tf.Compose([tf.RandomCrop(8, seed=1), tf.RandomCrop(6, seed=1)]), 0, count=1)
     corners = seen[:, 0, 0]
