@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from . import functional
 from .linear import Linear
 from .module import Module
+from .parameter import Buffer
 
 
 class Loss(Module):
@@ -20,6 +21,13 @@ class Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
+
+    def _keep(self, name: str, weight: Any) -> None:
+        """Weights belong to the state, as in PyTorch; symbolic ones cannot."""
+        if isinstance(weight, Tensor) and not isinstance(weight, Buffer):
+            setattr(self, name, weight)
+        else:
+            self.register_buffer(name, weight)
 
 
 class MSELoss(Loss):
@@ -63,7 +71,7 @@ class BCELoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self._keep("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.binary_cross_entropy(input, target, self.weight, self.reduction)
@@ -74,7 +82,8 @@ class BCEWithLogitsLoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(reduction)
-        self.weight, self.pos_weight = weight, pos_weight
+        self._keep("weight", weight)
+        self._keep("pos_weight", pos_weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
@@ -85,7 +94,8 @@ class NLLLoss(Loss):
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight, self.ignore_index = weight, ignore_index
+        self._keep("weight", weight)
+        self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
@@ -102,7 +112,8 @@ class CrossEntropyLoss(Loss):
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
         super().__init__(reduction)
-        self.weight, self.ignore_index, self.label_smoothing = weight, ignore_index, label_smoothing
+        self._keep("weight", weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
@@ -126,7 +137,8 @@ class LinearCrossEntropyLoss(Loss):
         options: Any = None,
     ) -> None:
         super().__init__(reduction)
-        self.num_classes, self.out_features, self.weight = num_classes, out_features, weight
+        self.num_classes, self.out_features = num_classes, out_features
+        self._keep("weight", weight)
         self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
         rows = num_classes
         for n in out_features:
@@ -216,7 +228,7 @@ class MultiLabelSoftMarginLoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self._keep("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.multilabel_soft_margin_loss(input, target, self.weight, self.reduction)
@@ -227,7 +239,8 @@ class MultiMarginLoss(Loss):
 
     def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.p, self.margin, self.weight = p, margin, weight
+        self.p, self.margin = p, margin
+        self._keep("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return functional.multi_margin_loss(input, target, self.p, self.margin, self.weight, self.reduction)

@@ -8,6 +8,8 @@ compiled into one program may name variables alike; the compiler then tells them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..errors import GraphcError, GraphError, ShapeError
 from ..ir.location import here
 from ..tensor import Tensor, Variable
 from .parameter import Buffer, Parameter
+from .serialization import load_state
 
 M = TypeVar("M", bound="Module")
 
@@ -209,11 +212,16 @@ class Module:
         """What the next compilation starts from, under PyTorch's names. Live values are in `program.state_dict()`."""
         return {name: variable.initial.copy() for name, variable in self._state()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
+    def load_state_dict(
+        self, state: Mapping[str, Any] | str | PathLike[str], strict: bool = True
+    ) -> tuple[list[str], list[str]]:
         """Set what the next compilation starts from; returns (missing, unexpected) names.
 
+        state: arrays by name, or the path of a safetensors or .pth file of them.
         Raises StateError (strict) for names that do not match, ShapeError for shapes that do not. Nothing is changed then.
         """
+        if isinstance(state, str | PathLike):
+            state = load_state(state)
         own = dict(self._state())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
@@ -274,4 +282,6 @@ def _mismatch(owner: str, missing: list[str], unexpected: list[str]) -> str:
         parts.append(f"missing: {', '.join(missing)}")
     if unexpected:
         parts.append(f"unexpected: {', '.join(unexpected)}")
+    near = [(name, get_close_matches(name, unexpected, 1)) for name in missing[:8]]
+    parts += [f"{name} may be what is called {found[0]} there" for name, found in near if found]
     return "; ".join(parts) + " (strict=False loads what matches)"

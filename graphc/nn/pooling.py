@@ -96,7 +96,7 @@ class AvgPool1d(_Pool):
     """The average of each window of (N, C, L)."""
 
     rank = 1
-    shown = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    shown = ("kernel_size", "stride", "padding")
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 In: graph values, arrays and Python numbers. Out: operands of one dtype and shape, as the primitive ops need them.
 Promotion follows PyTorch (https://pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc): tensors with
 dimensions rank before 0-d tensors, these before Python numbers. The classes of this package form one chain,
-Core -> Shapes -> Elementwise -> Reductions -> Products -> Indexing -> Tensor; each layer uses only those before it.
+Core -> Shapes -> Elementwise -> Reductions -> Products -> Indexing -> Compositions -> Tensor; each layer uses only those
+before it.
 """
 
 from __future__ import annotations
@@ -276,6 +277,8 @@ def axes(dim: Any, rank: int, name: str) -> tuple[int, ...]:
     """One, several or (None) all dimensions, sorted, each once."""
     if dim is None:
         return tuple(range(rank))
+    if not rank and dim in (0, -1, (0,), (-1,)):  # PyTorch lets a 0-d tensor pass for one with a single element
+        return ()
     chosen = [axis(d, rank, name) for d in (dim if isinstance(dim, tuple | list) else (dim,))]
     if len(set(chosen)) != len(chosen):
         raise ShapeError(f"{name}: dimensions {dim} name one twice", here())

@@ -163,6 +163,8 @@ class Reductions(Elementwise):
         """exp(x) over its sum along `dim`."""
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("softmax")
+        if not x.numel():
+            return self.wrap(x.value)
         e = x._shifted(axis(dim, self.ndim, "softmax"))[0].exp()
         return e / e.sum(dim, keepdim=True)
 
@@ -170,5 +172,7 @@ class Reductions(Elementwise):
         """The logarithm of softmax."""
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("log_softmax")
+        if not x.numel():
+            return self.wrap(x.value)
         shifted = x._shifted(axis(dim, self.ndim, "log_softmax"))[0]
         return shifted - shifted.exp().sum(dim, keepdim=True).log()

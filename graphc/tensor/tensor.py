@@ -18,13 +18,13 @@ from ..ir.values import Value, make
 from ..ops.source import PlaceholderInfo, VariableInfo
 from ..ops.source import placeholder as make_placeholder
 from ..ops.source import variable as make_variable
+from .compositions import Compositions
 from .core import Core, as_constant, cast_value, sizes
-from .indexing import Indexing
 
 _dtype = dtype  # where an argument is named dtype
 
 
-class Tensor(Indexing):
+class Tensor(Compositions):
     """A symbolic tensor: static shape and dtype now, numbers when a compiled function runs."""
 
     __hash__ = Core.__hash__

@@ -72,6 +72,22 @@ LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "GRUCell": (lambda m: m.GRUCell(3, 4), (2, 3)),
     "TransformerEncoderLayer": (lambda m: m.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), (2, 5, 8)),
     "pre-norm": (lambda m: m.TransformerEncoderLayer(8, 2, 16, 0.0, "gelu", norm_first=True), (5, 2, 8)),
+    "ConvTranspose3d": (lambda m: m.ConvTranspose3d(2, 3, 2, stride=2), (1, 2, 3, 2, 3)),
+    "AdaptiveMaxPool2d uneven": (lambda m: m.AdaptiveMaxPool2d((3, None), return_indices=True), (2, 3, 5, 6)),
+    "AdaptiveMaxPool3d": (lambda m: m.AdaptiveMaxPool3d(2), (1, 2, 3, 4, 3)),
+    "MaxPool2d with indices": (lambda m: m.MaxPool2d(3, 2, padding=1, return_indices=True), (2, 3, 6, 5)),
+    "Upsample to a size": (lambda m: m.Upsample(size=(5, 7), mode="bilinear"), (1, 2, 3, 4)),
+    "Upsample nearest by 1.5": (lambda m: m.Upsample(scale_factor=1.5), (1, 2, 5, 4)),
+    "Upsample bicubic": (lambda m: m.Upsample(scale_factor=2, mode="bicubic", align_corners=True), (1, 2, 3, 4)),
+    "UpsamplingBilinear2d": (lambda m: m.UpsamplingBilinear2d(scale_factor=2), (1, 2, 3, 4)),
+    "PixelShuffle": (lambda m: m.PixelShuffle(2), (1, 8, 2, 3)),
+    "PixelUnshuffle": (lambda m: m.PixelUnshuffle(2), (1, 2, 4, 6)),
+    "ChannelShuffle": (lambda m: m.ChannelShuffle(2), (1, 4, 2, 3)),
+    "Unfold": (lambda m: m.Unfold((2, 3), dilation=(1, 2), padding=1, stride=2), (2, 3, 5, 7)),
+    "Fold": (lambda m: m.Fold((5, 7), (2, 3), dilation=(1, 2), padding=1, stride=2), (2, 12, 9)),
+    "LSTM with projection": (lambda m: m.LSTM(3, 5, num_layers=2, proj_size=2, bidirectional=True), (4, 2, 3)),
+    "RRelu": (lambda m: m.RReLU().eval(), (2, 3)),
+    "pre-norm without bias": (lambda m: m.TransformerEncoderLayer(8, 2, 16, 0.0, norm_first=True, bias=False), (5, 2, 8)),
     "Sequential": (lambda m: m.Sequential(m.Linear(4, 3), m.Tanh(), m.Sequential(m.Linear(3, 2))), (2, 4)),
 }
 
@@ -120,6 +136,95 @@ def test_repr_is_pytorchs() -> None:
              "LSTM both ways", "Sequential", "Flatten", "Softmax", "RNNCell"]  # fmt: skip
     for name in shown:
         assert repr(LAYERS[name][0](nn)) == repr(LAYERS[name][0](torch.nn))
+
+
+REPRESENTED: dict[str, Callable[[Any], Any]] = {
+    "ReLU": lambda m: m.ReLU(inplace=True),
+    "ELU": lambda m: m.ELU(0.5, inplace=True),
+    "Hardshrink": lambda m: m.Hardshrink(),
+    "Threshold": lambda m: m.Threshold(0.1, 20),
+    "GELU": lambda m: m.GELU("tanh"),
+    "Hardswish": lambda m: m.Hardswish(True),
+    "Dropout3d": lambda m: m.Dropout3d(0.3),
+    "ReflectionPad2d": lambda m: m.ReflectionPad2d(2),
+    "ConstantPad1d": lambda m: m.ConstantPad1d(2, 3.5),
+    "LPPool2d": lambda m: m.LPPool2d(2, 3),
+    "AvgPool1d": lambda m: m.AvgPool1d(3),
+    "MaxUnpool2d": lambda m: m.MaxUnpool2d(3),
+    "ConvTranspose2d": lambda m: m.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, bias=False, dilation=2),
+    "Upsample": lambda m: m.Upsample(scale_factor=2),
+    "LocalResponseNorm": lambda m: m.LocalResponseNorm(3),
+    "EmbeddingBag": lambda m: m.EmbeddingBag(3, 4, mode="sum"),
+    "ModuleList": lambda m: m.ModuleList([m.Linear(2, 2), m.Linear(2, 2), m.Tanh()]),
+    "LSTM": lambda m: m.LSTM(3, 5, 2, proj_size=2, dropout=0.5),
+    "GRUCell": lambda m: m.GRUCell(3, 4, bias=False),
+    "CTCLoss": lambda m: m.CTCLoss(),
+}
+
+
+@pytest.mark.parametrize("name", REPRESENTED)
+def test_more_representations(name: str) -> None:
+    assert repr(REPRESENTED[name](nn)) == repr(REPRESENTED[name](torch.nn))
+
+
+def test_sequences_of_several_lengths() -> None:
+    """`lengths` does what PyTorch's packed sequences do."""
+    for kind in ("LSTM", "GRU", "RNN"):
+        ours, theirs = twins(lambda m, kind=kind: getattr(m, kind)(3, 4, 2, bidirectional=True))
+        a, lengths = normal(5, 3, 3), np.array([5, 2, 3])
+        x, n = gc.placeholder(a.shape, "float64"), gc.placeholder((3,), "int64")
+        outputs = flat(ours(x, lengths=n))
+        packed = torch.nn.utils.rnn.pack_padded_sequence(torch.tensor(a), torch.tensor(lengths), enforce_sorted=False)
+        result, states = theirs(packed)
+        expected = [torch.nn.utils.rnn.pad_packed_sequence(result)[0], *flat(states)]
+        for found, reference in zip(call(outputs, [x, n], [a, lengths]), expected, strict=True):
+            same(found, reference, 1e-7)
+
+
+def test_transformer_with_masks() -> None:
+    ours, theirs = twins(lambda m: m.Transformer(8, 2, 2, 2, 16, 0.0, batch_first=True))
+    ours.eval(), theirs.eval()
+    mask = np.triu(np.full((4, 4), -np.inf), 1)
+    padding = np.array([[False] * 5, [False] * 3 + [True] * 2])
+    compare(
+        lambda a, b, p: ours(a, b, tgt_mask=gc.constant(mask), memory_key_padding_mask=p),
+        lambda a, b, p: theirs(a, b, tgt_mask=torch.tensor(mask), memory_key_padding_mask=p),
+        normal(2, 5, 8), normal(2, 4, 8), padding, rtol=1e-6,
+    )  # fmt: skip
+    expected = torch.nn.Transformer.generate_square_subsequent_mask(4).numpy()
+    np.testing.assert_array_equal(call([nn.Transformer.generate_square_subsequent_mask(4)], [], [])[0], expected)
+
+
+def test_copies_have_variables_of_their_own() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2)
+    first, second = (dict(layer.named_parameters()) for layer in encoder.layers)
+    for name, parameter in first.items():
+        assert parameter is not second[name] and parameter.name == f"layers.0.{name}"
+        np.testing.assert_array_equal(parameter.initial, second[name].initial)
+        assert parameter.initial is not second[name].initial and second[name].name == f"layers.1.{name}"
+
+
+def test_output_size_of_a_transposed_convolution() -> None:
+    ours, theirs = twins(lambda m: m.ConvTranspose2d(2, 3, 3, stride=2, padding=1))
+    compare(lambda a: ours(a, (8, 10)), lambda a: theirs(a, (8, 10)), normal(1, 2, 4, 5), rtol=1e-7)
+    with pytest.raises(gc.GraphcError, match="output_size"):
+        ours(gc.zeros(1, 2, 4, 5, dtype="float64"), (9, 10))
+
+
+def test_affine_grid() -> None:
+    for align in (False, True):
+        compare(
+            lambda t, align=align: F.affine_grid(t, (2, 3, 4, 5), align),
+            lambda t, align=align: T.affine_grid(t, (2, 3, 4, 5), align),
+            normal(2, 2, 3),
+        )
+
+
+def test_gumbel_softmax_is_a_distribution() -> None:
+    x = gc.placeholder((50, 4), "float64")
+    soft, hard = call([F.gumbel_softmax(x), F.gumbel_softmax(x, hard=True)], [x], [normal(50, 4)])
+    np.testing.assert_allclose(soft.sum(1), 1)
+    np.testing.assert_allclose(np.sort(hard, 1), np.tile([0.0, 0.0, 0.0, 1.0], (50, 1)), atol=1e-12)
 
 
 def test_batch_norm_evaluates_and_averages() -> None:

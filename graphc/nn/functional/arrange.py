@@ -82,7 +82,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     for offset in patches.offsets():
         window = tuple(slice(o, o + (n - 1) * s + 1, s) for o, n, s in zip(offset, patches.counts, patches.stride, strict=True))
         parts.append(x[(slice(None), slice(None), *window)].unsqueeze(2))
-    return cat(parts, 2).reshape((input.shape[0], -1, prod(patches.counts)))
+    return cat(parts, 2).reshape((input.shape[0], input.shape[1] * len(parts), prod(patches.counts)))
 
 
 def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:

@@ -113,7 +113,7 @@ def multi_margin_loss(
     """sum over wrong classes of max(0, margin - x[y] + x[i])^p, over the number of classes."""
     if p not in (1, 2):
         raise GraphcError(f"multi_margin_loss: p must be 1 or 2, not {p}", here())
-    x, batched = (input, True) if input.ndim == 2 else (input.unsqueeze(0), False)
+    x, batched = (input, True) if input.ndim == 2 else (input.reshape((1, -1)), False)
     labels = target.reshape((-1,))
     _check_classes(x, labels, 1)
     right = labels.unsqueeze(1) == arange(x.shape[1]).to(labels.dtype)

@@ -19,7 +19,8 @@ Size = int | tuple[int, ...]
 
 def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """One int for all spatial dimensions, or one for each."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    values = values * rank if len(values) == 1 else values
     if len(values) != rank or not all(isinstance(v, int) for v in values):
         raise ShapeError(f"{name} must be an int or {rank} ints, not {value!r}", here())
     return values

@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor, as_tensor, where
+from ...tensor.core import broadcast_shapes
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -94,8 +95,8 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     if log_target:
         loss = target.exp() * (target - input)
     else:
-        positive = target > 0
-        loss = where(positive, target * where(positive, target, 1).log(), 0) - target * input
+        zero = target == 0
+        loss = where(zero, 0, target * where(zero, 1, target).log()) - target * input
     if reduction == "batchmean":
         return loss.sum() / (input.shape[0] if input.ndim else 1)
     return reduced(loss, reduction)
@@ -127,10 +128,10 @@ def gaussian_nll_loss(
     if variance.ndim and variance.shape != input.shape:
         if variance.shape == input.shape[:-1]:
             variance = variance.unsqueeze(-1)
-        elif variance.shape[:-1] != input.shape[:-1] or variance.shape[-1] != 1:
+        elif broadcast_shapes(variance.shape, input.shape) != input.shape:
             raise ShapeError(
                 f"gaussian_nll_loss: the variance {variance.shape} must have the shape of the input {input.shape}, or leave "
-                "out its last dimension, or have 1 there",
+                "out its last dimension, or broadcast to it",
                 here(),
             )
     variance = variance + (variance.clamp(min=eps) - variance).detach()  # the gradient passes where the bound holds

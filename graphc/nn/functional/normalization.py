@@ -25,6 +25,8 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias per channel (dimension 1)."""
+    if not input.numel():
+        return input
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: takes (N, C, ...), got {input.shape}", here())
     if not training:
@@ -33,7 +35,7 @@ def batch_norm(
         return _scaled(input, _per_channel(input, running_mean), _per_channel(input, running_var), weight, bias, eps)
     dims = (0, *range(2, input.ndim))
     count = prod(input.shape[d] for d in dims)
-    if count < 2:
+    if count == 1:
         raise ShapeError(f"batch_norm: in training each channel needs more than one value, got {input.shape}", here())
     mean = input.mean(dims, keepdim=True)
     centred = input - mean
@@ -100,7 +102,7 @@ def group_norm(
     """Normalised over groups of channels, for each sample."""
     if input.ndim < 2 or input.shape[1] % num_groups:
         raise ShapeError(f"group_norm: the channels of {input.shape} do not divide into {num_groups} groups", here())
-    grouped = input.reshape((input.shape[0], num_groups, -1))
+    grouped = input.reshape((input.shape[0], num_groups, prod(input.shape[1:]) // num_groups))
     result = _normalized(grouped, (2,), eps).reshape(input.shape)
     result = result if weight is None else result * _per_channel(input, weight)
     return result if bias is None else result + _per_channel(input, bias)
@@ -141,6 +143,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     if input.ndim < 3:
         raise ShapeError(f"local_response_norm: takes (N, C, ...) of at least 3 dimensions, got {input.shape}", here())
     rest = (1,) * (input.ndim - 2)
+    if not input.numel():
+        return input
     total = make(
         "reduce_window",
         (input * input).value,

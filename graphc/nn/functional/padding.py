@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ...errors import GraphcError, ShapeError
 from ...ir.location import here
 from ...ir.values import make
@@ -40,6 +42,9 @@ def _constant(x: Tensor, pairs: dict[int, tuple[int, int]], value: float) -> Ten
 
 
 def _bordered(x: Tensor, d: int, low: int, high: int, mode: str) -> Tensor:
+    if mode == "replicate" and min(low, high) < 0:  # what repeats is the border of the whole
+        places = np.clip(np.arange(x.shape[d] + low + high) - low, 0, x.shape[d] - 1)
+        return x.index_select(d, places)
     x = _constant(x, {d: (min(low, 0), min(high, 0))}, 0)
     low, high, n = max(low, 0), max(high, 0), x.shape[d]
     room = {"reflect": n - 1, "circular": n, "replicate": max(low, high) if n else 0}[mode]

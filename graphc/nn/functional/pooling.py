@@ -26,7 +26,7 @@ class _Window:
 
     def __init__(self, name: str, x: Tensor, rank: int, size: Any, stride: Any, pad: Any, dilation: Any, ceil: bool) -> None:
         self.size = per_axis(size, rank, f"{name}: kernel_size")
-        self.stride = self.size if stride is None else per_axis(stride, rank, f"{name}: stride")
+        self.stride = self.size if stride in (None, ()) else per_axis(stride, rank, f"{name}: stride")
         self.pad = per_axis(pad, rank, f"{name}: padding")
         self.dilation = per_axis(dilation, rank, f"{name}: dilation")
         if any(2 * p > k for p, k in zip(self.pad, self.size, strict=True)):
@@ -58,7 +58,15 @@ class _Window:
         }
 
     def reduce(self, x: Tensor, kind: str) -> Tensor:
+        if 0 in x.shape[: x.ndim - len(self.size)]:
+            return zeros((*x.shape[: x.ndim - len(self.size)], *self._counts(x)), dtype=x.dtype)
         return x.wrap(make("reduce_window", x.value, **self._attrs(x), kind=kind))
+
+    def _counts(self, x: Tensor) -> tuple[int, ...]:
+        """How many windows fit in each spatial dimension."""
+        spatial = x.shape[x.ndim - len(self.size) :]
+        geometry = zip(spatial, self.size, self.stride, self.pad, self.high, self.dilation, strict=True)
+        return tuple((n + low + high - d * (k - 1) - 1) // s + 1 for n, k, s, low, high, d in geometry)
 
     def chosen(self, x: Tensor) -> Tensor:
         """The place of each window's first maximum, counted within the spatial dimensions of x (int64)."""
