@@ -74,5 +74,5 @@ $(VENV)/installed-examples $(VENV)/installed-test: pyproject.toml | $(PY)
 	@touch $@
 
 $(VENV)/installed-parity: $(VENV)/installed-test
-	$(PIP) '$(TORCH)' || $(PY) -c 'import torch'
+	$(PIP) '$(TORCH)' expecttest || $(PY) -c 'import torch'
 	@touch $@

@@ -8,6 +8,7 @@ In: constants, loop variables, loads, words. Out: `Expr` objects, one per distin
 
 Indices are kept as canonical sums, so equal indices are the same object, and bounds known from loop extents remove
 divisions and comparisons that cannot matter. Words are named in `WORDS`; what a target cannot say is expanded later.
+(One file past the usual size: the operators of `Index` and the algebra they call need each other.)
 """
 
 from __future__ import annotations
