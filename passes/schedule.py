@@ -163,7 +163,8 @@ def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Ite
     for lane, along in enumerate(loops):
         if not (along.reduced and along.lhs == along.rhs == 1):
             continue
-        steps = prod(loop.extent for loop in loops if loop.reduced) // along.extent * ceil(along.extent / width)
+        others = prod(loop.extent for n, loop in enumerate(loops) if loop.reduced and n != lane)
+        steps = others * ceil(along.extent / width)
         for first, row in enumerate(kept):
             for column in [None, *kept[first + 1 :]]:
                 for tile in _dot_tiles(loops, row, column, machine):

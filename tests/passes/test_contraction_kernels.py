@@ -114,8 +114,10 @@ def test_every_dtype(name: str) -> None:
 
 
 def test_empty_contractions() -> None:
-    a, b = tensor("a", 3, 0), tensor("b", 0, 3)
+    a, b, nothing = tensor("a", 3, 0), tensor("b", 0, 3), tensor("x", 0)
     check_kernels(Graph("f", (a, b), (dot(a, b), dot(b, a))), calls=1)
+    for y in (dot(nothing, tensor("y", 0), ((0,), (0,))), dot(nothing, a, ((0,), (1,))), dot(a, a, ((1,), (1,)))):
+        check_kernels(Graph("f", tuple(dict.fromkeys(y.operands)), (y + 1.0,)), calls=1)
 
 
 # --------------------------------------------------------------------------------------------------- operands in memory
