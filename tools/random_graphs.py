@@ -14,7 +14,7 @@ from math import prod
 from random import Random
 
 import numpy as np
-from random_values import LARGE, Pool
+from random_values import Pool
 
 import graphc.ops  # noqa: F401  fills the registry
 from graphc.dtype import (
@@ -42,7 +42,7 @@ from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, stop_gradient, update
 from graphc.ops.window import reduce_window, window_argmax, window_gather
 
-WORK = 300_000  # products of the largest contraction
+WORK = 50  # products of the largest contraction, for each element of the largest value
 CALLS = 2
 
 ELEMENTWISE = tuple(op for op in OPS.values() if isinstance(op.lower, Elementwise) and op.name not in ("select", "cast"))
@@ -96,7 +96,7 @@ class _Grower(Pool):
             value = grow()
         except GraphcError:
             value = None
-        if value is not None and value.type.size <= LARGE:
+        if value is not None and value.type.size <= self.limit:
             self.values.append(value)
         else:
             del self.inputs[before[0] :], self.variables[before[1] :], self.values[before[2] :]
@@ -184,7 +184,7 @@ class _Grower(Pool):
         free = [rng.choice(self.dims) for _ in range(rng.randint(0, 2))]
         named = [("c", d, a.shape[d]) for d in contract] + [("b", d, a.shape[d]) for d in batch] + [("f", -1, n) for n in free]
         rng.shuffle(named)
-        if a.type.size * prod(free) > WORK or prod(n for _, _, n in named) > LARGE:
+        if a.type.size * prod(free) > WORK * self.limit or prod(n for _, _, n in named) > self.limit:
             return None
         type_ = TensorType(a.dtype, tuple(n for _, _, n in named))
         b = self.new_leaf(type_) if rng.random() < 0.6 else self.fit(self.some(), type_)

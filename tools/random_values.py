@@ -21,7 +21,9 @@ from graphc.ops.shape import broadcast, reshape
 from graphc.ops.source import placeholder, variable
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
-LARGE = 6000  # elements of the largest value
+WIDE = (17, 33, 64, 129, 300)
+LARGE = 6000  # elements of the largest value ...
+HUGE = 60_000  # ... but in some pools: enough for chunks, trees of reductions and many tasks
 
 
 class Pool:
@@ -29,7 +31,9 @@ class Pool:
 
     def __init__(self, rng: Random, name: str) -> None:
         self.rng, self.name = rng, name
-        self.dims = [rng.choice(SIZES) for _ in range(3)]
+        wide = rng.random() < 0.06
+        self.dims = [rng.choice(WIDE if wide else SIZES) for _ in range(3)]
+        self.limit = HUGE if wide else LARGE
         self.float = rng.choice([float32] * 6 + [float64, float16, bfloat16])
         self.wild = rng.random() < 0.2  # whether the data holds edge values
         self.inputs: list[Value] = []
@@ -45,7 +49,7 @@ class Pool:
 
     def shape(self) -> tuple[int, ...]:
         shape = [self.rng.choice(self.dims) for _ in range(self.rng.randint(0, 4))]
-        while prod(shape) > LARGE:
+        while prod(shape) > self.limit:
             shape.pop()
         return tuple(shape)
 
