@@ -18,7 +18,7 @@ import numpy as np
 
 from graphc.dtype import DType
 from graphc.errors import CompileError
-from graphc.ir.kernel import ALIGNMENT, Buffer, KernelProgram
+from graphc.ir.kernel import ALIGNMENT, Buffer, KernelProgram, aligned
 
 HEADER_SIZE = 4096
 MAX_THREADS = 256
@@ -94,11 +94,6 @@ def layout(program: KernelProgram) -> Layout:
         at = aligned(at + buffer.nbytes)
     arena = HEADER_SIZE + aligned(program.state_size)
     return Layout(HEADER_SIZE, arena, arena + aligned(program.arena_size), constants, at, at + aligned(program.state_size))
-
-
-def aligned(size: int) -> int:
-    """`size` rounded up to ALIGNMENT."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def image(program: KernelProgram) -> np.ndarray:

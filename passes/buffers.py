@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from graphc.ir.expr import Array, Expr, Load
 from graphc.ir.kernel import (
-    ALIGNMENT,
     ARENA,
     Accumulate,
     Buffer,
@@ -26,6 +25,7 @@ from graphc.ir.kernel import (
     Launch,
     Stmt,
     Store,
+    aligned,
     expressions,
     operands,
 )
@@ -49,11 +49,6 @@ def place_buffers(program: KernelProgram) -> KernelProgram:
     state_size = _line_up(program.variables, offsets)
     arena_size = max((place(function, offsets) for function in program.functions), default=0)
     return replace(program, offsets=offsets, state_size=state_size, arena_size=arena_size)
-
-
-def aligned(size: int) -> int:
-    """`size` rounded up to the alignment of buffers."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _line_up(buffers: tuple[Buffer, ...], offsets: dict[Buffer, int]) -> int:

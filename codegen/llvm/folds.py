@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphc.dtype import DType, float32
+from graphc.dtype import DType
 from graphc.ir.expr import Call, Expr, Index, Var
 from graphc.ir.kernel import COMBINES, Accumulate, operands
 
@@ -79,7 +79,7 @@ def finish(scope: Scope, partial: Partial) -> None:
 
 def combine(scope: Scope, word: str, x: Value, y: Value) -> Value:
     """x word y, in the type of x; half floats are combined as float32."""
-    working = _working(x.dtype)
+    working = x.dtype.accumulator
     return convert(scope.b, scope.say(word, (convert(scope.b, x, working), convert(scope.b, y, working))), x.dtype)
 
 
@@ -98,10 +98,6 @@ def across(scope: Scope, word: str, value: Value) -> Value:
 def neutral(word: str, dtype: DType) -> Value:
     """The constant that changes nothing, not even the sign of a zero."""
     return constant(-0.0 if word == "add" and dtype.is_float else COMBINES[word](dtype), dtype)
-
-
-def _working(dtype: DType) -> DType:
-    return float32 if dtype.is_float and dtype.bits == 16 else dtype
 
 
 def _lanes(b: Builder, value: Value, start: int, count: int) -> Value:
@@ -127,7 +123,7 @@ def _parts(expr: Expr) -> list[Expr]:
 
 def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> Partial:
     """The partial result for this cell and these lanes; made, and set to the neutral element, before the loop."""
-    b, working = scope.b, _working(stmt.array.dtype)
+    b, working = scope.b, stmt.array.dtype.accumulator
     with b.writing_to(loop.before):
         unrolled = tuple(scope.bound[v] for v in _parts(stmt.index) if isinstance(v, Var) and scope.bound[v].is_constant)
         known = loop.positions.setdefault(unrolled, {})
@@ -154,7 +150,7 @@ def _combine_with(scope: Scope, stmt: Accumulate, old: Value) -> Value:
 def _at_once(scope: Scope, stmt: Accumulate) -> Value:
     """The lanes' values folded into one; lanes beyond the end contribute nothing."""
     b = scope.b
-    value = b.widen(convert(b, scope.evaluate(stmt.value), _working(stmt.array.dtype)), scope.lanes)
+    value = b.widen(convert(b, scope.evaluate(stmt.value), stmt.array.dtype.accumulator), scope.lanes)
     if scope.mask is not None:
         value = scope.say("select", (scope.mask, value, neutral(stmt.combine, value.dtype)))
     return across(scope, stmt.combine, value)

@@ -209,7 +209,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class KernelFunction:
-    """An entry point: its caller's buffers, and launches in order. `single` says whether its output was a bare tensor."""
+    """An entry point: its caller's buffers, and launches in order."""
 
     name: str
     inputs: tuple[Buffer, ...]
@@ -232,9 +232,15 @@ class KernelProgram:
 
 ALIGNMENT = 64
 
+
+def aligned(size: int) -> int:
+    """`size` in bytes, rounded up to ALIGNMENT."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 __all__ = [
     "ALIGNMENT", "ARENA", "COMBINES", "CONSTANT", "INPUT", "OUTPUT", "SERIAL", "UNROLLED", "VARIABLE", "VECTOR",
     "Accumulate", "Affine", "Array", "Buffer", "Call", "Const", "Div", "Expr", "For", "If", "Index", "Kernel",
     "KernelFunction", "KernelProgram", "Launch", "Let", "Load", "Local", "Mod", "Stmt", "Store", "Temp", "Var",
-    "all_of", "as_index", "call", "cast", "const", "expressions", "load", "operands", "select", "temp", "walk",
+    "aligned", "all_of", "as_index", "call", "cast", "const", "expressions", "load", "operands", "select", "temp", "walk",
 ]  # fmt: skip

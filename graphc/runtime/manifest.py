@@ -139,9 +139,5 @@ def _signature(raw: Mapping[str, Any]) -> Signature:
     )
 
 
-def _variable(raw: Mapping[str, Any]) -> Variable:
-    return Variable(raw["name"], dtype(raw["dtype"]), tuple(raw["shape"]), raw["offset"])
-
-
 def _port(raw: Mapping[str, Any]) -> Port:
     return Port(raw["name"], dtype(raw["dtype"]), tuple(raw["shape"]))
