@@ -30,10 +30,10 @@ def load_state(path: str | PathLike[str], entry: str | None = None) -> dict[str,
     Raises GraphcError when the file is damaged, or holds anything but tensors under names.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
-    if start == b"PK\x03\x04":
+        start = file.read(9)
+    if start.startswith(b"PK\x03\x04"):
         return _tensors(path, read_torch_file(path), entry)
-    if start[:1] == b"\x80":
+    if start[:1] == b"\x80" and start[8:] != b"{":  # a header of safetensors is JSON, after its length in 8 bytes
         raise GraphcError(
             f"{path} is a bare pickle, such as torch.save wrote before version 1.6; it could run code when it is read: load "
             "and save it again with a newer PyTorch, or as safetensors"
