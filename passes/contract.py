@@ -1,7 +1,7 @@
 """Contraction clusters to kernels.
 
-In: a dot product or convolution with its epilogue. Out: launches: packing of one operand into panels where the schedule
-asks for it, then the contraction itself. Every task computes one register tile:
+In: a dot product or convolution with its prologues and epilogue. Out: launches: operands computed, or packed into panels
+where the schedule asks for it (constants are packed now), then the contraction itself. Every task computes one register tile:
 
     acc[tile, lanes] = 0
     for reduced axes: acc += lhs * rhs            rows of the tile unrolled, lanes along the vector axis
@@ -13,11 +13,12 @@ stored is not stored again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import ceil, prod
 
-from graphc.dtype import int64
-from graphc.ir.expr import Expr, Index, Temp, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
+from graphc.ir import kernel
+from graphc.ir.expr import Expr, Index, Temp, Var, all_of, as_index, cast, combine, const, load, temp, unravel
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, Launch, Let, Local, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
@@ -26,48 +27,70 @@ from .element import Elements, Position
 from .frame import Frame
 from .fuse import Cluster
 from .machine import Machine
+from .nest import Nest
 from .operand import Address, address
-from .schedule import Loop, choose, moves
+from .panels import Layout, Walk, pack, tile_start
+from .schedule import CONSTANT, STORED, Loop, Origin, choose, computed, moves
 
-PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
-PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
+SIDES = ("lhs", "rhs")
+
+Packed = dict[tuple[Buffer, Layout], Buffer]  # constants and their panels
 
 
 class Contract:
     """Lowers one contraction cluster; `stored` members are written to their buffers."""
 
     def __init__(
-        self, name: str, cluster: Cluster, stored: list[Value], buffers: Mapping[Value, Buffer], machine: Machine
+        self,
+        name: str,
+        cluster: Cluster,
+        stored: list[Value],
+        buffers: Mapping[Value, Buffer],
+        machine: Machine,
+        packed: Packed,
     ) -> None:
-        self.name, self.cluster, self.buffers, self.frame = name, cluster, buffers, Frame(buffers)
+        self.name, self.cluster, self.machine, self.packed = name, cluster, machine, packed
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         assert isinstance(anchor.op.lower, Contraction)
         self.anchor, self.dtype = anchor, anchor.dtype.accumulator
         spec = anchor.op.lower.spec(anchor)
-        self.addresses = [_address(anchor, side, self.frame) for side in (0, 1)]
+        self.addresses = [_address(anchor, side, lambda v: v in buffers or v in cluster.prologues) for side in (0, 1)]
         axes = spec.kept + spec.reduced
         loops = [
             Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept))
             for n, (axis, lhs, rhs) in enumerate(zip(axes, self.addresses[0].strides, self.addresses[1].strides, strict=True))
         ]
         self.loops = _merge(loops)
-        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine)
+        origins = (self._origin(0, buffers), self._origin(1, buffers))
+        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine, origins)
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
-        self.panels = {side: self._panel_buffer(side) for side in self.schedule.packed}
+        self.layouts = {side: self._layout(side) for side in self.schedule.packed}
+        self.made = {
+            where.leaf: Buffer(f"{name}_{SIDES[side]}", where.leaf.dtype, where.leaf.shape, ARENA)
+            for side, where in enumerate(self.addresses)
+            if where.leaf in cluster.prologues and side not in self.layouts
+        }
+        self.buffers = {**buffers, **self.made}
+        self.frame = Frame(self.buffers)
+        self.panels: dict[int, Buffer] = {}
 
     # ------------------------------------------------------------------------------------------------ the kernels
 
     def launches(self, comment: str) -> list[Launch]:
-        """Packing, if any, and the contraction."""
-        packs = [self._pack(side) for side in self.schedule.packed]
+        """What has to be computed or packed first, and the contraction."""
+        first = [
+            Nest(self.cluster.prologues[leaf], [leaf], Frame(self.buffers), self.machine).launch(buffer.name, "an operand")
+            for leaf, buffer in self.made.items()
+        ]
+        first += [launch for side in self.layouts for launch in self._pack(side)]
         kept = self._outer_order()
         counts = [self._tiles(n) for n in kept]
         task, parts, named = self.frame.task(tuple(counts))
         self.tiles = dict(zip(kept, parts, strict=True))
         at, lets, guards = self._tile_starts(self.tiles)
         body = (*named, *lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
-        return [*packs, self.frame.launch(self.name, task, body, comment)]
+        return [*first, self.frame.launch(self.name, task, body, comment)]
 
     @property
     def _lane(self) -> Loop:
@@ -89,12 +112,10 @@ class Contract:
         guards: dict[int, Index] = {}
         for axis, tile in tiles.items():
             size, extent = self.schedule.tile_of(axis), self.loops[axis].extent
-            at[axis] = tile * size
-            if extent % size:
-                start = temp(f"start{axis}", int64, (0, extent - size))
-                lets.append(Let(start, call("min", tile * size, const(extent - size, int64))))
-                guards[axis] = at[axis]
-                at[axis] = as_index(start)
+            at[axis], let = tile_start(tile, size, extent, f"start{axis}")
+            lets += let
+            if let:
+                guards[axis] = tile * size
         return at, lets, guards
 
     def _lanes(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
@@ -176,21 +197,27 @@ class Contract:
     # ------------------------------------------------------------------------------------------------ elements
 
     def _operand(self, side: int, at: dict[int, Index]) -> Expr:
-        """The element of an operand at the indices of all axes, in the accumulator's type."""
-        if side not in self.panels:
-            return self._in_place(self.frame, side, at, self.inside)
-        inner = self._panel_axis(side)
-        return load(self.frame.array(self.panels[side]), self._panel_position(side, at, self.tiles[inner], self.inside[inner]))
-
-    def _in_place(
-        self, frame: Frame, side: int, at: dict[int, Index], inside: dict[int, Index], within: Expr | None = None
-    ) -> Expr:
-        """An element read from where it is stored; lanes beyond the last column read nothing."""
-        where = self.addresses[side]
-        position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + where.offset
-        lane = inside.get(self.schedule.lane)
+        """The element of an operand at the indices of all axes, in the accumulator's type; lanes beyond the last column
+        read nothing."""
+        layout = self.layouts.get(side)
+        if layout is not None:
+            inner = self._panel_axis(side)
+            others = [at[axis] for axis in self._panel_loops(side)]
+            position = layout.position(self.tiles[inner], others, self.inside[inner])
+            return load(self.frame.array(self.panels[side]), position)
+        position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + self.addresses[side].offset
+        lane = self.inside.get(self.schedule.lane)
         guard = lane < self.schedule.columns if lane is not None and moves(self._lane, side) else None
-        return cast(load(frame.array_of(where.leaf), position, all_of(guard, within)), self.dtype)
+        return self._element(self.frame, side, position, guard)
+
+    def _element(self, frame: Frame, side: int, position: Index, guard: Expr | None) -> Expr:
+        """The element of an operand's leaf at a flat position: loaded, or computed by its prologue."""
+
+        def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
+            return frame.load(value, where, inner) if frame.is_stored(value) else None
+
+        leaf = self.addresses[side].leaf
+        return cast(Elements(at_hand).at(leaf, unravel(position, leaf.shape), guard), self.dtype)
 
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """What follows from one element of the product: all values first, then all stores."""
@@ -216,7 +243,14 @@ class Contract:
                 names[value] = name
         return [*lets, *(self.frame.store(v, position, names[v], guard) for v in self.stored)]
 
-    # ------------------------------------------------------------------------------------------------ packing
+    # ------------------------------------------------------------------------------------------------ operands
+
+    def _origin(self, side: int, buffers: Mapping[Value, Buffer]) -> Origin:
+        """What having the operand costs."""
+        leaf = self.addresses[side].leaf
+        if leaf in self.cluster.prologues:
+            return computed(leaf.type.size, self.cluster.prologues[leaf].weight, self.machine.lanes(self.dtype))
+        return CONSTANT if buffers[leaf].kind == kernel.CONSTANT else STORED
 
     def _panel_axis(self, side: int) -> int:
         """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""
@@ -229,58 +263,33 @@ class Contract:
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != inner and moves(loop, side)]
         return kept + [n for n in self._reduced_order() if moves(self.loops[n], side)]
 
-    def _panel_position(self, side: int, at: dict[int, Index], tile: Index, inside: Index) -> Index:
-        """Where the panels hold an element: [tile][kept][reduced][inside the tile]."""
-        position = tile
-        for axis in self._panel_loops(side):
-            position = position * self.loops[axis].extent + at[axis]
-        return position * self._panel_width(side) + inside
-
-    def _panel_width(self, side: int) -> int:
+    def _layout(self, side: int) -> Layout:
         inner = self._panel_axis(side)
-        return self.pitch if inner == self.schedule.lane else self.schedule.tile_of(inner)
+        tile = self.schedule.tile_of(inner)
+        width = self.pitch if inner == self.schedule.lane else tile
+        axis, *others = (Walk(self.loops[n].extent, moves(self.loops[n], side)) for n in (inner, *self._panel_loops(side)))
+        return Layout(self.dtype, self.addresses[side].offset, axis, tile, width, tuple(others))
 
-    def _panel_buffer(self, side: int) -> Buffer:
-        inner = self._panel_axis(side)
-        size = prod(self.loops[n].extent for n in self._panel_loops(side)) * self._tiles(inner) * self._panel_width(side)
-        return Buffer(f"{self.name}_{'rhs' if side else 'lhs'}_panels", self.dtype, (size,), ARENA)
-
-    def _pack(self, side: int) -> Launch:
-        """A kernel that copies an operand into panels. A task is a block of the slowest other axis, of one panel or (where
-        there are blocks enough) of all, so that neighbouring panels are filled from the same lines of memory."""
-        frame, inner, others = Frame(self.buffers), self._panel_axis(side), self._panel_loops(side)
-        extent = self.loops[others[0]].extent if others else 1
-        block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
-        panels = self._tiles(inner)
-        blocks = extent // block
-        together = panels > 1 and blocks >= PACK_TASKS
-        task, (panel, number), named = frame.task((1 if together else panels, blocks))
-        within, steps = Var("b", block), {n: Var(f"k{n}", self.loops[n].extent) for n in others[1:]}
-        loops = [within, *steps.values()]
-        if together:
-            loops.insert(0, Var("p", panels))
-            panel = loops[0]
-        at: dict[int, Index] = {n: as_index(0) for n in range(len(self.loops))}
-        at |= dict.fromkeys(others[:1], number * block + within) | steps
-        starts, lets, _ = self._tile_starts({inner: panel})
-        lane = Var("v", min(self._panel_width(side), self.schedule.width))
-        group = Var("g", ceil(self._panel_width(side) / lane.extent))  # one vector of lines at a time stays in the first cache
-        loops.insert(together, group)
-        inside = group * lane.extent + lane
-        at[inner] = starts[inner] + inside
-        where = self._panel_position(side, at, panel, inside)
-        guard = all_of(inside < self._panel_width(side))
-        store = Store(frame.array(self.panels[side]), where, self._in_place(frame, side, at, {inner: inside}, guard), guard)
-        body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, self.schedule.width),)
-        for var in reversed(loops):
-            body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
-        return frame.launch(f"{self.name}_pack", task, (*named, *body), "panels of an operand")
+    def _pack(self, side: int) -> list[Launch]:
+        """The launch that fills the panels of an operand; none for a constant."""
+        leaf, layout = self.addresses[side].leaf, self.layouts[side]
+        source = self.buffers.get(leaf)
+        if source is not None and source.kind == kernel.CONSTANT and source.data is not None:
+            if (source, layout) not in self.packed:
+                data = layout.filled(source.data)
+                name = f"panels{len(self.packed)}"
+                self.packed[source, layout] = Buffer(name, self.dtype, (layout.size,), kernel.CONSTANT, data)
+            self.panels[side] = self.packed[source, layout]
+            return []
+        self.panels[side] = Buffer(f"{self.name}_{SIDES[side]}_panels", self.dtype, (layout.size,), ARENA)
+        frame = Frame(self.buffers)
+        return [pack(self.name, layout, self.panels[side], frame, partial(self._element, frame, side), self.schedule.width)]
 
 
-def _address(anchor: Value, side: int, frame: Frame) -> Address:
+def _address(anchor: Value, side: int, is_leaf: Callable[[Value], bool]) -> Address:
     lower = anchor.op.lower
     assert isinstance(lower, Contraction)
-    found = address(anchor.operands[side], lower.spec(anchor), side, frame.is_stored)
+    found = address(anchor.operands[side], lower.spec(anchor), side, is_leaf)
     assert found is not None, f"operand {side} of {anchor} has no address"
     return found
 

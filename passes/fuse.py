@@ -6,7 +6,8 @@ source. Afterwards the cluster graph is acyclic, and an update computed in place
 
     loops        elementwise chains over one domain, with reductions over some of its axes and what follows from them
                  (softmax, layer norm: "row chains"): all members are `full` (shape of the domain) or `row` (kept axes)
-    contraction  a dot product or convolution with elementwise epilogue
+    contraction  a dot product or convolution with elementwise epilogue, and with elementwise prologues: clusters of
+                 their own whose one result nobody reads but this contraction, through one of its operands
     opaque       an op that brings its own kernel
 
 Legality is decided by evaluating members at symbolic indices (element.py): a member may be read inside its own cluster
@@ -39,7 +40,8 @@ MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leav
 
 @dataclass(eq=False, repr=False)
 class Cluster:
-    """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet)."""
+    """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet); `prologues` of a
+    contraction make the leaves of its operands."""
 
     kind: str
     number: int
@@ -47,6 +49,7 @@ class Cluster:
     axes: tuple[int, ...] | None = None
     members: list[Value] = field(default_factory=list)
     reads: dict[Value, list[Read]] = field(default_factory=dict)  # member -> leaves it reads
+    prologues: dict[Value, Cluster] = field(default_factory=dict)  # the leaf of an operand -> what computes it
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.number}: {', '.join(v.op.name for v in self.members)}>"
@@ -54,6 +57,12 @@ class Cluster:
     @property
     def anchor(self) -> Value:
         return self.members[0]
+
+    @property
+    def sources(self) -> set[Value]:
+        """Every leaf that the members and prologues read, also of each other."""
+        reads = {leaf for rs in self.reads.values() for leaf, _, _ in rs}
+        return reads.union(*(prologue.sources for prologue in self.prologues.values()))
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -99,6 +108,7 @@ def fuse(graph: Graph) -> FusedGraph:
     for value in graph.values():
         fusion.place(value)
     fusion.merge_neighbours()
+    fusion.absorb_prologues()
     in_place = fusion.order_updates()
     order = nx.lexicographical_topological_sort(fusion.dag, key=lambda c: c.number)
     return FusedGraph(graph, tuple(order), fusion.home, fusion.stored(), in_place)
@@ -230,6 +240,26 @@ class _Fusion:
             self.dag.add_edges_from((merged, after) for after in list(self.dag.successors(old)) if after is not user)
         self.dag.remove_nodes_from((cluster, user))
 
+    def absorb_prologues(self) -> None:
+        """Make maps part of the one contraction that reads them."""
+        for user in [c for c in self.dag if c.kind == CONTRACTION]:
+            for leaf, _, _ in user.reads[user.anchor]:
+                cluster = self.home.get(leaf)
+                if cluster is not None and self.is_prologue(cluster, leaf, user):
+                    user.prologues[leaf] = cluster
+                    self.home.update(dict.fromkeys(cluster.members, user))
+                    self.dag.add_edges_from((before, user) for before in self.dag.predecessors(cluster))
+                    self.dag.remove_node(cluster)
+
+    def is_prologue(self, cluster: Cluster, leaf: Value, user: Cluster) -> bool:
+        """Whether the cluster is a map to `leaf`, which makes up one operand of the contraction and is read nowhere else."""
+        if cluster.kind != LOOPS or cluster.axes is not None or list(self.dag.successors(cluster)) != [user]:
+            return False
+        readers = [member for member, reads in user.reads.items() for read in reads if read[0] is leaf]
+        others = user.sources - {leaf}
+        results = {storage(root) for root in self.graph.roots}
+        return readers == [user.anchor] and not any(v in results or v in others for v in cluster.members)
+
     def order_updates(self) -> frozenset[Value]:
         """The variables that can be updated in place, after ordering every other reader before the update."""
         homes = [storage(new) for new in self.graph.roots]
@@ -239,7 +269,7 @@ class _Fusion:
             writer = self.home.get(value)
             if writer is None or homes.count(value) > 1 or variable in homes or not _own_index_only(variable, value, writer):
                 continue
-            readers = [c for c in self.dag if c is not writer and _reads(c, variable)]
+            readers = [c for c in self.dag if c is not writer and variable in c.sources]
             if any(nx.has_path(self.dag, writer, reader) for reader in readers):
                 continue
             self.dag.add_edges_from((reader, writer) for reader in readers)
@@ -248,7 +278,7 @@ class _Fusion:
 
     def stored(self) -> frozenset[Value]:
         """Members that some other cluster, or the caller, reads."""
-        read = {leaf for c in self.dag for reads in c.reads.values() for leaf, _, _ in reads if self.home.get(leaf) is not c}
+        read = {leaf for cluster in self.dag for leaf in cluster.sources if self.home.get(leaf) is not cluster}
         return frozenset(v for v in read | {storage(root) for root in self.graph.roots} if v in self.home)
 
 
@@ -293,12 +323,9 @@ def _aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
     return True
 
 
-def _reads(cluster: Cluster, value: Value) -> bool:
-    return any(leaf is value for reads in cluster.reads.values() for leaf, _, _ in reads)
-
-
 def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
-    """Whether the writing kernel reads the variable only at the index it writes, before it writes it."""
+    """Whether the writing kernel reads the variable only at the index it writes, before it writes it. Prologues have read
+    what they need before the contraction starts."""
     reads = [(member, at, guard) for member, rs in writer.reads.items() for leaf, at, guard in rs if leaf is variable]
     if writer.kind == OPAQUE or new.type.size != variable.type.size:
         return not reads and new.type == variable.type

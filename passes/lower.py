@@ -31,7 +31,7 @@ from graphc.ir.kernel import (
 from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
-from .contract import Contract
+from .contract import Contract, Packed
 from .element import storage
 from .frame import Frame
 from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph
@@ -47,7 +47,9 @@ def lower(
     """All functions over one set of variables and constants. `initial` replaces what some variables start from."""
     shared = Shared(initial or {})
     lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
-    return KernelProgram(lowered, tuple(shared.variables.values()), tuple(shared.constants.values()), {})
+    used = {buffer for function in lowered for launch in function.launches for buffer in launch.args}
+    constants = tuple(buffer for buffer in (*shared.constants.values(), *shared.packed.values()) if buffer in used)
+    return KernelProgram(lowered, tuple(shared.variables.values()), constants, {})
 
 
 class Shared:
@@ -57,6 +59,7 @@ class Shared:
         self.initial = initial
         self.variables: dict[Value, Buffer] = {}
         self.constants: dict[Value, Buffer] = {}
+        self.packed: Packed = {}
 
     def buffer(self, source: Value) -> Buffer:
         """The buffer of a variable or constant."""
@@ -139,7 +142,7 @@ class _Function:
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, Frame(self.buffers), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return Contract(name, cluster, stored, self.buffers, self.machine).launches(comment)
+            return Contract(name, cluster, stored, self.buffers, self.machine, self.shared.packed).launches(comment)
         value = cluster.anchor
         assert isinstance(value.op.lower, Loops)
         copies, arrays = self._distinct([self._memory(v) for v in value.operands])

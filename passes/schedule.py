@@ -7,6 +7,9 @@ In: the axes of a contraction with their memory strides. Out: a `Schedule` that 
                are read far apart, or not by 1 along the lanes, are packed into panels first.
     dots       a reduced axis that both operands walk by 1 runs along lanes; a tile of dot products ends in horizontal sums.
 
+An operand is in memory already, or a constant (then its panels are made by the compiler), or computed for this
+contraction alone, straight into panels or else into memory (`Origin`).
+
 Costs are cycles of one core: fused multiply-adds at two a cycle, loads at two a cycle, a latency floor for small tiles,
 gathered packing, scattered stores.
 """
@@ -47,6 +50,26 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where an operand comes from: cycles to have all of it in memory, cycles an element to have it at hand for packing;
+    whether panels of it can be made before the program runs."""
+
+    store: float = 0.0
+    compute: float = 0.0
+    constant: bool = False
+
+
+STORED = Origin()
+CONSTANT = Origin(constant=True)
+
+
+def computed(elements: int, operations: int, width: int) -> Origin:
+    """An operand whose every element takes so many operations, in lanes."""
+    cycles = operations / width
+    return Origin(store=elements * (cycles + COPY_COST), compute=cycles)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Axes by position in the list of loops. `columns` lanes of `lane` are computed at once (all of a reduced lane axis);
     `tile` lists further kept axes with the number of their elements held in registers."""
@@ -63,11 +86,21 @@ class Schedule:
         return self.columns if axis == self.lane else dict(self.tile).get(axis, 1)
 
 
+Origins = tuple[Origin, Origin]
+
+
 @lru_cache(maxsize=4096)
-def choose(loops: tuple[Loop, ...], width: int, machine: Machine) -> Schedule:
+def choose(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)) -> Schedule:
     """The cheapest schedule."""
-    candidates = [*_lane_schedules(loops, width, machine), *_dot_schedules(loops, width, machine)]
-    return min(candidates, key=lambda s: s.cost)
+    return min(candidates(loops, width, machine, origins), key=lambda s: s.cost)
+
+
+def candidates(
+    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)
+) -> Iterator[Schedule]:
+    """All schedules that are considered."""
+    yield from _lane_schedules(loops, width, machine, origins)
+    yield from _dot_schedules(loops, width, machine, origins)
 
 
 def moves(loop: Loop, side: int) -> int:
@@ -85,7 +118,7 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
     return prod(size for n, size in tile.items() if moves(loops[n], side))
 
 
-def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
+def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
     kept = [n for n, loop in enumerate(loops) if not loop.reduced]
     for lane in kept:
         others = [n for n in kept if n != lane]
@@ -93,7 +126,8 @@ def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> It
         rows = [(), *((n,) for n in others), *((n, m) for n in whole for m in others if m != n)]
         for axes in rows:
             for packed in _packings(loops, (lane, *axes)):
-                yield from _packed_schedules(loops, lane, axes, packed, width, machine)
+                at_hand = sum(_origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side]) for side in (0, 1))
+                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand)
 
 
 def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -104,10 +138,16 @@ def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple
 
 
 def _packed_schedules(
-    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], packed: tuple[int, ...], width: int, machine: Machine
+    loops: tuple[Loop, ...],
+    lane: int,
+    axes: tuple[int, ...],
+    packed: tuple[int, ...],
+    width: int,
+    machine: Machine,
+    at_hand: float,
 ) -> Iterator[Schedule]:
+    """Register tiles for operands that cost `at_hand` cycles before the first product."""
     steps = prod(loop.extent for loop in loops if loop.reduced)
-    packing = sum(_pack_cost(loops, (lane, *axes), side, width) for side in packed)
     far = sum(_far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed)
     for tile, vectors in _register_tiles(loops, lane, axes, width, machine):
         rows = prod(tile.values())
@@ -122,13 +162,13 @@ def _packed_schedules(
         store = rows * vectors * (1.0 if loops[lane].out == 1 else GATHER_COST * width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
-        cost = tiles * (steps * step + store + TILE_COST) + packing
+        cost = tiles * (steps * step + store + TILE_COST) + at_hand
         yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost)
 
 
 def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -> float:
     """Cycles a step for reading an operand in place whose reduced axes jump far: new pages, and lines that share sets."""
-    elements = prod(loop.extent for loop in loops if moves(loop, side))
+    elements = _elements(loops, side)
     cost, between = 0.0, 1
     once = FAR_COST[moves(loops[lane], side) != 0]
     for loop in sorted((x for x in loops if x.reduced and moves(x, side)), key=lambda x: moves(x, side)):
@@ -150,15 +190,24 @@ def _register_tiles(
                 yield whole | dict.fromkeys(axes[-1:], rows), vectors
 
 
-def _pack_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: int) -> float:
-    """Copying the operand once into panels."""
+def _origin_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, packed: bool, width: int, origin: Origin) -> float:
+    """Cycles until an operand can be read as the schedule wants it: made in memory, or copied once into panels."""
+    if not packed:
+        return origin.store
+    if origin.constant:
+        return 0.0
     inner = next(n for n in tiled if moves(loops[n], side))
-    elements = prod(loop.extent for loop in loops if moves(loop, side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
-    return elements * padded * (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST)
+    return _elements(loops, side) * padded * (origin.compute + (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST))
 
 
-def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
+def _elements(loops: tuple[Loop, ...], side: int) -> int:
+    """Elements of an operand, counted once for each index that reads them."""
+    return prod(loop.extent for loop in loops if moves(loop, side))
+
+
+def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
+    at_hand = sum(origin.store for origin in origins)
     kept = [n for n, loop in enumerate(loops) if not loop.reduced]
     for lane, along in enumerate(loops):
         if not (along.reduced and along.lhs == along.rhs == 1):
@@ -171,7 +220,7 @@ def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine) -> Ite
                     accumulators = prod(tile.values())
                     loads = _uses(loops, tile, 0) + _uses(loops, tile, 1)
                     step = max(accumulators / 2, loads / 2, FMA_LATENCY)
-                    cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST)
+                    cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST) + at_hand
                     yield Schedule(lane, along.extent, tuple(tile.items()), (), width, cost)
 
 

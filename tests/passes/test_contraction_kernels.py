@@ -13,7 +13,7 @@ from graphc.ir.expr import Expr, Load
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import ARENA, UNROLLED, VECTOR, Accumulate, For, Launch, Store, expressions, operands, walk
 from graphc.ir.types import TensorType
-from graphc.ir.values import Value, full, make
+from graphc.ir.values import Value, constant, full, make
 from graphc.ops.contract import dot_general
 from graphc.ops.convolve import conv_general
 from graphc.ops.pieces import pad, slice_
@@ -21,10 +21,10 @@ from graphc.ops.shape import broadcast, reshape, reverse, transpose
 from graphc.ops.source import placeholder, variable
 from graphc.passes import contract
 from graphc.passes.contract import _merge
-from graphc.passes.fuse import CONTRACTION, FusedGraph, fuse
+from graphc.passes.fuse import CONTRACTION, LOOPS, FusedGraph, fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import Loop, Schedule, _dot_schedules, _lane_schedules, choose
+from graphc.passes.schedule import Loop, Origins, Schedule, candidates, choose
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
 MACHINES = [Machine(16, 16), Machine(32, 16), Machine(64, 32)]
@@ -125,7 +125,7 @@ def test_empty_contractions() -> None:
 
 @machines
 @pytest.mark.parametrize(
-    ("view", "stored"),
+    ("view", "computed"),
     [
         (lambda x: transpose(x, (1, 0)), False),
         (lambda x: reshape(x, (5, 5)), False),
@@ -137,11 +137,12 @@ def test_empty_contractions() -> None:
     ],
     ids=["transpose", "reshape", "reverse", "slice", "broadcast", "pad", "exp"],
 )  # fmt: skip
-def test_affine_views_of_operands_are_read_in_place(machine: Machine, view: object, stored: bool) -> None:
+def test_affine_views_of_operands_are_read_in_place(machine: Machine, view: object, computed: bool) -> None:
     x, w = tensor("x", 5, 5), tensor("w", 5, 17)
     y = dot(view(x), w)  # type: ignore[operator]
     fused = check_kernels(Graph("f", (x, w), (y,)), machine, calls=1)
-    assert (len(fused.clusters) == 2) is stored
+    (cluster,) = fused.clusters
+    assert bool(cluster.prologues) is computed
 
 
 def test_a_reshape_that_is_no_stride_is_the_same_memory() -> None:
@@ -149,7 +150,7 @@ def test_a_reshape_that_is_no_stride_is_the_same_memory() -> None:
     y = dot(reshape(x, (10, 5)), w, ((0, 1), (2, 3)))
     assert len(check_kernels(Graph("f", (x, w), (y,)), calls=1).clusters) == 1
     mixed = dot(reshape(transpose(x, (1, 0, 2)), (10, 5)), w, ((0, 1), (2, 3)))
-    assert len(check_kernels(Graph("f", (x, w), (mixed,)), calls=1).clusters) == 2
+    assert [len(c.prologues) for c in check_kernels(Graph("f", (x, w), (mixed,)), calls=1).clusters] == [1]
 
 
 def test_an_operand_may_be_read_twice_by_one_contraction() -> None:
@@ -157,6 +158,76 @@ def test_an_operand_may_be_read_twice_by_one_contraction() -> None:
     y = dot(x, transpose(x, (1, 0)))
     for machine in (*MACHINES, TINY):
         check_kernels(Graph("f", (x,), (y + x,)), machine, calls=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ prologues
+
+
+def prologue(x: Value) -> Value:
+    """scale and relu, of a padded value"""
+    grown = pad(x, (1,) + (0,) * (x.type.rank - 1), (0,) * x.type.rank)
+    return make("max", grown * 0.5 - full(grown.type, 0.125), full(grown.type, 0))
+
+
+@machines
+@pytest.mark.parametrize("shape", [(7, 31, 17), (33, 5, 66), (1, 31, 33), (31, 33, 1)], ids=str)
+def test_producers_of_operands_are_computed_by_the_contraction(machine: Machine, shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    for a, b in ((tensor("a", m, k), tensor("b", k - 1, n)), (tensor("a", k, m), tensor("b", n, k))):
+        left = make("tanh", a * 0.25)
+        right = prologue(b) if b.shape[1] == n and b.shape[0] == k - 1 else make("neg", b)
+        y = dot(left, right, ((1 if a.shape == (m, k) else 0,), (0 if b.shape[0] == k - 1 else 1,)))
+        (cluster,) = check_kernels(Graph("f", (a, b), (y,)), machine, calls=1).clusters
+        assert {leaf: c.kind for leaf, c in cluster.prologues.items()} == {left: LOOPS, right: LOOPS}
+
+
+def test_prologues_go_straight_into_panels_where_these_pay() -> None:
+    a, b = tensor("a", 96, 96), tensor("b", 96, 96)
+    graph = Graph("f", (a, b), (dot(a, make("abs", b), ((1,), (1,))),))
+    first, last = launches(graph, TINY)
+    assert first.kernel.name.endswith("_pack") and first.args[0].name == "b"
+    assert any(getattr(e, "word", "") == "abs" for stmt in walk(first.kernel.body) for e in expressions(stmt))
+    assert not any(getattr(e, "word", "") == "abs" for stmt in walk(last.kernel.body) for e in expressions(stmt))
+    check_kernels(graph, TINY, calls=1)
+
+
+@machines
+def test_a_padded_convolution_is_one_cluster(machine: Machine) -> None:
+    x, w = tensor("x", 1, 3, 6, 7), tensor("w", 5, 3, 3, 3)
+    y = conv_general(x, w, strides=(1, 1), padding=((1, 1), (1, 1)))
+    graph = optimised(Graph("f", (x, w), (y,)))
+    (cluster,) = check_kernels(graph, machine, calls=1).clusters
+    assert len(cluster.prologues) == 1
+
+
+def test_values_with_other_readers_are_no_prologues() -> None:
+    a, b, c = tensor("a", 5, 5), tensor("b", 5, 5), tensor("c", 5, 5)
+    x = make("tanh", a)
+    for outputs in [(dot(x, b), x), (dot(x, b), dot(x, c)), (dot(x, transpose(x, (1, 0))),), (dot(x, b) + x,)]:
+        fused = check_kernels(Graph("f", (a, b, c), outputs), calls=1)
+        assert not any(cluster.prologues for cluster in fused.clusters)
+
+
+@machines
+def test_a_prologue_reads_a_variable_before_its_contraction_updates_it(machine: Machine) -> None:
+    x = tensor("x", 17, 17)
+    w = variable("w", np.linspace(-1, 1, 17 * 17, dtype=np.float32).reshape(17, 17))
+    y = w - dot(make("tanh", transpose(w, (1, 0))), x) * 0.25
+    fused = check_kernels(Graph("f", (x,), (), ((w, y),)), machine, calls=2)
+    assert [len(c.prologues) for c in fused.clusters] == [1] and fused.in_place == {w}
+
+
+@machines
+def test_constants_are_packed_by_the_compiler(machine: Machine) -> None:
+    x = tensor("x", 7, 45)
+    for size, turned in ((45, False), (33, True), (5, False), (1, False)):
+        data = np.arange(45 * size, dtype=np.float32).reshape((size, 45) if turned else (45, size)) / 64
+        y = dot(x, constant(data), ((1,), (1 if turned else 0,)))
+        graph = Graph("f", (x,), (y, y * 2))
+        check_kernels(graph, machine, calls=1)
+        assert len(launches(graph, machine)) == 1
+    packed = lower([fuse(graph), fuse(graph)], machine).constants
+    assert len(packed) == 1  # both functions read one copy
 
 
 # ------------------------------------------------------------------------------------------------------------- structure
@@ -189,10 +260,10 @@ def test_every_possible_schedule_computes_the_product(
     graph = Graph("f", (a, b), (make("tanh", y),))
     found: dict[object, Schedule] = {}
 
-    def collect(loops: tuple[Loop, ...], width: int, machine: Machine) -> Schedule:
-        for s in (*_lane_schedules(loops, width, machine), *_dot_schedules(loops, width, machine)):
+    def collect(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Schedule:
+        for s in candidates(loops, width, machine, origins):
             found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = s
-        return choose(loops, width, machine)
+        return choose(loops, width, machine, origins)
 
     monkeypatch.setattr(contract, "choose", collect)
     launches(graph, machine)

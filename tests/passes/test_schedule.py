@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import isfinite, prod
 
 import pytest
@@ -16,8 +15,7 @@ from graphc.passes.schedule import (
     MAX_VECTORS,
     Loop,
     Schedule,
-    _dot_schedules,
-    _lane_schedules,
+    candidates,
     choose,
     moves,
 )
@@ -30,11 +28,6 @@ def product(m: int, k: int, n: int, a_transposed: bool = False, b_transposed: bo
     """The loops of c[m, n] = a[m, k] b[k, n], with either operand stored the other way round."""
     a, b = ((1, m) if a_transposed else (k, 1)), ((1, k) if b_transposed else (n, 1))
     return Loop(m, a[0], 0, n, False), Loop(n, 0, b[1], 1, False), Loop(k, a[1], b[0], 0, True)
-
-
-def candidates(loops: tuple[Loop, ...], width: int, machine: Machine) -> Iterator[Schedule]:
-    yield from _lane_schedules(loops, width, machine)
-    yield from _dot_schedules(loops, width, machine)
 
 
 def check(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> None:
@@ -110,14 +103,14 @@ def test_a_transposed_operand_that_is_used_often_is_packed() -> None:
 
 def test_operands_that_move_along_both_axes_of_a_tile_are_not_packed() -> None:
     loops = (Loop(8, 8, 0, 16, False), Loop(16, 1, 1, 1, False), Loop(4, 0, 16, 0, True))
-    for schedule in _lane_schedules(loops, 8, Machine()):
+    for schedule in candidates(loops, 8, Machine()):
         if {schedule.lane, *dict(schedule.tile)} == {0, 1}:
             assert 0 not in schedule.packed
 
 
 def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
     near, far = (
-        min(s.cost for s in _lane_schedules(loops, 8, Machine()) if s.packed == ())
+        min(s.cost for s in candidates(loops, 8, Machine()) if s.packed == ())
         for loops in (
             (Loop(64, 64, 0, 64, False), Loop(64, 0, 1, 1, False), Loop(512, 1, 64, 0, True)),
             (Loop(64, 64, 0, 64, False), Loop(64, 0, 1, 1, False), Loop(512, 1, 4096, 0, True)),

@@ -1,0 +1,118 @@
+"""Panels: an operand of a contraction, copied so that the inner loop reads it from one end to the other.
+
+In: how a flat operand is walked. Out: a `Layout`, which says where panels hold each element; the kernel that fills them,
+or for constants the filled array.
+
+    panels ::= [tile of the panel's axis][other axes, slowest first][inside the tile, padded to `width`]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+from graphc.dtype import DType, int64
+from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, combine, const, temp
+from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
+
+from .frame import Frame
+
+PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
+PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
+
+Element = Callable[[Index, Expr | None], Expr]  # of the operand, at a flat position, where a guard holds
+
+
+@dataclass(frozen=True)
+class Walk:
+    """An axis of the operand: how many steps, and how far each goes."""
+
+    extent: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Panels along `axis`, `tile` elements of it in each; a last tile that would stick out starts earlier instead."""
+
+    dtype: DType
+    offset: int
+    axis: Walk
+    tile: int
+    width: int
+    others: tuple[Walk, ...]
+
+    @property
+    def tiles(self) -> int:
+        return ceil(self.axis.extent / self.tile)
+
+    @property
+    def size(self) -> int:
+        return self.tiles * prod(walk.extent for walk in self.others) * self.width
+
+    def position(self, tile: Index, at: Sequence[Index], inside: Index) -> Index:
+        """Where the panels hold the element at the indices of the other axes and `inside` a tile."""
+        position = tile
+        for walk, index in zip(self.others, at, strict=True):
+            position = position * walk.extent + index
+        return position * self.width + inside
+
+    def filled(self, operand: np.ndarray) -> np.ndarray:
+        """The panels of a constant."""
+        flat = operand.reshape(-1)
+        panels = np.zeros((self.tiles, *(walk.extent for walk in self.others), self.width), self.dtype.numpy)
+        last = self.axis.extent - self.tile
+        for first, count in ((0, self.axis.extent // self.tile), (last, int(self.axis.extent % self.tile > 0))):
+            walks = (Walk(count, self.tile * self.axis.stride), *self.others, Walk(self.tile, self.axis.stride))
+            into = panels[:count] if first == 0 else panels[-1:]
+            into[..., : self.tile] = _walked(flat, self.offset + first * self.axis.stride, walks)
+        return panels.reshape(-1)
+
+
+def _walked(flat: np.ndarray, offset: int, walks: Sequence[Walk]) -> np.ndarray:
+    """A view of `flat`, one dimension per walk."""
+    shape = tuple(walk.extent for walk in walks)
+    if 0 in shape:
+        return np.empty(shape, flat.dtype)
+    strides = tuple(walk.stride * flat.itemsize for walk in walks)
+    return np.lib.stride_tricks.as_strided(flat[offset:], shape, strides, writeable=False)
+
+
+def tile_start(tile: Index, size: int, extent: int, name: str) -> tuple[Index, list[Stmt]]:
+    """The first index of a tile: the last one starts earlier rather than stick out."""
+    if extent % size == 0:
+        return tile * size, []
+    start = temp(name, int64, (0, extent - size))
+    return as_index(start), [Let(start, call("min", tile * size, const(extent - size, int64)))]
+
+
+def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Element, width: int) -> Launch:
+    """The kernel that fills panels. A task is a block of the slowest other axis, of one panel or (where there are blocks
+    enough) of all, so that neighbouring panels are filled from the same lines of memory."""
+    extents = [walk.extent for walk in layout.others]
+    extent = extents[0] if extents else 1
+    block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
+    blocks = extent // block
+    together = layout.tiles > 1 and blocks >= PACK_TASKS
+    task, (panel, number), named = frame.task((1 if together else layout.tiles, blocks))
+    within, steps = Var("b", block), [Var(f"k{n}", size) for n, size in enumerate(extents[1:])]
+    loops = [within, *steps]
+    if together:
+        panel = Var("p", layout.tiles)
+        loops.insert(0, panel)
+    lane = Var("v", min(layout.width, width))
+    group = Var("g", ceil(layout.width / lane.extent))  # one vector of lines at a time stays in the first cache
+    loops.insert(together, group)
+    inside = group * lane.extent + lane
+    at: list[Index] = [number * block + within, *steps][: len(extents)]
+    start, lets = tile_start(panel, layout.tile, layout.axis.extent, "start")
+    source = combine([(start + inside, layout.axis.stride), *zip(at, (w.stride for w in layout.others), strict=True)])
+    held = element(source + layout.offset, all_of(inside < layout.tile))
+    store = Store(frame.array(target), layout.position(panel, at, inside), held, all_of(inside < layout.width))
+    body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, width),)
+    for var in reversed(loops):
+        body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
+    return frame.launch(f"{name}_pack", task, (*named, *body), "panels of an operand")
