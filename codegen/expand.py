@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphc.dtype import DType, float32, float64
-from graphc.ir.expr import Affine, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, call, combine, load
-from graphc.ir.kernel import Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from graphc.ir.expr import Call, Expr
+from graphc.ir.kernel import Kernel
 
+from .rewriter import Rewriter
 from .words import divisions, exponentials, integers, logarithms, powers, small_floats, trigonometry
 
 Says = Callable[[str, DType], bool]
@@ -53,71 +54,20 @@ def rule_for(word: str, dtype: DType) -> Rule | None:
     return INTEGER_RULES.get(word) if dtype.is_int else None
 
 
-class _Expander:
+class _Expander(Rewriter):
     def __init__(self, says: Says) -> None:
+        super().__init__()
         self.says = says
-        self.done: dict[Expr, Expr] = {}
-
-    def block(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        new = tuple(self.stmt(stmt) for stmt in body)
-        return body if all(a is b for a, b in zip(new, body, strict=True)) else new
-
-    def stmt(self, stmt: Stmt) -> Stmt:
-        match stmt:
-            case For(var=var, body=body):
-                new = self.block(body)
-                return stmt if new is body else For(var, new, stmt.kind, stmt.width)
-            case Let(temp=temp, value=value):
-                return stmt if self.expr(value) is value else Let(temp, self.expr(value))
-            case Store(array=array):
-                guard = None if stmt.guard is None else self.expr(stmt.guard)
-                store = Store(array, self.index(stmt.index), self.expr(stmt.value), guard)
-                changed = (store.index, store.value, store.guard) != (stmt.index, stmt.value, stmt.guard)
-                return store if changed else stmt
-            case Accumulate(array=array, combine=word):
-                fold = Accumulate(array, self.index(stmt.index), word, self.expr(stmt.value))
-                return fold if (fold.index, fold.value) != (stmt.index, stmt.value) else stmt
-            case If(condition=condition):
-                then, orelse, new_condition = self.block(stmt.then), self.block(stmt.orelse), self.expr(condition)
-                same = then is stmt.then and orelse is stmt.orelse and new_condition is condition
-                return stmt if same else If(new_condition, then, orelse)
-            case Local():
-                return stmt
 
     def expr(self, expr: Expr) -> Expr:
-        """`expr` in said words. Each distinct expression is rewritten once; a rewritten one stands for itself."""
-        found = self.done.get(expr)
-        if found is None:
-            found = self._rewrite(expr)
-            self.done[expr] = self.done[found] = found
+        """`expr` in said words; a rewritten one stands for itself."""
+        found = super().expr(expr)
+        self.done[found] = found
         return found
 
-    def index(self, index: Index) -> Index:
-        new = self.expr(index)
-        assert isinstance(new, Index), new
-        return new
-
-    def _rewrite(self, expr: Expr) -> Expr:
-        match expr:
-            case Const() | Temp() | Var():
-                return expr
-            case Load(array=array, index=index, guard=guard):
-                return load(array, as_index(self.expr(index)), None if guard is None else self.expr(guard))
-            case Affine(terms=terms, constant=constant):
-                parts = [(as_index(self.expr(atom)), factor) for atom, factor in terms]
-                return combine([*parts, (as_index(constant), 1)])
-            case Div(index=index, divisor=divisor):
-                return self.index(index) // divisor
-            case Mod(index=index, divisor=divisor):
-                return self.index(index) % divisor
-            case Call():
-                return self._call(expr)
-        raise AssertionError(f"no such expression: {type(expr).__name__}")
-
-    def _call(self, expr: Call) -> Expr:
-        args = tuple(self.expr(arg) for arg in expr.args)
+    def call(self, expr: Call, args: tuple[Expr, ...]) -> Expr:
         word, dtype = expr.word, args[-1].dtype
-        said = call(word, *args, dtype=expr.dtype)
+        said = super().call(expr, args)
         if word in _SPOKEN_BY_ALL or self.says(word, dtype) or not isinstance(said, Call):
             return said
         if dtype.is_float and dtype.bits == 16:
