@@ -25,12 +25,13 @@ from .ir.kernel import KernelProgram
 from .ir.program_text import print_program
 from .ir.values import Value
 from .passes.buffers import overwrite_operands, place_buffers
+from .passes.freeze import unchanged
 from .passes.fuse import FusedGraph, fuse
 from .passes.inspector import Inspector
 from .passes.lower import lower
 from .passes.machine import Machine
 from .passes.manager import Step, run_passes
-from .passes.pipelines import GRAPH
+from .passes.pipelines import GRAPH, frozen
 from .runtime.program import Program
 from .tensor.random import SEED
 
@@ -43,22 +44,31 @@ def compile(
     threads: int | None = None,
     seed: int | None = None,
     name: str = "net",
+    freeze: bool = False,
     **functions: Function,
 ) -> Program:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
 
     target: "cpu" is this machine. threads: None means GRAPHC_THREADS, else the processors this process may use; results
-    do not depend on it. seed: where the program's random numbers start (default: `gc.manual_seed`, else 0).
+    do not depend on it. seed: where the program's random numbers start (default: `gc.manual_seed`, else 0). freeze: make
+    the variables that no function updates constants, folded and packed for the kernels; they are not in `program.state`.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
     if unnamed:
         raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
-    return build(functions, target=target, seed=seed, name=name).load(threads)
+    return build(functions, target=target, seed=seed, name=name, freeze=freeze).load(threads)
 
 
-def build(functions: Mapping[str, Function], *, target: str = "cpu", seed: int | None = None, name: str = "net") -> Compilation:
+def build(
+    functions: Mapping[str, Function],
+    *,
+    target: str = "cpu",
+    seed: int | None = None,
+    name: str = "net",
+    freeze: bool = False,
+) -> Compilation:
     """The compiled program before it is loaded or written."""
-    return Stages(functions, target, seed, name).compilation
+    return Stages(functions, target, seed, name, freeze).compilation
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,7 @@ class Stages:
     target: str = "cpu"
     seed: int | None = None
     name: str = "net"
+    freeze: bool = False
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -86,12 +97,19 @@ class Stages:
     def steps(self) -> dict[str, list[Step]]:
         """What each graph pass did, by function."""
         check = evaluate if config.check_passes() else None
+        graphs = [function.graph(key) for key, function in self.functions.items()]
+        passes = frozen({v: self.seeds.get(v, v.attrs["info"].initial) for v in unchanged(graphs)}) if self.freeze else GRAPH
         result = {}
-        for key, function in self.functions.items():
+        for key, graph in zip(self.functions, graphs, strict=True):
             inspector = Inspector(verify=2 if check else 0, dump=config.dump_directory(), evaluate=check)
-            run_passes(function.graph(key), GRAPH, inspector)
+            run_passes(graph, passes, inspector)
             result[key] = inspector.steps
         return result
+
+    @property
+    def seeds(self) -> dict[Value, np.ndarray]:
+        """What random variables of the program start from."""
+        return {SEED.value: np.array(config.default_seed() if self.seed is None else self.seed, np.int64)}
 
     @cached_property
     def fused(self) -> list[FusedGraph]:
@@ -101,8 +119,7 @@ class Stages:
     @cached_property
     def kernels(self) -> KernelProgram:
         """Kernels over buffers, before buffers share memory."""
-        seed = config.default_seed() if self.seed is None else self.seed
-        return self._seen("lower", lower(self.fused, machine(named(self.target)), {SEED.value: np.array(seed, np.int64)}))
+        return self._seen("lower", lower(self.fused, machine(named(self.target)), self.seeds))
 
     @cached_property
     def overwritten(self) -> KernelProgram:
@@ -136,7 +153,7 @@ class Stages:
         """`program`, written down behind the graphs where GRAPHC_DUMP asks for it."""
         folder = config.dump_directory()
         if folder is not None:
-            number = len(GRAPH) + 1 + KERNEL_STEPS.index(step)
+            number = len(next(iter(self.steps.values()))) + 1 + KERNEL_STEPS.index(step)
             (folder / f"{self.name}.{number:02}.{step}.txt").write_text(print_program(program, elide=True))
         return program
 

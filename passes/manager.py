@@ -32,13 +32,15 @@ class Property:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """A named step. `breaks` are properties that may not hold any more once the pass has changed something."""
+    """A named step. `breaks` are properties that may not hold any more once the pass has changed something. What is not
+    `exact` computes the same as before only for the variables' initial values."""
 
     name: str
     run: Callable[[Graph], Graph]
     needs: tuple[Property, ...] = ()
     gives: tuple[Property, ...] = ()
     breaks: tuple[Property, ...] = ()
+    exact: bool = True
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,14 @@ class Layout:
         """The panels of a constant."""
         flat = operand.reshape(-1)
         panels = np.zeros((self.tiles, *(walk.extent for walk in self.others), self.width), self.dtype.numpy)
-        last = self.axis.extent - self.tile
-        for first, count in ((0, self.axis.extent // self.tile), (last, int(self.axis.extent % self.tile > 0))):
-            walks = (Walk(count, self.tile * self.axis.stride), *self.others, Walk(self.tile, self.axis.stride))
-            into = panels[:count] if first == 0 else panels[-1:]
-            into[..., : self.tile] = _walked(flat, self.offset + first * self.axis.stride, walks)
+        whole, rest = divmod(self.axis.extent, self.tile)
+        inside = Walk(self.tile, self.axis.stride)
+        panels[:whole, ..., : self.tile] = _walked(
+            flat, self.offset, (Walk(whole, self.tile * self.axis.stride), *self.others, inside)
+        )
+        if rest:
+            last = self.offset + (self.axis.extent - self.tile) * self.axis.stride
+            panels[whole, ..., : self.tile] = _walked(flat, last, (*self.others, inside))
         return panels.reshape(-1)
 
 

@@ -1,12 +1,15 @@
 """The order of the passes, as lists one can read aloud.
 
-In: nothing. Out: `GRAPH`, from what the user wrote to what fusion takes. Each entry says what it needs and gives; the
-manager refuses any other order.
+In: nothing. Out: `GRAPH`, from what the user wrote to what fusion takes, and `frozen`, the same for inference. Each
+entry says what it needs and gives; the manager refuses any other order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.values import Value
@@ -14,6 +17,7 @@ from graphc.ir.values import Value
 from .autodiff import autodiff
 from .canonicalize import simplify
 from .expand import expand, unexpanded
+from .freeze import freeze
 from .manager import Pass, Property
 from .split_reductions import split_reductions, unsplit
 from .updates import extract_updates, remove_stop_gradient
@@ -45,3 +49,10 @@ GRAPH: tuple[Pass, ...] = (
     SIMPLIFY,
     SPLIT_REDUCTIONS,
 )
+
+
+def frozen(values: Mapping[Value, np.ndarray]) -> tuple[Pass, ...]:
+    """`GRAPH` with these variables fixed, as soon as gradients and updates have been read."""
+    at = GRAPH.index(EXPAND)
+    step = Pass("freeze", partial(freeze, values=values), needs=(NO_GRAD, NO_UPDATE), exact=False)
+    return (*GRAPH[:at], step, *GRAPH[at:])

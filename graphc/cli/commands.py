@@ -34,6 +34,7 @@ from .stages import RUNNABLE, STAGES, run_at, text
 from .summary import passes_table
 
 _FILE = click.Path(path_type=Path)
+_FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables that no function updates become constants.")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -85,13 +86,14 @@ def commands() -> None:
 @click.option("--emit", default="so", show_default=True, help=f"What to write, of {', '.join(KINDS)}, with commas between.")
 @click.option("--seed", type=int, help="Where the program's random numbers start.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use where whoever loads the program does not say.")
+@_FREEZE
 def compile_command(
-    model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None, threads: int | None
+    model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None, threads: int | None, freeze: bool
 ) -> None:
     """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d."""
     kinds = _kinds(emit)
     with _progress("compiling"):
-        compilation = replace(_build(load_model(model), target, name, seed), threads=threads)
+        compilation = replace(_build(load_model(model), target, name, seed, freeze), threads=threads)
         written = _write(compilation, output, kinds)
     for path in written:
         click.echo(path)
@@ -105,8 +107,8 @@ def _kinds(text: str) -> list[str]:
     return kinds
 
 
-def _build(model: Model, target: str, name: str | None = None, seed: int | None = None) -> Compilation:
-    stages = Stages(model.functions, target, seed, name or c_identifier(model.name))
+def _build(model: Model, target: str, name: str | None = None, seed: int | None = None, freeze: bool = False) -> Compilation:
+    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze)
     return replace(stages.compilation, sources=model.sources)
 
 
@@ -184,12 +186,12 @@ def _deliver(results: dict[str, np.ndarray], folder: Path | None) -> None:
         raise UserError(f"error: cannot write the results to {folder}: {error.strerror}") from None
 
 
-def _program(path: Path, threads: int | None) -> Program:
+def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
     """A loaded artifact, or a model compiled for this machine."""
     if path.suffix != ".py":
         return load(path, threads)
     with _progress("compiling"):
-        return _build(load_model(path), "cpu").load(threads)
+        return _build(load_model(path), "cpu", freeze=freeze).load(threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------- show
@@ -200,13 +202,14 @@ def _program(path: Path, threads: int | None) -> Program:
 @click.option("--emit", metavar="STAGE", help=f"One of {', '.join(STAGES)}. Without it: what each pass did.")
 @click.option("-f", "--function", "only", help="Show one function only.")
 @click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
-def show(model: Path, emit: str | None, only: str | None, target: str) -> None:
+@_FREEZE
+def show(model: Path, emit: str | None, only: str | None, target: str, freeze: bool) -> None:
     """Show MODEL at any stage of its compilation."""
     loaded = load_model(model)
     if only is not None:
         _known(model, only, loaded.functions)
     functions = loaded.functions if only is None else {only: loaded.functions[only]}
-    stages = Stages(functions, target, None, c_identifier(loaded.name))
+    stages = Stages(functions, target, None, c_identifier(loaded.name), freeze)
     with _progress("compiling"):
         shown = text(stages, emit) if emit else passes_table(stages)
     if isinstance(shown, str):
@@ -222,10 +225,11 @@ def show(model: Path, emit: str | None, only: str | None, target: str) -> None:
 @click.argument("program", type=_FILE)
 @click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Time for each function.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
-def bench(program: Path, seconds: float, threads: int | None) -> None:
+@_FREEZE
+def bench(program: Path, seconds: float, threads: int | None, freeze: bool) -> None:
     """Time every function of PROGRAM (.so or .py) on made-up inputs."""
     start = perf_counter()
-    with _program(program, threads) as loaded:
+    with _program(program, threads, freeze) as loaded:
         ready = perf_counter() - start
         table = Table("function", "median ms", "fastest ms", "calls", title=f"{program}: ready in {ready:.2f} s")
         for column in table.columns[1:]:
