@@ -1,0 +1,84 @@
+"""Runs generated CUDA C++ source on the CPU, with every access checked (cuda_cpu/cuda_on_cpu.h).
+
+In: the source. Out: a `Library` whose host entries are called with numpy arrays that lie in the device's memory. What a GPU
+would not forgive (a race, a barrier not reached, an access outside) is a `CudaFault`, which names kernel, block, thread
+and line. Nothing is said about speed, nor about what a GPU rounds differently.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMPILER = shutil.which("g++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
+
+HEADERS = Path(__file__).with_name("cuda_cpu")
+# Products must be rounded as the source says, and each library must have its own variables.
+_FLAGS = ("-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-gnu-unique", "-fPIC", "-w")
+_CHECKS = ("-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero",)
+_UNCHECKED = ("-DCUDA_ON_CPU_UNCHECKED",)
+
+
+class CudaFault(AssertionError):
+    """What a GPU would not have forgiven; `code` is what the host entry returned."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Library:
+    """A compiled source, loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._dll = ctypes.CDLL(str(path))
+        self._dll.cuda_on_cpu_take_fault.restype = ctypes.c_char_p
+        self._dll.cuda_on_cpu_allocate.restype = ctypes.c_void_p
+
+    def device(self, array: np.ndarray) -> np.ndarray:
+        """A copy of `array` in the device's memory, for as long as the library is loaded."""
+        array = np.ascontiguousarray(array)
+        address = self._dll.cuda_on_cpu_allocate(ctypes.c_size_t(array.nbytes))
+        memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
+        copy = np.frombuffer(memory, np.uint8).view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
+
+    def call(self, name: str, *args: np.ndarray | int | None) -> int:
+        """What the entry `name` returns. Arrays are passed as their addresses. Raises CudaFault."""
+        function = getattr(self._dll, name)
+        function.restype = ctypes.c_int64
+        result: int = function(*map(_argument, args))
+        fault = self._dll.cuda_on_cpu_take_fault()
+        if fault is not None:
+            raise CudaFault(fault.decode(), result)
+        return result
+
+
+def _argument(value: np.ndarray | int | None) -> object:
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
+    return ctypes.c_void_p(None) if value is None else ctypes.c_int64(value)
+
+
+def build(source: str, folder: Path, *, checked: bool = True, flags: Sequence[str] = ()) -> Library:
+    """The library of `source`; without checks it runs faster, and faults are found at barriers and launches only."""
+    text, code, library = (folder / f"net.{suffix}" for suffix in ("cu", "o", "so"))
+    text.write_text(source)
+    chosen = [*_FLAGS, *(_CHECKS if checked else _UNCHECKED), *flags, f"-I{HEADERS}"]
+    _run([str(COMPILER), *chosen, "-x", "c++", "-c", str(text), "-o", str(code)])
+    # Linked apart from the checks' flags: their handlers are in faults.h, not in a library.
+    _run([str(COMPILER), "-shared", str(code), "-o", str(library)])
+    return Library(library)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[:4000]

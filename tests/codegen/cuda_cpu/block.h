@@ -1,0 +1,205 @@
+// Runs the threads of a block, one block at a time, with its barriers and the shuffles of its warps.
+//
+// In: a kernel as a function without arguments, and the shape of its block. Out: it has run, or a fault is recorded: a barrier
+// that some threads do not reach or that others meet elsewhere, a shuffle that is not met by all 32 lanes of a warp.
+//
+// One fibre runs thread after thread until one must wait; that thread keeps the fibre, and another fibre goes on. So a kernel
+// without barriers and shuffles is a plain loop.
+#pragma once
+
+#include <cstring>
+
+#include "faults.h"
+#include "fibres.h"
+
+namespace cuda_cpu __attribute__((visibility("hidden"))) {
+
+constexpr unsigned MAX_THREADS = 1024, WARP = 32, FULL_MASK = 0xffffffffu;
+
+enum Status : uint8_t { FRESH, READY, AT_BARRIER, AT_SHUFFLE, ENDED };
+
+struct Thread {
+  Status status;
+  uint8_t parity;  // of the shuffles it has met
+  uint8_t shuffle;
+  int line;
+  Fibre* fibre;
+};
+
+// Two sets of values: a lane may write for the next shuffle while others still read those of this one.
+struct Warp {
+  uint64_t values[2][WARP];
+  unsigned arrived;
+};
+
+struct Block {
+  void (*body)(const void*) = nullptr;
+  const void* arguments = nullptr;
+  unsigned size = 0;
+  unsigned fresh = 0;       // the next thread that has not started
+  unsigned at_barrier = 0;  // threads that wait
+  bool abandoned = false;
+  Fibre* running = nullptr;
+  Thread threads[MAX_THREADS];
+  Warp warps[MAX_THREADS / WARP];
+  unsigned ready[MAX_THREADS], first_ready = 0, count_ready = 0;  // a ring of those that may go on
+  Fibre fibres[MAX_THREADS];
+  Fibre* idle[MAX_THREADS];
+  unsigned made = 0, count_idle = 0;
+};
+inline Block block;
+
+inline void become(unsigned thread) {
+  current.thread = thread;
+  current.thread_place = place_of(thread, current.block);
+}
+
+inline void make_ready(unsigned thread) {
+  block.threads[thread].status = READY;
+  block.ready[(block.first_ready + block.count_ready++) % MAX_THREADS] = thread;
+}
+
+[[noreturn]] inline void abandon_block() {
+  block.abandoned = true;
+  hand_back(*block.running);
+  __builtin_unreachable();
+}
+
+// What a fibre does: threads that have not started, one after another; then it is idle.
+inline void run_fresh_threads() {
+  for (;;) {
+    while (block.fresh < block.size) {
+      const unsigned thread = block.fresh++;
+      become(thread);
+      block.threads[thread].fibre = block.running;
+      block.body(block.arguments);
+      block.threads[current.thread].status = ENDED;
+      if (block.count_ready != 0) break;
+    }
+    block.idle[block.count_idle++] = block.running;
+    hand_back(*block.running);
+  }
+}
+
+// The thread that runs waits with `status` until somebody makes it ready.
+inline void wait(Status status, int line) {
+  Thread& thread = block.threads[current.thread];
+  thread.status = status;
+  thread.line = line;
+  hand_back(*thread.fibre);
+}
+
+inline Fibre* idle_fibre() {
+  if (block.count_idle != 0) return block.idle[--block.count_idle];
+  Fibre* fibre = &block.fibres[block.made];
+  if (!start(*fibre, run_fresh_threads)) return nullptr;
+  ++block.made;
+  return fibre;
+}
+
+inline const char* state_of(const Thread& thread, char (&text)[64]) {
+  if (thread.status == ENDED) return "has ended";
+  snprintf(text, sizeof text, "waits at the %s of line %d", thread.status == AT_BARRIER ? "barrier" : "shuffle", thread.line);
+  return text;
+}
+
+// Nobody can go on, and not all are at one barrier: says who waits in vain, and for whom.
+inline void report_stall() {
+  unsigned waiting = 0;
+  while (block.threads[waiting].status == ENDED) ++waiting;
+  for (unsigned t = 0; t < block.size; ++t)
+    if (block.threads[t].status == AT_SHUFFLE) waiting = t;  // a shuffle is the narrower thing to ask for
+  const Thread& found = block.threads[waiting];
+  const bool shuffle = found.status == AT_SHUFFLE;
+  const unsigned begin = shuffle ? waiting / WARP * WARP : 0, end = shuffle ? begin + WARP : block.size;
+  for (unsigned t = begin; t < end && t < block.size; ++t) {
+    const Thread& other = block.threads[t];
+    if (other.status == found.status && other.line == found.line) continue;
+    char what[256], state[64];
+    const Place p = place_of(t, current.block);
+    snprintf(what, sizeof what, "waits at a %s that thread (%u, %u, %u) does not reach: it %s", shuffle ? "shuffle" : "barrier",
+             p.x, p.y, p.z, state_of(other, state));
+    return describe(waiting, found.line, what);
+  }
+  describe(waiting, found.line, "waits at a shuffle in a warp that has fewer than 32 threads");
+}
+
+inline bool release_barrier() {
+  if (block.at_barrier != block.size) return false;
+  for (unsigned t = 0; t < block.size; ++t)
+    if (block.threads[t].line != block.threads[0].line) return false;
+  block.at_barrier = 0;
+  ++current.barriers;
+  for (unsigned t = 0; t < block.size; ++t) make_ready(t);
+  return true;
+}
+
+// Runs all threads of one block. False after a fault.
+inline bool run_block() {
+  block.fresh = block.at_barrier = block.first_ready = block.count_ready = 0;
+  block.abandoned = false;
+  for (Warp& warp : block.warps) warp.arrived = 0;
+  for (unsigned t = 0; t < block.size; ++t) block.threads[t] = {FRESH, 0, 0, 0, nullptr};
+  for (;;) {
+    if (block.count_ready != 0) {
+      const unsigned thread = block.ready[block.first_ready];
+      block.first_ready = (block.first_ready + 1) % MAX_THREADS;
+      --block.count_ready;
+      become(thread);
+      block.running = block.threads[thread].fibre;
+    } else if (block.fresh < block.size) {
+      block.running = idle_fibre();
+      if (block.running == nullptr) {
+        host_fault("no memory for the stacks of threads");
+        return false;
+      }
+    } else if (release_barrier()) {
+      continue;
+    } else {
+      break;
+    }
+    resume(*block.running);
+    if (block.abandoned) break;
+  }
+  bool good = !block.abandoned;
+  for (unsigned t = 0; good && t < block.size; ++t) good = block.threads[t].status == ENDED;
+  if (good) return true;
+  if (!block.abandoned) report_stall();
+  block.made = block.count_idle = 0;  // fibres that stopped in the middle start anew
+  return false;
+}
+
+inline void barrier(int line) {
+  ++block.at_barrier;
+  wait(AT_BARRIER, line);
+}
+
+// The value that lane source(this lane) of this warp brought to the same shuffle; where there is no such lane, its own.
+template <class T, class Source>
+T shuffle(unsigned kind, unsigned mask, T value, int line, Source source) {
+  if (mask != FULL_MASK) fail(line, "a shuffle names the lanes %08x; all 32 must take part", mask);
+  const unsigned lane = current.thread % WARP, first = current.thread - lane;
+  Warp& warp = block.warps[current.thread / WARP];
+  Thread& thread = block.threads[current.thread];
+  const unsigned set = thread.parity;
+  thread.parity ^= 1;
+  thread.shuffle = static_cast<uint8_t>(kind);
+  memcpy(&warp.values[set][lane], &value, sizeof value);
+  if (++warp.arrived < WARP) {
+    wait(AT_SHUFFLE, line);
+  } else {
+    warp.arrived = 0;
+    for (unsigned t = first; t < first + WARP; ++t) {
+      const Thread& other = block.threads[t];
+      if (t == current.thread) continue;
+      if (other.line != line || other.shuffle != kind)
+        fail(line, "a shuffle meets another one, of line %d, in the same warp", other.line);
+      make_ready(t);
+    }
+  }
+  const unsigned from = source(lane);
+  memcpy(&value, &warp.values[set][from < WARP ? from : lane], sizeof value);
+  return value;
+}
+
+}  // namespace cuda_cpu
