@@ -76,11 +76,11 @@ struct Cell {
   bool atomic;            // `write` was atomic
 };
 
-// Memory with a record for each of its cells, which are `cell_bytes` wide.
+// Memory with a record for each of its cells, which are 1 << `log` bytes wide.
 struct Region {
   uintptr_t base;
   size_t bytes;
-  uint32_t cell_bytes;
+  int log;
   Cell* cells;
   uint32_t first;    // the first block whose accesses count
   const char* name;  // of a shared array; null for an argument
@@ -89,10 +89,16 @@ struct Region {
 
 enum Kind { READ, WRITE, ATOMIC };
 
+template <class T>
+constexpr int LOG = sizeof(T) == 1 ? 0 : sizeof(T) == 2 ? 1 : sizeof(T) == 4 ? 2 : 3;
+
+// Half of the time is spent here, so the source's own options do not hold.
+#define CUDA_CPU_HOT __attribute__((optimize("O2"), no_sanitize("undefined")))
+
 struct Where {  // for messages
   char text[96];
   Where(const Region& region, uintptr_t address) {
-    const auto element = static_cast<long long>(address - region.base) / static_cast<long long>(region.cell_bytes);
+    const auto element = static_cast<long long>(address - region.base) >> region.log;
     if (region.name != nullptr) snprintf(text, sizeof text, "%s[%lld]", region.name, element);
     else snprintf(text, sizeof text, "argument %d[%lld]", region.argument, element);
   }
@@ -100,7 +106,7 @@ struct Where {  // for messages
 
 [[noreturn]] __attribute__((noinline, cold)) inline void outside(const Region& region, uintptr_t address, Kind kind, int line) {
   fail(line, "%s %s, which is outside of its %zu elements", kind == READ ? "reads" : "writes", Where(region, address).text,
-       region.bytes / region.cell_bytes);
+       region.bytes >> region.log);
 }
 
 [[noreturn]] __attribute__((noinline, cold)) inline void misaligned(const Region& region, uintptr_t address, size_t bytes,
@@ -117,25 +123,25 @@ struct Where {  // for messages
   else snprintf(who, sizeof who, "thread (%u, %u, %u)", t.x, t.y, t.z);
   const char* why = other.block != current.block_number ? "blocks run in any order" : "there is no barrier between";
   fail(line, "race: %s %s, which %s %s at line %d: %s", kind == READ ? "reads" : "writes",
-       Where(region, region.base + cell * region.cell_bytes).text, who, did, static_cast<int>(other.line), why);
+       Where(region, region.base + (cell << region.log)).text, who, did, static_cast<int>(other.line), why);
 }
 
 // Whether the threads of an earlier access and of this one are not ordered.
-inline bool unordered(const Access& other, uint32_t first) {
+CUDA_CPU_HOT inline bool unordered(const Access& other, uint32_t first) {
   if (other.block < first) return false;
   if (other.block != current.block_number) return true;
   return other.barriers == current.barriers && other.thread != current.thread;
 }
 
-inline Access this_access(int line) {
+CUDA_CPU_HOT inline Access this_access(int line) {
   return {current.block_number, current.barriers, current.thread, static_cast<uint32_t>(line)};
 }
 
-inline void note_read(const Region& region, size_t number, int line) {
+CUDA_CPU_HOT inline void note_read(const Region& region, size_t number, int line) {
   Cell& cell = region.cells[number];
   if (unordered(cell.write, region.first)) race(region, number, READ, cell.write, "wrote", line);
   if (region.name != nullptr && cell.write.block < region.first)
-    fail(line, "reads %s, which nobody has written", Where(region, region.base + number * region.cell_bytes).text);
+    fail(line, "reads %s, which nobody has written", Where(region, region.base + (number << region.log)).text);
   Access& read = cell.read;
   if (read.block == current.block_number && read.barriers == current.barriers) {
     if (read.thread != current.thread) read.thread = SEVERAL;
@@ -145,7 +151,7 @@ inline void note_read(const Region& region, size_t number, int line) {
   read = this_access(line);
 }
 
-inline void note_write(const Region& region, size_t number, Kind kind, int line) {
+CUDA_CPU_HOT inline void note_write(const Region& region, size_t number, Kind kind, int line) {
   Cell& cell = region.cells[number];
   const bool both_atomic = kind == ATOMIC && cell.atomic && cell.write.block >= region.first;
   if (!both_atomic && unordered(cell.write, region.first)) race(region, number, kind, cell.write, "wrote", line);
@@ -156,12 +162,12 @@ inline void note_write(const Region& region, size_t number, Kind kind, int line)
   cell.atomic = kind == ATOMIC;
 }
 
-__attribute__((noinline)) inline void check(const Region* region, uintptr_t address, size_t bytes, size_t alignment, Kind kind,
-                                            int line) {
+CUDA_CPU_HOT __attribute__((noinline)) inline void check(const Region* region, uintptr_t address, size_t bytes,
+                                                         size_t alignment, Kind kind, int line) {
   const uintptr_t offset = address - region->base;
   if (offset >= region->bytes || bytes > region->bytes - offset) outside(*region, address, kind, line);
-  if (address % alignment != 0) misaligned(*region, address, bytes, line);
-  const size_t begin = offset / region->cell_bytes, end = (offset + bytes - 1) / region->cell_bytes;
+  if ((address & (alignment - 1)) != 0) misaligned(*region, address, bytes, line);
+  const size_t begin = offset >> region->log, end = (offset + bytes - 1) >> region->log;
   for (size_t cell = begin; cell <= end; ++cell) {
     if (kind == READ) note_read(*region, cell, line);
     else note_write(*region, cell, kind, line);
@@ -278,6 +284,7 @@ class Arguments {
   template <class P, class T>
   P bind(const Buffer<T>& buffer) {
     using U = typename P::Target;
+    static_assert(sizeof(T) == 1 << LOG<T>, "elements have 1, 2, 4 or 8 bytes");
     static_assert(std::is_same_v<std::remove_const_t<U>, std::remove_const_t<T>>, "a buffer of another type");
     const auto base = reinterpret_cast<uintptr_t>(buffer.data);
     const size_t bytes = buffer.elements * sizeof(T);
@@ -288,19 +295,19 @@ class Arguments {
       if ((writable[i] || !std::is_const_v<U>) && base < regions[i].base + regions[i].bytes && regions[i].base < base + bytes)
         host_fault("kernel %s: argument %d overlaps argument %d", current.kernel, position, regions[i].argument);
     writable[count] = !std::is_const_v<U>;
-    regions[count] = {base, bytes, sizeof(T), nullptr, 0, nullptr, position++};
+    regions[count] = {base, bytes, LOG<T>, nullptr, 0, nullptr, position++};
     return {buffer.data, &regions[count++]};
   }
 
   void ready() {
     size_t cells = 0;
-    for (int i = 0; i < count; ++i) cells += regions[i].bytes / regions[i].cell_bytes;
+    for (int i = 0; i < count; ++i) cells += regions[i].bytes >> regions[i].log;
     if (cells > argument_cells.size()) argument_cells.resize(cells);
     cells = 0;
     for (int i = 0; i < count; ++i) {
       regions[i].cells = argument_cells.data() + cells;
       regions[i].first = current.first_block;
-      cells += regions[i].bytes / regions[i].cell_bytes;
+      cells += regions[i].bytes >> regions[i].log;
     }
   }
 
@@ -338,7 +345,7 @@ struct SharedArray {
       fail(line, "with %s the block has %zu bytes of shared memory; GPUs give %zu", name, shared_bytes, MAX_SHARED_BYTES);
     memset(data, 0xff, sizeof data);
 #ifndef CUDA_ON_CPU_UNCHECKED
-    region = {reinterpret_cast<uintptr_t>(data), sizeof data, sizeof(T), cells, current.block_number, name, 0};
+    region = {reinterpret_cast<uintptr_t>(data), sizeof data, LOG<T>, cells, current.block_number, name, 0};
 #endif
   }
 };
