@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -91,3 +92,15 @@ def plot(curves: dict[str, list[float]], path: Path) -> None:
     axes.legend()
     figure.savefig(path)
     click.echo(f"loss curve written to {path}")
+
+
+def save_pictures(images: np.ndarray, path: Path, columns: int = 8) -> None:
+    """The grey (N, 1, H, W) images, 0 white to 1 black, as one picture of rows and columns."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns / 2, rows / 2), layout="constrained")
+    for axes, image in zip(figure.subplots(rows, columns, squeeze=False).flat, images, strict=False):
+        axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
+    for axes in figure.axes:
+        axes.axis("off")
+    figure.savefig(path)
+    click.echo(f"pictures written to {path}")
