@@ -84,7 +84,7 @@ class Contract:
             for leaf, buffer in self.made.items()
         ]
         first += [launch for side in self.layouts for launch in self._pack(side)]
-        kept = self._outer_order()
+        kept = list(self.schedule.order)
         counts = [self._tiles(n) for n in kept]
         task, parts, named = self.frame.task(tuple(counts))
         self.tiles = dict(zip(kept, parts, strict=True))
@@ -98,12 +98,6 @@ class Contract:
 
     def _tiles(self, axis: int) -> int:
         return ceil(self.loops[axis].extent / self.schedule.tile_of(axis))
-
-    def _outer_order(self) -> list[int]:
-        """Kept axes, slowest first: lane tiles outside, so that one panel serves many tiles."""
-        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
-        tiled = dict(self.schedule.tile)
-        return sorted(kept, key=lambda n: (n != self.schedule.lane, n in tiled))
 
     def _tile_starts(self, tiles: dict[int, Index]) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
@@ -217,6 +211,8 @@ class Contract:
             return frame.load(value, where, inner) if frame.is_stored(value) else None
 
         leaf = self.addresses[side].leaf
+        if frame.is_stored(leaf):
+            return cast(load(frame.array_of(leaf), position, guard), self.dtype)
         return cast(Elements(at_hand).at(leaf, unravel(position, leaf.shape), guard), self.dtype)
 
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:

@@ -17,8 +17,8 @@ gathered packing, scattered stores.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import combinations
 from math import ceil, prod
 
@@ -30,6 +30,7 @@ COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
+BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
 MAX_ROWS = 14
@@ -80,6 +81,7 @@ class Schedule:
     packed: tuple[int, ...]  # the operands (0, 1) that are packed into panels first
     width: int
     cost: float
+    order: tuple[int, ...] = ()  # the kept axes, slowest first
 
     def tile_of(self, axis: int) -> int:
         """Elements of a kept axis in one tile."""
@@ -91,16 +93,58 @@ Origins = tuple[Origin, Origin]
 
 @lru_cache(maxsize=4096)
 def choose(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)) -> Schedule:
-    """The cheapest schedule."""
-    return min(candidates(loops, width, machine, origins), key=lambda s: s.cost)
+    """The cheapest schedule, with its order."""
+    return ordered(loops, min(candidates(loops, width, machine, origins), key=lambda s: s.cost), machine)
+
+
+def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
+    """The schedule with its tiles in the order that moves the least between caches."""
+    return replace(schedule, order=min(_orders(loops, schedule), key=partial(_traffic, loops, schedule, machine)))
 
 
 def candidates(
     loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)
 ) -> Iterator[Schedule]:
-    """All schedules that are considered."""
+    """All schedules that are considered, as yet without order."""
     yield from _lane_schedules(loops, width, machine, origins)
     yield from _dot_schedules(loops, width, machine, origins)
+
+
+def _orders(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, ...]]:
+    """Orders of the tiles: the axes of rows innermost, and the lanes outside of all others or inside."""
+    tiled = dict(schedule.tile)
+    others = sorted((n for n, loop in enumerate(loops) if not loop.reduced and n != schedule.lane), key=lambda n: n in tiled)
+    if loops[schedule.lane].reduced:
+        yield tuple(others)
+        return
+    yield (schedule.lane, *others)
+    yield (*others, schedule.lane)
+
+
+def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, order: tuple[int, ...]) -> float:
+    """Cycles to bring the operands of all tiles into the first cache: an operand comes again with every step of a loop
+    that does not move it, unless all that the loops inside touch of it stays in half of the cache."""
+    cycles = 0.0
+    for size, speed in ((machine.l2, BEYOND_L2), (machine.l1, BEYOND_L1)):
+        for side in (0, 1):
+            inside = {n: loop.extent for n, loop in enumerate(loops) if loop.reduced}
+            inside |= {n: min(schedule.tile_of(n), loops[n].extent) for n in order}
+            moved = _footprint(loops, inside, side)
+            for axis in reversed(order):
+                steps = ceil(loops[axis].extent / schedule.tile_of(axis))
+                touched = _footprint(loops, inside, side)
+                inside[axis] = loops[axis].extent
+                if moves(loops[axis], side) or touched > size / 2:
+                    moved *= steps
+            cycles += moved / speed
+    return cycles
+
+
+def _footprint(loops: tuple[Loop, ...], extents: dict[int, int], side: int) -> float:
+    """Bytes of an operand that these parts of the axes touch."""
+    walked = [(n, moves(loops[n], side)) for n in extents if moves(loops[n], side)]
+    elements = prod(extents[n] for n, _ in walked)
+    return min(elements, 1 + sum((extents[n] - 1) * stride for n, stride in walked)) * ELEMENT_BYTES
 
 
 def moves(loop: Loop, side: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 from programs import check_kernels, optimised
 
 from graphc.dtype import DType, dtype, float32
-from graphc.ir.expr import Expr, Load
+from graphc.ir.expr import Div, Expr, Load, Mod, linear
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import ARENA, UNROLLED, VECTOR, Accumulate, For, Launch, Store, expressions, operands, walk
 from graphc.ir.types import TensorType
@@ -24,7 +24,7 @@ from graphc.passes.contract import _merge
 from graphc.passes.fuse import CONTRACTION, LOOPS, FusedGraph, fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import Loop, Origins, Schedule, candidates, choose
+from graphc.passes.schedule import Loop, Origins, Schedule, candidates, choose, ordered
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
 MACHINES = [Machine(16, 16), Machine(32, 16), Machine(64, 32)]
@@ -243,6 +243,15 @@ def test_the_inner_loop_is_unrolled_rows_of_vectors() -> None:
     assert fold.array.size == rows.var.extent * inner.var.extent
 
 
+def test_stored_operands_are_addressed_without_divisions() -> None:
+    x, w = tensor("x", 1, 5, 9, 10), tensor("w", 6, 5, 3, 3)
+    y = conv_general(x, w, strides=(1, 1), padding=((0, 0), (0, 0)))
+    *_, found = launches(optimised(Graph("f", (x, w), (y,))))
+    (fold,) = (s for s in walk(found.kernel.body) if isinstance(s, Accumulate))
+    for read in loads(fold.value):
+        assert not any(isinstance(atom, Div | Mod) for atom in linear(read.index)[0])
+
+
 def loads(expr: Expr) -> list[Load]:
     found = [expr] if isinstance(expr, Load) else []
     return found + [e for part in operands(expr) for e in loads(part)]
@@ -262,7 +271,7 @@ def test_every_possible_schedule_computes_the_product(
 
     def collect(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Schedule:
         for s in candidates(loops, width, machine, origins):
-            found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = s
+            found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(loops, s, machine)
         return choose(loops, width, machine, origins)
 
     monkeypatch.setattr(contract, "choose", collect)

@@ -117,3 +117,12 @@ def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
         )
     )
     assert far > near
+
+
+def test_tiles_run_in_the_order_that_keeps_the_smaller_operand_near() -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    pixels, channels = product(3136, 256, 64), product(49, 4608, 512)
+    schedule = choose(pixels, 16, machine)
+    assert schedule.order == (0, 1) and schedule.lane == 1  # all weights stay near while pixels pass by once
+    schedule = choose(channels, 16, machine)
+    assert schedule.order == (1, 0) and schedule.lane == 1  # pixels stay near, and weights pass by once
