@@ -6,6 +6,8 @@ interface is explained: no other document is needed to call the library.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from graphc.ir.kernel import ALIGNMENT, Buffer, KernelFunction, KernelProgram
 
 from . import abi
@@ -39,23 +41,32 @@ def emit_header(program: KernelProgram, name: str) -> str:
     introduction = _INTRODUCTION.format(
         name=name, NAME=upper, alignment=ALIGNMENT, size=abi.layout(program).size, max_threads=abi.MAX_THREADS
     )
+    body = [
+        f"typedef struct {name} {name};\n",
+        codes(upper, abi.ERRORS),
+        _life(name),
+        *(function_text(function, name) for function in program.functions),
+        *variables(program, name),
+    ]
+    return guarded(upper, introduction, body)
+
+
+def guarded(upper: str, introduction: str, body: list[str]) -> str:
+    """A header of these parts, for C and C++, that may be included twice."""
     parts = [
         introduction,
         f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stddef.h>\n#include <stdint.h>\n",
         '#ifdef __cplusplus\nextern "C" {\n#endif\n',
-        f"typedef struct {name} {name};\n",
-        _codes(upper),
-        _life(name),
-        *(_function(function, name) for function in program.functions),
-        *_variables(program, name),
+        *body,
         f"#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {upper}_H */\n",
     ]
     return "\n".join(parts)
 
 
-def _codes(upper: str) -> str:
+def codes(upper: str, errors: Mapping[int, tuple[str, str]]) -> str:
+    """The enumeration of what functions return."""
     rows = [(f"{upper}_OK", 0, "")]
-    rows += [(f"{upper}_ERROR_{word}", code, f" /* {text} */") for code, (word, text) in abi.ERRORS.items()]
+    rows += [(f"{upper}_ERROR_{word}", code, f" /* {text} */") for code, (word, text) in errors.items()]
     lines = [f"  {name} = {code}{',' if i + 1 < len(rows) else ''}{comment}" for i, (name, code, comment) in enumerate(rows)]
     return "\n".join(["enum {", *lines, "};\n"])
 
@@ -71,22 +82,33 @@ def _life(name: str) -> str:
     )
 
 
-def _function(function: KernelFunction, name: str) -> str:
+def parameters(
+    function: KernelFunction, name: str, more: Sequence[str] = (), locals_: Sequence[str] = ()
+) -> tuple[list[str], tuple[str, ...]]:
+    """The C parameters of a function, `more` behind the arrays, and the names of those that are arrays; no array is named
+    like one of `locals_`."""
     buffers = function.inputs + function.outputs
-    names = abi.c_names((buffer.name for buffer in buffers), taken=("net", name))
-    rows = [
-        f" *   {'in ' if buffer in function.inputs else 'out'} {c_name}: {_type(buffer)}"
-        for buffer, c_name in zip(buffers, names, strict=True)
-    ]
+    taken = ("net", name, *locals_, *(param.split()[-1].lstrip("*") for param in more))
+    names = abi.c_names((buffer.name for buffer in buffers), taken)
     params = [f"{name} *net"]
     for buffer, c_name in zip(buffers, names, strict=True):
         constness = "const " if buffer in function.inputs else ""
         params.append(f"{constness}{abi.c_type(buffer.dtype)} *{c_name}")
+    return [*params, *more], names
+
+
+def function_text(function: KernelFunction, name: str, more: Sequence[str] = ()) -> str:
+    """The declaration of a function, with the types of its arrays."""
+    params, names = parameters(function, name, more)
+    rows = [
+        f" *   {'in ' if buffer in function.inputs else 'out'} {c_name}: {_type(buffer)}"
+        for buffer, c_name in zip(function.inputs + function.outputs, names, strict=True)
+    ]
     head = f"int32_t {name}_{function.name}("
     return "\n".join([f"/* {function.name}", *rows, " */", head + ",\n    ".join(params) + ");\n"])
 
 
-def _variables(program: KernelProgram, name: str) -> list[str]:
+def variables(program: KernelProgram, name: str) -> list[str]:
     """One accessor for each variable: where it lies in an initialised net."""
     names = abi.c_names(v.name for v in program.variables)
     return [

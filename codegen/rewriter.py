@@ -7,6 +7,8 @@ index arithmetic are rebuilt through the constructors that simplify them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphc.ir.expr import Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, call, combine, load
 from graphc.ir.kernel import Accumulate, For, If, Let, Local, Stmt, Store
 
@@ -83,3 +85,14 @@ class Rewriter:
             case Call(args=args):
                 return self.call(expr, tuple(self.expr(arg) for arg in args))
         raise AssertionError(f"no such expression: {type(expr).__name__}")
+
+
+class Renamed(Rewriter):
+    """Replaces variables and temporaries by other indices."""
+
+    def __init__(self, names: Mapping[Var | Temp, Index]) -> None:
+        super().__init__()
+        self.names = names
+
+    def name(self, expr: Temp | Var) -> Expr:
+        return self.names.get(expr, expr)

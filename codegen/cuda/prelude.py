@@ -121,6 +121,12 @@ template <class T, class F> __device__ inline T saturate(F x, T low, T high) {
   return x >= F(high) ? high : T(x);
 }
 """,
+    "other_lane": """\
+// What the thread `distance` lanes away in the warp holds.
+template <class T> __device__ inline T other_lane(T x, int distance) {
+  return T(__shfl_xor_sync(0xFFFFFFFFu, x, distance));
+}
+""",
     "odd_float": """\
 // A double as a float whose last bit says that something was cut off: rounding it once more is as good as rounding once.
 __device__ inline float odd_float(double x) {

@@ -1,0 +1,25 @@
+"""The mapping pass: where on a GPU the loops of a kernel run.
+
+In: a kernel. Out: a `Mapped` kernel with the same meaning. Kernels are tried in turn as
+
+    maps       an element, or 16 bytes of elements, a thread                          (maps.py)
+    anything   a task a thread, its loops one after the other; always right
+"""
+
+from __future__ import annotations
+
+from graphc.ir.kernel import Kernel
+
+from .maps import flatten
+from .roles import Mapped
+from .target import Gpu
+from .tidy import serial, tidy
+
+
+def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
+    """The kernel with its places."""
+    kernel = tidy(kernel)
+    flat = flatten(kernel)
+    if flat is not None:
+        return Mapped(tidy(flat), 1, gpu.block)
+    return Mapped(Kernel(kernel.name, kernel.params, kernel.task, serial(kernel.body)), 1, gpu.block)

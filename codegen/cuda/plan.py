@@ -1,0 +1,154 @@
+"""What a function does on the device, step by step.
+
+In: a planned program, its name, a GPU. Out: a `Plan`: where everything lies in the memory of a net, the text of every
+distinct kernel, and for each function its launches with grids and arguments. The host's text (entry.py) and the runtime of
+Python run the same plan.
+
+    device ::= state (variables) constants arena staging      one block, the caller's
+    image  ::= constants, then the initial state              codegen/abi.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.ir.kernel import (
+    ALIGNMENT,
+    ARENA,
+    CONSTANT,
+    VARIABLE,
+    Buffer,
+    Kernel,
+    KernelFunction,
+    KernelProgram,
+    Launch,
+    aligned,
+)
+
+from .. import abi
+from ..expand import expand_kernel
+from ..fingerprint import fingerprint
+from .emit import emit_kernel
+from .map import map_kernel
+from .target import Gpu
+from .words import says
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes from the start of a net's device memory. `staging` holds a call's arrays where the caller's lie on the host."""
+
+    constants: int
+    arena: int
+    staging: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A kernel's argument: a caller's array by number, or the net's memory (`array` is None) from `offset`."""
+
+    buffer: Buffer
+    array: int | None
+    offset: int
+    written: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """A launch of `symbol`; `comment` names the graph values it computes."""
+
+    symbol: str
+    grid: int
+    block: int
+    arguments: tuple[Argument, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A function, where each of its caller's buffers lies in staging, and what runs."""
+
+    function: KernelFunction
+    staged: tuple[int, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        return self.function.inputs + self.function.outputs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole program on a device."""
+
+    memory: Memory
+    kernels: tuple[str, ...]
+    routines: tuple[Routine, ...]
+
+
+def plan(program: KernelProgram, name: str, gpu: Gpu) -> Plan:
+    """The plan of a program. Raises CompileError for names that C cannot take."""
+    abi.check_names(program, name)
+    return _Planner(program, name, gpu).plan()
+
+
+class _Planner:
+    def __init__(self, program: KernelProgram, name: str, gpu: Gpu) -> None:
+        self.program, self.name, self.gpu = program, name, gpu
+        self.layout = abi.layout(program)
+        constants = aligned(program.state_size)
+        arena = constants + aligned(self.layout.initial)
+        staging = arena + aligned(program.arena_size)
+        widest = max((sum(aligned(b.nbytes) for b in f.inputs + f.outputs) for f in program.functions), default=0)
+        self.memory = Memory(constants, arena, staging, max(staging + widest, ALIGNMENT))
+        self.texts: list[str] = []
+        self.distinct: dict[str, tuple[str, int, int]] = {}  # fingerprint -> symbol, grid, block
+        self.known: dict[int, tuple[str, int, int]] = {}
+
+    def plan(self) -> Plan:
+        routines = tuple(self.routine(function) for function in self.program.functions)
+        return Plan(self.memory, tuple(self.texts), routines)
+
+    def routine(self, function: KernelFunction) -> Routine:
+        buffers = function.inputs + function.outputs
+        staged, at = [], self.memory.staging
+        for buffer in buffers:
+            staged.append(at)
+            at += aligned(buffer.nbytes)
+        numbers = {buffer: n for n, buffer in enumerate(buffers)}
+        steps = tuple(self.step(launch, numbers) for launch in function.launches if launch.kernel.task.extent)
+        return Routine(function, tuple(staged), steps)
+
+    def step(self, launch: Launch, numbers: dict[Buffer, int]) -> Step:
+        written = launch.kernel.written
+        arguments = tuple(
+            self.argument(buffer, numbers, param in written)
+            for param, buffer in zip(launch.kernel.params, launch.args, strict=True)
+        )
+        comment = " ".join(launch.comment.split())
+        return Step(*self.kernel(launch.kernel, comment), arguments, comment)
+
+    def argument(self, buffer: Buffer, numbers: dict[Buffer, int], written: bool) -> Argument:
+        if buffer in numbers:
+            return Argument(buffer, numbers[buffer], 0, written)
+        if buffer.kind == CONSTANT:
+            return Argument(buffer, None, self.memory.constants + self.layout.constants[buffer], written)
+        start = {VARIABLE: 0, ARENA: self.memory.arena}[buffer.kind]
+        return Argument(buffer, None, start + self.program.offsets[buffer], written)
+
+    def kernel(self, kernel: Kernel, comment: str) -> tuple[str, int, int]:
+        """The function that runs `kernel`, written when it is first met, with its grid and block."""
+        if id(kernel) not in self.known:
+            key = fingerprint(kernel)
+            if key not in self.distinct:
+                symbol = f"{self.name}_k{len(self.distinct)}_{abi.c_identifier(kernel.name)}"
+                mapped = map_kernel(expand_kernel(kernel, says), self.gpu)
+                self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
+                self.distinct[key] = symbol, mapped.grid, mapped.block
+            self.known[id(kernel)] = self.distinct[key]
+        return self.known[id(kernel)]

@@ -1,0 +1,37 @@
+"""What the compiler knows of a GPU.
+
+In: an architecture name such as "sm_90", or none. Out: a frozen `Gpu`, whose numbers the mapping of loops to threads reads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from graphc.errors import CompileError
+
+DEFAULT = "sm_80"
+_PROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU: its architecture, the threads of a warp and at most of a block, bytes of shared memory that a block may
+    declare, and how many multiprocessors want work."""
+
+    arch: str
+    warp: int = 32
+    block: int = 256
+    shared_bytes: int = 48 << 10
+    processors: int = 108
+
+
+def gpu(arch: str | None = None) -> Gpu:
+    """The GPU called `arch`. CompileError for a name that no compiler for CUDA would take."""
+    arch = arch or DEFAULT
+    if not re.fullmatch(r"sm_[0-9]{2,3}[af]?", arch):
+        raise CompileError(f"{arch!r} is no CUDA architecture; expected one such as {', '.join(_PROCESSORS)}")
+    number = int(re.sub(r"\D", "", arch))
+    if number < 70:
+        raise CompileError(f"{arch} is too old: the generated code needs sm_70 or newer")
+    return Gpu(arch, processors=_PROCESSORS.get(arch.rstrip("af"), 108))
