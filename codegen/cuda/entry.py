@@ -59,6 +59,7 @@ def _host(program: KernelProgram, plan: Plan, name: str) -> Iterator[str]:
     for number, routine in enumerate(plan.routines):
         yield "\n".join(_steps(routine, name))
         yield "\n".join(_entry(routine, name, number))
+    yield _IMAGE.replace("NAME", name)
     yield "\n".join(_life(program, plan, name))
     for buffer, c_name in zip(program.variables, abi.c_names(v.name for v in program.variables), strict=True):
         kind, offset = types.memory(buffer.dtype), program.offsets[buffer]
@@ -71,6 +72,14 @@ def _host(program: KernelProgram, plan: Plan, name: str) -> Iterator[str]:
 _HOST_HEAD = """\
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
+#endif
+"""
+
+# A library brings its image with it: the compiler is told the file's name.
+_IMAGE = """\
+#ifdef GRAPHC_IMAGE
+asm(".pushsection .rodata\\n.balign 64\\nNAME_image: .incbin \\"" GRAPHC_IMAGE "\\"\\n.popsection");
+extern "C" __attribute__((visibility("hidden"))) const char NAME_image[];
 #endif
 """
 
@@ -219,6 +228,9 @@ def _life(program: KernelProgram, plan: Plan, name: str) -> Iterator[str]:
     yield f'extern "C" size_t {name}_device_size(void) {{ return {memory.size}; }}\n'
     yield (
         f'extern "C" int32_t {name}_init(void *memory, void *device, const void *image, int32_t flags, void *stream) {{\n'
+        "#ifdef GRAPHC_IMAGE\n"
+        f"  if (image == nullptr) image = {name}_image;\n"
+        "#endif\n"
         f"  if (memory == nullptr || device == nullptr{' || image == nullptr' if where.image_size else ''})"
         f" return {abi.NULL_POINTER};\n"
         f"  if ((uintptr_t)device % {ALIGNMENT} != 0) return {abi.MISALIGNED};\n"

@@ -33,8 +33,9 @@ _INTRODUCTION = """\
  *
  * A net is two blocks of the caller's memory: {name}_size() bytes of the host, and {name}_device_size() bytes ({size}) of
  * the device, aligned to {alignment}, which hold the variables, constants and scratch memory. `image` are the constants and
- * initial state, the contents of the file {name}.image ({image} bytes), read during the call only. Nothing else is
- * allocated but the CUDA graphs of captured calls, which {name}_close frees.
+ * initial state, the contents of the file {name}.image ({image} bytes), read during the call only; a library that graphc
+ * linked ({name}.so) holds them itself, and takes NULL. Nothing else is allocated but the CUDA graphs of captured calls,
+ * which {name}_close frees.
  *
  * With flags = 0 arrays lie on the device, aligned to 16 bytes, and calls return before the stream has run them. With
  * flags = {NAME}_HOST_ARRAYS they lie on the host: they are copied, and a call returns when its results are there.

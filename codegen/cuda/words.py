@@ -46,7 +46,7 @@ _TEMPLATES: dict[str, dict[str, tuple[str, int]]] = {
         "div": ("{0} / {1}", PRODUCT), "neg": ("-{0}", PRODUCT), "sqrt": ("sqrt{f}({x0})", ATOM),
         "floor": ("floor{f}({x0})", ATOM), "ceil": ("ceil{f}({x0})", ATOM), "trunc": ("trunc{f}({x0})", ATOM),
         "round": ("rint{f}({x0})", ATOM), "abs": ("fabs{f}({x0})", ATOM), "fma": ("fma{f}({x0}, {x1}, {x2})", ATOM),
-        "max": ("greater({x0}, {x1})", ATOM), "min": ("lesser({x0}, {x1})", ATOM), "isnan": ("{0} != {0}", OTHER),
+        "max": ("greater<{T}>({x0}, {x1})", ATOM), "min": ("lesser<{T}>({x0}, {x1})", ATOM), "isnan": ("{0} != {0}", OTHER),
         "isinf": ("fabs{f}({x0}) == {inf}", OTHER),
     },
     "i": {
@@ -54,9 +54,9 @@ _TEMPLATES: dict[str, dict[str, tuple[str, int]]] = {
         "mul": ("{T}({U}({x0}) * {U}({x1}))", ATOM), "neg": ("{T}({U}(0) - {U}({x0}))", ATOM),
         "and": ("{T}({0} & {1})", ATOM), "or": ("{T}({0} | {1})", ATOM), "xor": ("{T}({0} ^ {1})", ATOM),
         "not": ("{T}(~{0})", ATOM), "shl": ("{T}({U}({x0}) << {n1})", ATOM), "shr": ("{T}({0} >> {n1})", ATOM),
-        "lshr": ("{T}({V}({x0}) >> {n1})", ATOM), "max": ("greater({x0}, {x1})", ATOM),
-        "min": ("lesser({x0}, {x1})", ATOM), "abs": ("{T}({0} < 0 ? {U}(0) - {U}({x0}) : {U}({x0}))", ATOM),
-        "quot": ("quotient({x0}, {x1})", ATOM), "rem": ("remainder_of({x0}, {x1})", ATOM),
+        "lshr": ("{T}({V}({x0}) >> {n1})", ATOM), "max": ("greater<{T}>({x0}, {x1})", ATOM),
+        "min": ("lesser<{T}>({x0}, {x1})", ATOM), "abs": ("{T}({0} < 0 ? {U}(0) - {U}({x0}) : {U}({x0}))", ATOM),
+        "quot": ("quotient<{T}>({x0}, {x1})", ATOM), "rem": ("remainder_of<{T}>({x0}, {x1})", ATOM),
     },
     "b": {
         "and": ("{0} && {1}", OTHER), "or": ("{0} || {1}", OTHER), "xor": ("{0} != {1}", OTHER), "max": ("{0} || {1}", OTHER),
