@@ -23,6 +23,9 @@ from .serialization import load_state
 
 M = TypeVar("M", bound="Module")
 
+HELD = ("_parameters", "_buffers", "_modules")  # what a module holds under names, in order of definition
+COMPUTED = "_computed"
+
 
 class StateError(GraphcError, KeyError):
     """Names of a state that do not match a module's."""
@@ -37,7 +40,7 @@ class Module:
     training: bool
 
     def __init__(self) -> None:
-        for name in ("_parameters", "_buffers", "_modules"):
+        for name in (*HELD, COMPUTED):
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_path", "")
         object.__setattr__(self, "training", True)
@@ -66,7 +69,7 @@ class Module:
         kind = _kind(value)
         if value is None and name in self._parameters:
             kind = "_parameters"
-        for other in ("_parameters", "_buffers", "_modules"):
+        for other in (*HELD, COMPUTED):
             if other != kind:
                 slots[other].pop(name, None)
         if kind is None:
@@ -79,19 +82,21 @@ class Module:
             self._name_variables()
 
     def __getattr__(self, name: str) -> Any:
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in HELD:
             if name in self.__dict__.get(kind, ()):
                 return self.__dict__[kind][name]
+        if name in self.__dict__.get(COMPUTED, ()):
+            return self.__dict__[COMPUTED][name](self)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
-        for kind in ("_parameters", "_buffers", "_modules"):
+        for kind in (*HELD, COMPUTED):
             if self.__dict__[kind].pop(name, self) is not self:
                 return
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules, *self._computed]
 
     def _name_variables(self) -> None:
         """Give every variable below the name of its place, starting from this module's own place."""
@@ -127,6 +132,11 @@ class Module:
             self._buffers[name] = None
         else:
             setattr(self, name, tensor if isinstance(tensor, Buffer) else Buffer(tensor, persistent))
+
+    def register_computed(self, name: str, compute: Callable[[Module], Tensor]) -> None:
+        """A tensor computed from the module's variables whenever it is read, in the place of a parameter of this name."""
+        self._parameters.pop(name, None)
+        self._computed[name] = compute
 
     def register_module(self, name: str, module: Module | None) -> None:
         self.add_module(name, module)

@@ -129,7 +129,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("have 6 elements, the vector is (5,)", lambda: nn.utils.vector_to_parameters(gc.ones(5), nn.Linear(2, 2).parameters())),
     ("has no parameter 'kernel'", lambda: nn.utils.weight_norm(nn.Linear(2, 2), "kernel")),
     ("there is no dimension 2", lambda: nn.utils.weight_norm(nn.Linear(2, 2), dim=2)),
-    ("is not what was normalised last", lambda: nn.utils.remove_weight_norm(nn.Linear(2, 2))),
+    ("is not normalised", lambda: nn.utils.remove_weight_norm(nn.Linear(2, 2))),
 ]
 
 
