@@ -1,8 +1,9 @@
 """Runs generated CUDA C++ source on the CPU, with every access checked (cuda_cpu/cuda_on_cpu.h).
 
-In: the source. Out: a `Library` whose host entries are called with numpy arrays that lie in the device's memory. What a GPU
-would not forgive (a race, a barrier not reached, an access outside) is a `CudaFault`, which names kernel, block, thread
-and line. Nothing is said about speed, nor about what a GPU rounds differently.
+In: a source, or a planned program of kernels. Out: a `Library` whose host entries are called with numpy arrays that lie in
+the device's memory, or a `Net`, whose functions are called. What a GPU would not forgive (a race, a barrier not reached, an
+access outside) is a `CudaFault`, which names kernel, block, thread and line. Nothing is said about speed, nor about what a
+GPU rounds differently.
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphc.codegen import abi
+from graphc.codegen.cuda.entry import emit_source
+from graphc.codegen.cuda.header import HOST_ARRAYS
+from graphc.codegen.cuda.plan import plan
+from graphc.codegen.cuda.target import gpu
+from graphc.ir.kernel import Buffer, KernelProgram
+from graphc.passes.machine import Machine
+
 COMPILER = shutil.which("g++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
 
+MACHINE = Machine(4, 4, 1 << 40, 1 << 40)
+POISON = 0xAB  # every byte that nobody has written
 HEADERS = Path(__file__).with_name("cuda_cpu")
 # Products must be rounded as the source says, and each library must have its own variables.
 _FLAGS = ("-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-gnu-unique", "-fPIC", "-w")
@@ -44,7 +55,6 @@ class Library:
 
     def device(self, array: np.ndarray) -> np.ndarray:
         """A copy of `array` in the device's memory, for as long as the library is loaded."""
-        array = np.ascontiguousarray(array)
         address = self._dll.cuda_on_cpu_allocate(ctypes.c_size_t(array.nbytes))
         memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
         copy = np.frombuffer(memory, np.uint8).view(array.dtype).reshape(array.shape)
@@ -82,3 +92,55 @@ def build(source: str, folder: Path, *, checked: bool = True, flags: Sequence[st
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[:4000]
+
+
+class Net:
+    """A planned program, emitted, compiled and initialised. Scratch memory and outputs are poisoned before each call.
+
+    With `host_arrays` the net copies the arrays of its calls itself; otherwise they lie on the device.
+    """
+
+    def __init__(
+        self,
+        program: KernelProgram,
+        folder: Path,
+        *,
+        host_arrays: bool = False,
+        checked: bool = True,
+        flags: Sequence[str] = (),
+    ) -> None:
+        made = plan(program, "net", gpu())
+        self.program, self.host_arrays = program, host_arrays
+        self.library = build(emit_source(program, made, "net"), folder, checked=checked, flags=flags)
+        self._ports: dict[Buffer, np.ndarray] = {}
+        self._memory = self.library.device(np.full(self.library.call("net_device_size"), POISON, np.uint8))
+        self._arena = self._memory[made.memory.arena :]
+        assert self._memory.size == made.memory.size
+        self._self = np.zeros(self.library.call("net_size"), np.uint8)
+        self._checked("net_init", self._self, self._memory, abi.image(program), HOST_ARRAYS if host_arrays else 0, None)
+        self.state = {v.name: self._variable(v) for v in program.variables}
+
+    def _checked(self, name: str, *args: np.ndarray | int | None) -> None:
+        code = self.library.call(name, *args)
+        assert code == abi.OK, f"{name} gives {code}"
+
+    def _variable(self, buffer: Buffer) -> np.ndarray:
+        start = self.program.offsets[buffer]
+        return self._memory[start : start + buffer.nbytes].view(buffer.dtype.numpy).reshape(buffer.shape)
+
+    def _port(self, buffer: Buffer) -> np.ndarray:
+        if buffer not in self._ports:
+            empty = np.empty(buffer.shape, buffer.dtype.numpy)
+            self._ports[buffer] = empty if self.host_arrays else self.library.device(empty)
+        return self._ports[buffer]
+
+    def call(self, name: str, *arrays: np.ndarray) -> list[np.ndarray]:
+        """The outputs of a function. Raises CudaFault."""
+        function = next(f for f in self.program.functions if f.name == name)
+        for buffer, array in zip(function.inputs, arrays, strict=True):
+            self._port(buffer)[...] = array
+        for buffer in function.outputs:
+            self._port(buffer).reshape(-1).view(np.uint8)[...] = POISON
+        self._arena[...] = POISON
+        self._checked(f"net_{name}", self._self, *map(self._port, function.inputs + function.outputs), None)
+        return [self._port(buffer).copy() for buffer in function.outputs]
