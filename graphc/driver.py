@@ -8,17 +8,20 @@ level between the user's file and machine code can be had. This is the only file
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import config
+from .codegen.cuda.target import gpu
 from .codegen.target import Target, named
 from .errors import GraphError
 from .export import Compilation
+from .export_cuda import CudaCompilation
 from .function import Function
 from .interp.graph import evaluate
 from .ir.kernel import KernelProgram
@@ -32,6 +35,7 @@ from .passes.lower import lower
 from .passes.machine import Machine
 from .passes.manager import Step, run_passes
 from .passes.pipelines import GRAPH, frozen
+from .runtime.cuda import GpuProgram
 from .runtime.program import Program
 from .tensor.random import SEED
 
@@ -46,12 +50,13 @@ def compile(
     name: str = "net",
     freeze: bool = False,
     **functions: Function,
-) -> Program:
+) -> Program | GpuProgram:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
 
-    target: "cpu" is this machine. threads: None means GRAPHC_THREADS, else the processors this process may use; results
-    do not depend on it. seed: where the program's random numbers start (default: `gc.manual_seed`, else 0). freeze: make
-    the variables that no function updates constants, folded and packed for the kernels; they are not in `program.state`.
+    target: "cpu" is this machine, "cuda" a GPU of NVIDIA's (or one architecture: "sm_90"). threads: None means
+    GRAPHC_THREADS, else the processors this process may use; results do not depend on it. seed: where the program's random
+    numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no function updates constants, folded
+    and packed for the kernels; they are not in `program.state`.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
     if unnamed:
@@ -66,7 +71,7 @@ def build(
     seed: int | None = None,
     name: str = "net",
     freeze: bool = False,
-) -> Compilation:
+) -> Compilation | CudaCompilation:
     """The compiled program before it is loaded or written."""
     return Stages(functions, target, seed, name, freeze).compilation
 
@@ -119,7 +124,7 @@ class Stages:
     @cached_property
     def kernels(self) -> KernelProgram:
         """Kernels over buffers, before buffers share memory."""
-        return self._seen("lower", lower(self.fused, machine(named(self.target)), self.seeds))
+        return self._seen("lower", lower(self.fused, self.backend.machine, self.seeds))
 
     @cached_property
     def overwritten(self) -> KernelProgram:
@@ -132,10 +137,15 @@ class Stages:
         return self._seen("place", place_buffers(self.overwritten))
 
     @cached_property
-    def compilation(self) -> Compilation:
+    def compilation(self) -> Compilation | CudaCompilation:
         """What can be loaded, emitted or saved."""
         structures = {key: _structure(function) for key, function in self.functions.items()}
-        return Compilation(self.planned, self.name, named(self.target), structures, self.sources)
+        return self.backend.finish(self.planned, self.name, self.backend.target, structures, self.sources)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """Who compiles for the target."""
+        return backend(self.target)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -165,3 +175,24 @@ def _structure(function: Function) -> str | tuple[str, ...]:
 def machine(target: Target) -> Machine:
     """The numbers of a target that passes schedule for."""
     return Machine(target.vector_bits // 8, target.vector_registers, target.l1_bytes, target.l2_bytes)
+
+
+# A thread of a GPU has no vectors, and its tiles are made when loops are mapped to threads: contractions come as one task
+# for each element. Its caches are nobody's own.
+GPU_THREAD = Machine(vector_bytes=4, vector_registers=4, l1=1 << 40, l2=1 << 40)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a target's name stands for: the machine that is scheduled for, and who makes code of planned kernels."""
+
+    target: Any
+    machine: Machine
+    finish: Callable[..., Compilation | CudaCompilation]
+
+
+def backend(spec: str) -> Backend:
+    """The backend of a target: a GPU's for "cuda" and architectures such as "sm_90", LLVM's for all others."""
+    if spec == "cuda" or spec.startswith("sm_"):
+        return Backend(gpu(None if spec == "cuda" else spec), GPU_THREAD, CudaCompilation)
+    return Backend(named(spec), machine(named(spec)), Compilation)

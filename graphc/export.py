@@ -1,7 +1,7 @@
 """From a planned program of kernels to something that runs or ships.
 
 In: a KernelProgram with the names and structure its user gave it, and a target. Out: a `Program` in this process, or the
-bytes of any stage behind the kernels: LLVM text, assembly, object, C header, library. Nothing is written here.
+bytes of any stage behind the kernels: LLVM text, assembly, object, C header, library; or files of these.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +23,12 @@ from .codegen.sharing import share, work
 from .codegen.target import Target
 from .errors import CompileError
 from .ir.kernel import Buffer, KernelProgram
+from .runtime import artifact
 from .runtime.host import required_features, runs
 from .runtime.library import Library, Product
 from .runtime.manifest import BARE, Manifest, Port, Signature, Variable
 from .runtime.program import Program
 
-KINDS = ("so", "obj", "ll", "asm", "h")  # what `emit` gives
 SUFFIXES = {"so": ".so", "obj": ".o", "ll": ".ll", "asm": ".s", "h": ".h"}
 
 
@@ -46,6 +47,8 @@ class Compilation:
     sources: tuple[str, ...] = ()
     threads: int | None = None
 
+    kinds = tuple(SUFFIXES)  # what can be written; the first is written where nobody says
+
     def load(self, threads: int | None = None) -> Program:
         """The program in this process. Raises CompileError when the target is not this machine."""
         if not runs(self.target.triple):
@@ -54,10 +57,25 @@ class Compilation:
         set_state = partial(abi.set_state, self.program)
         return Program(Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state), threads)
 
+    def signatures(self) -> tuple[Signature, ...]:
+        """The functions as those who call them see them."""
+        return signatures(self.program, self.name, self.structures)
+
     def product(self) -> Product:
         """A linked library, ready to be saved (runtime/artifact.py)."""
         code = link(self.emit("obj"), self.target)
         return Product(code, self.manifest(fill(code, self.image)), self.sources)
+
+    def write(self, folder: Path, kinds: list[str]) -> list[Path]:
+        """The files NAME.kind, and NAME.h and NAME.d beside a library; each is complete or absent."""
+        base = folder / self.name
+        files = {base.with_suffix(SUFFIXES[kind]): self.emit(kind) for kind in kinds if kind != "so"}
+        artifact.write_files(files)
+        if "so" not in kinds:
+            return list(files)
+        path = base.with_suffix(SUFFIXES["so"])
+        artifact.save(path, self.product(), self.initial_state())
+        return list(dict.fromkeys([path, path.with_suffix(".h"), path.with_suffix(".d"), *files]))
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -70,7 +88,7 @@ class Compilation:
         return self.image[start : start + self.program.state_size].tobytes()
 
     def emit(self, kind: str) -> bytes:
-        """One of KINDS but "so". Assembly and LLVM text are for readers: they hold no weights."""
+        """One of `kinds` but "so". Assembly and LLVM text are for readers: they hold no weights."""
         if kind == "h":
             return emit_header(self.program, self.name).encode()
         result = compile_module(emit_program(self.program, self.name, self.target, embed_initial=True), self.target, kind)
@@ -86,7 +104,7 @@ class Compilation:
         offsets = self.program.offsets
         return Manifest(
             name=self.name,
-            functions=tuple(self._signatures()),
+            functions=self.signatures(),
             variables=tuple(Variable(v.name, v.dtype, v.shape, offsets[v]) for v in self.program.variables),
             state=where.state,
             state_size=self.program.state_size,
@@ -102,17 +120,19 @@ class Compilation:
             graphc=_version(),
         )
 
-    def _signatures(self) -> list[Signature]:
-        return [
-            Signature(
-                function.name,
-                f"{self.name}_{function.name}",
-                tuple(map(_port, function.inputs)),
-                tuple(map(_port, function.outputs)),
-                self.structures.get(function.name, BARE),
-            )
-            for function in self.program.functions
-        ]
+
+def signatures(program: KernelProgram, name: str, structures: Mapping[str, str | tuple[str, ...]]) -> tuple[Signature, ...]:
+    """The functions of a program as those who call them see them."""
+    return tuple(
+        Signature(
+            function.name,
+            f"{name}_{function.name}",
+            tuple(map(_port, function.inputs)),
+            tuple(map(_port, function.outputs)),
+            structures.get(function.name, BARE),
+        )
+        for function in program.functions
+    )
 
 
 def _port(buffer: Buffer) -> Port:

@@ -13,7 +13,7 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -23,23 +23,28 @@ from graphc.errors import CompileError
 
 # nvcc keeps what C++ says of floats by default, but for fusing products with sums.
 _FLAGS = ("-O3", "-std=c++17", "-fmad=false")
-MISSING = (
-    "neither nvcc is on the PATH nor NVRTC is installed; the source (--emit cu) is complete and needs neither: install a CUDA "
-    "toolkit or `pip install 'graphc[cuda]'`, or compile the source elsewhere"
-)
+COMPILED = ("ptx", "cubin", "so")  # kinds that take a compiler
+_HELP = "install a CUDA toolkit, or compile the source elsewhere"
+
+
+def missing(kinds: Iterable[str]) -> str:
+    """What is missing here for one of `kinds`; empty where all can be made."""
+    wanted = set(kinds)
+    if "so" in wanted and nvcc() is None:
+        return f"nvcc is not on the PATH, and only it makes libraries (--emit so); {_HELP}"
+    if wanted & set(COMPILED) and nvcc() is None and nvrtc() is None:
+        return f"nvcc is not on the PATH, and NVRTC is not installed; {_HELP}, or `pip install 'graphc[cuda]'`"
+    return ""
 
 
 def compile_source(source: str, kind: str, arch: str, name: str, image: np.ndarray | None = None) -> bytes:
-    """The source as `kind`: "ptx", "cubin", or "so", which holds the image."""
+    """The source as `kind`, one of COMPILED; a library holds the image."""
+    lacking = missing([kind])
+    if lacking:
+        raise CompileError(f"cannot make {kind}: {lacking}")
     if kind == "so":
-        if nvcc() is None:
-            raise CompileError("nvcc is not on the PATH, and only it makes libraries (--emit so); take --emit cu, ptx or cubin")
         return _library(source, arch, name, image)
-    if nvcc() is not None:
-        return _with_nvcc(source, arch, [f"-{kind}"], kind, name)
-    if nvrtc() is not None:
-        return _with_nvrtc(source, kind, arch, name)
-    raise CompileError(f"cannot make {kind}: {MISSING}")
+    return _with_nvcc(source, arch, [f"-{kind}"], kind, name) if nvcc() is not None else _with_nvrtc(source, kind, arch, name)
 
 
 def nvcc() -> str | None:

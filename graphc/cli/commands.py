@@ -21,8 +21,8 @@ from .. import __version__
 from ..codegen.abi import c_identifier
 from ..driver import Stages
 from ..errors import GraphcError, VerifyError
-from ..export import KINDS, SUFFIXES, Compilation
-from ..runtime import artifact
+from ..export import Compilation
+from ..export_cuda import CudaCompilation
 from ..runtime.arrays import bind, conform
 from ..runtime.loader import load
 from ..runtime.manifest import Signature
@@ -34,6 +34,7 @@ from .stages import RUNNABLE, STAGES, run_at, text
 from .summary import passes_table
 
 _FILE = click.Path(path_type=Path)
+_written = f"{', '.join(Compilation.kinds)}; with --target cuda {', '.join(CudaCompilation.kinds)}. Default: the first"
 _FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables that no function updates become constants.")
 
 
@@ -82,50 +83,55 @@ def commands() -> None:
 @click.argument("model", type=_FILE)
 @click.option("-o", "--output", type=_FILE, default=Path("."), help="Folder for the files (made if missing).")
 @click.option("--name", help="Name of the program: prefix in C, and file name. Default: the model's file name.")
-@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
-@click.option("--emit", default="so", show_default=True, help=f"What to write, of {', '.join(KINDS)}, with commas between.")
+@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, cuda, ...")
+@click.option("--arch", help="With --target cuda: the architecture to compile for, such as sm_90.")
+@click.option("--emit", help=f"What to write, with commas between: {_written}.")
 @click.option("--seed", type=int, help="Where the program's random numbers start.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use where whoever loads the program does not say.")
 @_FREEZE
 def compile_command(
-    model: Path, output: Path, name: str | None, target: str, emit: str, seed: int | None, threads: int | None, freeze: bool
+    model: Path,
+    output: Path,
+    name: str | None,
+    target: str,
+    arch: str | None,
+    emit: str | None,
+    seed: int | None,
+    threads: int | None,
+    freeze: bool,
 ) -> None:
-    """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d."""
-    kinds = _kinds(emit)
+    """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d; for cuda NAME.cu with NAME.image."""
+    if arch is not None and target != "cuda":
+        raise click.BadParameter(f"{arch!r}: only --target cuda has architectures", param_hint="--arch")
     with _progress("compiling"):
-        compilation = replace(_build(load_model(model), target, name, seed, freeze), threads=threads)
-        written = _write(compilation, output, kinds)
+        compilation = replace(_build(load_model(model), arch or target, name, seed, freeze), threads=threads)
+        written = _write(compilation, output, _kinds(emit, compilation.kinds))
     for path in written:
         click.echo(path)
 
 
-def _kinds(text: str) -> list[str]:
-    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+def _kinds(text: str | None, known: tuple[str, ...]) -> list[str]:
+    kinds = [known[0]] if text is None else [kind.strip() for kind in text.split(",") if kind.strip()]
     for kind in kinds:
-        if kind not in KINDS:
-            raise click.BadParameter(f"{kind!r}: expected some of {', '.join(KINDS)}", param_hint="--emit")
+        if kind not in known:
+            raise click.BadParameter(f"{kind!r}: expected some of {', '.join(known)}", param_hint="--emit")
     return kinds
 
 
-def _build(model: Model, target: str, name: str | None = None, seed: int | None = None, freeze: bool = False) -> Compilation:
+def _build(
+    model: Model, target: str, name: str | None = None, seed: int | None = None, freeze: bool = False
+) -> Compilation | CudaCompilation:
     stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze)
     return replace(stages.compilation, sources=model.sources)
 
 
-def _write(compilation: Compilation, folder: Path, kinds: list[str]) -> list[Path]:
-    """The files, each complete or absent."""
+def _write(compilation: Compilation | CudaCompilation, folder: Path, kinds: list[str]) -> list[Path]:
+    """The files, in a folder that is made if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"error: cannot make the folder {folder}: {error.strerror}") from None
-    base = folder / compilation.name
-    files = {base.with_suffix(SUFFIXES[kind]): compilation.emit(kind) for kind in kinds if kind != "so"}
-    artifact.write_files(files)
-    if "so" not in kinds:
-        return list(files)
-    path = base.with_suffix(SUFFIXES["so"])
-    artifact.save(path, compilation.product(), compilation.initial_state())
-    return list(dict.fromkeys([path, path.with_suffix(".h"), path.with_suffix(".d"), *files]))
+    return compilation.write(folder, kinds)
 
 
 # ----------------------------------------------------------------------------------------------------------------- run
@@ -162,7 +168,7 @@ def _interpret(path: Path, function: str, arrays: dict[str, object], stage: str)
     model = load_model(path)
     _known(path, function, model.functions)
     stages = Stages({function: model.functions[function]})
-    (signature,) = stages.compilation.manifest().functions
+    (signature,) = stages.compilation.signatures()
     values = zip(bind(signature, (), arrays), signature.inputs, strict=True)
     return signature, run_at(stages, stage, function, [conform(value, port, function) for value, port in values])
 
@@ -191,7 +197,9 @@ def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
     if path.suffix != ".py":
         return load(path, threads)
     with _progress("compiling"):
-        return _build(load_model(path), "cpu", freeze=freeze).load(threads)
+        program = _build(load_model(path), "cpu", freeze=freeze).load(threads)
+    assert isinstance(program, Program), program
+    return program
 
 
 # ---------------------------------------------------------------------------------------------------------------- show

@@ -35,7 +35,7 @@ class CompiledFunction:
         self._native: Callable[..., int] = net.function(signature.symbol, len(signature.inputs) + len(signature.outputs))
         self._inputs = tuple((port.dtype.numpy, port.shape, port.dtype.size, port) for port in signature.inputs)
         self._outputs = tuple((port.shape, port.dtype.numpy) for port in signature.outputs)
-        self._pack = _packer(signature.structure)
+        self._pack = packer(signature.structure)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Run. Inputs by position or by name. Raises CallError, with nothing touched, when they do not fit."""
@@ -67,7 +67,7 @@ class CompiledFunction:
         return f"<compiled {self.signature}>"
 
 
-def _packer(structure: str | tuple[str, ...]) -> Callable[[list[np.ndarray]], Any]:
+def packer(structure: str | tuple[str, ...]) -> Callable[[list[np.ndarray]], Any]:
     """How the outputs are handed back."""
     if structure == BARE:
         return lambda outputs: outputs[0]

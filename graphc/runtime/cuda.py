@@ -1,0 +1,224 @@
+"""Programs on a GPU, through the driver API of cuda-python.
+
+In: a `Recipe` (memory, launches, signatures) and a function that compiles kernels for an architecture. Out: `GpuProgram`, with
+the functions of a `Program`. State lives on the device. A call takes numpy arrays, or arrays that lie on the device and
+offer `__cuda_array_interface__` or DLPack (PyTorch, CuPy, JAX), without copying those; results are `DeviceArray`s where an
+input was on the device, else numpy arrays. Nothing of CUDA is touched before the first call or look at the state, so that
+a program can be made, read and exported on machines without a GPU.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import CallError, GraphcError
+from .arrays import bind, conform
+from .device import DeviceArray, Driver, on_device, open_driver
+from .manifest import Signature, Variable, describe
+from .program import packer
+
+Compiler = Callable[[str], bytes]  # architecture -> cubin
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel's symbol, its blocks and their threads, and for each argument (number of a caller's array or None, offset)."""
+
+    symbol: str
+    grid: int
+    block: int
+    arguments: tuple[tuple[int | None, int], ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A program for a GPU as data: device memory of `device_size` bytes starts with the state; constants lie at `constants`,
+    and come with the initial state (from `initial` on) in `image`."""
+
+    name: str
+    source: str
+    functions: tuple[Signature, ...]
+    variables: tuple[Variable, ...]
+    launches: tuple[tuple[Launch, ...], ...]
+    device_size: int
+    constants: int
+    image: np.ndarray
+    initial: int
+    state_size: int
+
+
+class GpuProgram:
+    """Functions over shared variables that lie on a GPU; `source` is the program in CUDA C++.
+
+    The GPU is opened by the first call. Raises CallError where there is none, where the driver or cuda-python is missing,
+    and where arrays do not fit; MemoryLimitError where the device has too little memory.
+    """
+
+    def __init__(self, recipe: Recipe, compiler: Compiler) -> None:
+        for name in (signature.name for signature in recipe.functions):
+            if name.startswith("_") or hasattr(type(self), name):
+                raise GraphcError(f"a function cannot be called {name!r}: every program has attributes of its own; rename it")
+        self._recipe = recipe
+        self._net = _Net(recipe, compiler)
+        rows = zip(recipe.functions, recipe.launches, strict=True)
+        self._functions = {s.name: GpuFunction(self._net, s, launches) for s, launches in rows}
+        self._state = GpuState(self._net)
+        vars(self).update(self._functions)
+
+    def __getattr__(self, name: str) -> GpuFunction:
+        functions = vars(self).get("_functions", {})
+        close = difflib.get_close_matches(name, functions, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"its functions are {', '.join(functions)}"
+        raise AttributeError(f"the program has no function {name!r}; {hint}", name=name, obj=None)
+
+    @property
+    def source(self) -> str:
+        """The program in CUDA C++: kernels, and entry points for a host in C."""
+        return self._recipe.source
+
+    @property
+    def functions(self) -> Mapping[str, GpuFunction]:
+        """All functions by name."""
+        return dict(self._functions)
+
+    @property
+    def state(self) -> GpuState:
+        """The variables by name, as arrays on the device that are the variables themselves."""
+        return self._state
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all variables on the host."""
+        return {name: array.numpy() for name, array in self._state.items()}
+
+    def load_state_dict(self, values: Mapping[str, object], strict: bool = True) -> None:
+        """Set variables from `values`; with `strict`, all of them. Raises CallError, with nothing touched, on a misfit."""
+        self._state.load(values, strict)
+
+    def __repr__(self) -> str:
+        return "\n".join([f"GpuProgram {self._recipe.name!r}:", *(f"  {s}" for s in self._recipe.functions)])
+
+
+class GpuFunction:
+    """One function of a program on a GPU."""
+
+    def __init__(self, net: _Net, signature: Signature, launches: tuple[Launch, ...]) -> None:
+        self.signature = signature
+        self.__name__ = signature.name
+        self._net, self._launches = net, launches
+        self._pack = packer(signature.structure)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Run. Inputs by position or by name; waits for the results where they go to the host."""
+        if named or len(args) != len(self.signature.inputs):
+            args = bind(self.signature, args, named)
+        name = self.__name__
+        given = [
+            on_device(value, port, name) or conform(value, port, name)
+            for value, port in zip(args, self.signature.inputs, strict=True)
+        ]
+        net = self._net
+        with net.lock:
+            driver = net.open()
+            inputs = [value if isinstance(value, DeviceArray) else driver.upload(value) for value in given]
+            outputs = [driver.allocate(port.shape, port.dtype) for port in self.signature.outputs]
+            net.launch(self._launches, [array.address for array in (*inputs, *outputs)])
+            stays = any(isinstance(value, DeviceArray) for value in given)
+            results: list[Any] = list(outputs) if stays else [array.numpy() for array in outputs]
+        return self._pack(results)
+
+    def __repr__(self) -> str:
+        return f"<compiled for a GPU {self.signature}>"
+
+
+class GpuState(Mapping[str, "DeviceArray"]):
+    """name -> array on the device. `state[name] = array` copies into the variable."""
+
+    def __init__(self, net: _Net) -> None:
+        self._net = net
+        self._variables = {v.name: v for v in net.recipe.variables}
+
+    def __getitem__(self, name: str) -> DeviceArray:
+        variable = self._variables[name]
+        with self._net.lock:
+            driver = self._net.open()
+        return DeviceArray(driver, self._net.address + variable.offset, variable.shape, variable.dtype, self._net)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.load({name: value}, strict=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def load(self, values: Mapping[str, object], strict: bool = True) -> None:
+        """Copy `values` into the variables they name, checked first."""
+        unknown = [name for name in values if name not in self._variables]
+        missing = [name for name in self._variables if name not in values] if strict else []
+        if unknown or missing:
+            raise CallError(f"the state does not fit: no variable {unknown or 'is unknown'}, no value for {missing or 'none'}")
+        arrays = {name: np.asarray(value) for name, value in values.items()}
+        for name, array in arrays.items():
+            want = self._variables[name]
+            if array.shape != want.shape or array.dtype != want.dtype.numpy:
+                expected = describe(want.dtype.name, want.shape)
+                raise CallError(f"{name}: expected {expected}, got {describe(str(array.dtype), array.shape)}")
+        for name, array in arrays.items():
+            self[name].fill_from(np.ascontiguousarray(array))
+
+
+class _Net:
+    """The memory of a program on the device, its kernels, and calls captured as graphs. Opened when first needed."""
+
+    def __init__(self, recipe: Recipe, compiler: Compiler) -> None:
+        self.recipe, self.compiler = recipe, compiler
+        self.lock = threading.RLock()
+        self.driver: Driver | None = None
+        self.address = 0
+        self._kernels: dict[str, Any] = {}
+        self._graphs: dict[int, tuple[list[int], Any]] = {}  # launches -> arrays they were last called with, and their graph
+
+    def open(self) -> Driver:
+        """The driver, with the program's memory and kernels on its device. Raises what is missing, leaving nothing behind."""
+        if self.driver is not None:
+            return self.driver
+        driver, recipe = open_driver(), self.recipe
+        module = driver.load(self.compiler(driver.arch))
+        symbols = {launch.symbol for launches in recipe.launches for launch in launches}
+        self._kernels = {symbol: driver.kernel(module, symbol) for symbol in symbols}
+        self.address = driver.reserve(recipe.device_size, f"program {recipe.name!r}")
+        weakref.finalize(self, driver.release, self.address)
+        driver.copy_in(self.address + recipe.constants, recipe.image[: recipe.initial])
+        driver.copy_in(self.address, recipe.image[recipe.initial : recipe.initial + recipe.state_size])
+        self.driver = driver
+        return driver
+
+    def launch(self, launches: tuple[Launch, ...], arrays: list[int]) -> None:
+        """Run launches over the caller's arrays: one by one, or as a graph where the arrays are those of the call before."""
+        driver = self.open()
+        known, graph = self._graphs.get(id(launches), (None, None))
+        if known != arrays:
+            if graph is not None:
+                driver.destroy(graph)
+            self._graphs[id(launches)] = (arrays, None)
+            self._run(driver, launches, arrays, driver.stream)
+            return
+        if graph is None:
+            with driver.capturing() as captured:
+                self._run(driver, launches, arrays, captured.stream)
+            graph = captured.graph
+            self._graphs[id(launches)] = (arrays, graph)
+        driver.replay(graph)
+
+    def _run(self, driver: Driver, launches: tuple[Launch, ...], arrays: list[int], stream: Any) -> None:
+        for launch in launches:
+            pointers = [offset + (self.address if n is None else arrays[n]) for n, offset in launch.arguments]
+            driver.launch(self._kernels[launch.symbol], launch.grid, launch.block, pointers, stream)
