@@ -18,6 +18,7 @@ from .autodiff import autodiff
 from .canonicalize import simplify
 from .expand import expand, unexpanded
 from .freeze import freeze
+from .layout import layout
 from .manager import Pass, Property
 from .split_reductions import split_reductions, unsplit
 from .updates import extract_updates, remove_stop_gradient
@@ -36,6 +37,7 @@ SPLIT = Property("large reductions are trees", unsplit)
 AUTODIFF = Pass("autodiff", autodiff, gives=(NO_GRAD,))
 EXTRACT_UPDATES = Pass("extract_updates", extract_updates, needs=(NO_GRAD,), gives=(NO_UPDATE,))
 REMOVE_STOP_GRADIENT = Pass("remove_stop_gradient", remove_stop_gradient, needs=(NO_GRAD,), gives=(NO_STOP,))
+LAYOUT = Pass("layout", layout, needs=(EXPANDED,), breaks=(SPLIT,))
 # Rules drop operands, and with them the update markers they reach: these must have been read before.
 SIMPLIFY = Pass("simplify", simplify, needs=(NO_GRAD, NO_UPDATE), breaks=(SPLIT,))
 EXPAND = Pass("expand", expand, needs=(NO_GRAD,), gives=(EXPANDED,), breaks=(SPLIT,))
@@ -46,6 +48,7 @@ GRAPH: tuple[Pass, ...] = (
     EXTRACT_UPDATES,
     REMOVE_STOP_GRADIENT,
     EXPAND,
+    LAYOUT,
     SIMPLIFY,
     SPLIT_REDUCTIONS,
 )

@@ -1,0 +1,157 @@
+"""Memory layouts: convolutions with many channels compute with the channels last.
+
+In: a graph whose convolutions are plain. Out: an equal graph in which the results of such convolutions, and all that
+follows from them index by index, have the order (batch, spatial..., channels), in which lanes of channels lie side by side.
+Only the order of dimensions changes: ops take attributes for the new order, and where an op has no such rule, or the
+caller looks, a transpose restores the old one. Weights keep their order, which packing hides. Simplification comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from graphc.ir.graph import Graph
+from graphc.ir.location import located
+from graphc.ir.op import Elementwise, Reduction
+from graphc.ir.values import Value, make, topological
+from graphc.ops.shape import transpose
+
+MANY_CHANNELS = 32  # of data or result, from which lanes along channels are full
+FEW_CHANNELS = 16  # of the result, below which most lanes would be empty
+
+Order = tuple[int, ...]  # the dimension of the value at each dimension of what is held
+
+
+def layout(graph: Graph) -> Graph:
+    """Put channels last where that pays; the identical graph where it pays nowhere."""
+    if not any(prefers_channels_last(value) for value in graph.values()):
+        return graph
+    held = _Held()
+    for value in topological(graph.roots):
+        with located(value.location):
+            held.add(value)
+    return graph.with_roots(tuple(held.natural(root) for root in graph.roots))
+
+
+def prefers_channels_last(value: Value) -> bool:
+    """Whether the value is a convolution over pixels with enough channels. In the gradient of a kernel, the taps are the
+    pixels: it stays as it is."""
+    if value.op.name != "conv_general" or value.type.rank < 3 or value.type.size == 0:
+        return False
+    x, w = value.operands
+    outs, ins = value.shape[value.attrs["out_spec"][1]], x.shape[value.attrs["lhs_spec"][1]]
+    pixels = prod(value.shape[d] for d in value.attrs["out_spec"][2:])
+    taps = prod(w.shape[d] for d in value.attrs["rhs_spec"][2:])
+    return outs >= FEW_CHANNELS and max(outs, ins) >= MANY_CHANNELS and pixels >= taps
+
+
+class _Held:
+    """Values of the old graph as values of the new one: `value` is held as transpose(value, order)."""
+
+    def __init__(self) -> None:
+        self.held: dict[Value, tuple[Value, Order]] = {}
+
+    def add(self, value: Value) -> None:
+        """Compute `value` from what is held."""
+        rule = _RULES.get(value.op.name) or _BY_LOWERING.get(type(value.op.lower))
+        self.held[value] = (rule and rule(self, value)) or self._unmoved(value)
+
+    def ordered(self, value: Value, order: Order) -> Value:
+        """transpose(value, order)"""
+        new, now = self.held[value]
+        return transpose(new, tuple(now.index(d) for d in order))
+
+    def natural(self, value: Value) -> Value:
+        """The value itself."""
+        return self.ordered(value, tuple(range(value.type.rank)))
+
+    def moved(self, values: tuple[Value, ...]) -> Order:
+        """The order in which values of one rank are held: not the natural one, if any is held otherwise."""
+        orders = [self.held[value][1] for value in values]
+        return next((order for order in orders if list(order) != sorted(order)), orders[0])
+
+    def _unmoved(self, value: Value) -> tuple[Value, Order]:
+        new = make(value.op.name, *map(self.natural, value.operands), **value.attrs)
+        return new, tuple(range(value.type.rank))
+
+
+Moved = tuple[Value, Order] | None
+
+
+def _elementwise(held: _Held, value: Value) -> Moved:
+    order = held.moved(value.operands)
+    return make(value.op.name, *(held.ordered(v, order) for v in value.operands), **value.attrs), order
+
+
+def _reduction(held: _Held, value: Value) -> Moved:
+    x, order = held.held[value.operands[0]]
+    axes = value.attrs["axes"]
+    left = [d for d in order if d not in axes]
+    return make(value.op.name, x, axes=tuple(sorted(map(order.index, axes)))), tuple(map(sorted(left).index, left))
+
+
+def _transpose(held: _Held, value: Value) -> Moved:
+    x, order = held.held[value.operands[0]]
+    return x, tuple(map(value.attrs["perm"].index, order))
+
+
+def _convolution(held: _Held, value: Value) -> Moved:
+    """Operands are read in the order in which they are; the result has its channels last or stays."""
+    attrs = dict(value.attrs)
+    batch, channels, *spatial = attrs["out_spec"]
+    order = (batch, *spatial, channels) if prefers_channels_last(value) else tuple(range(value.type.rank))
+    operands = []
+    for operand, role in zip(value.operands, ("lhs_spec", "rhs_spec"), strict=True):
+        new, now = held.held[operand]
+        operands.append(new)
+        attrs[role] = tuple(map(now.index, attrs[role]))
+    attrs["out_spec"] = tuple(map(order.index, attrs["out_spec"]))
+    return make("conv_general", *operands, **attrs), order
+
+
+def _per_dimension(*names: str) -> Callable[[_Held, Value], Moved]:
+    """For ops whose attributes `names` have an entry for each dimension of operands and result."""
+
+    def rule(held: _Held, value: Value) -> Moved:
+        order = held.moved(value.operands)
+        attrs = value.attrs | {name: tuple(value.attrs[name][d] for d in order) for name in names}
+        return make(value.op.name, *(held.ordered(v, order) for v in value.operands), **attrs), order
+
+    return rule
+
+
+def _window(*names: str) -> Callable[[_Held, Value], Moved]:
+    """The same for windows, inside which elements are numbered in the order of dimensions: it must not change."""
+    rule = _per_dimension("window", "strides", "padding", "dilation", *names)
+
+    def checked(held: _Held, value: Value) -> Moved:
+        wide = [d for d in held.moved(value.operands) if value.attrs["window"][d] > 1]
+        return rule(held, value) if wide == sorted(wide) else None
+
+    return checked
+
+
+def _concat(held: _Held, value: Value) -> Moved:
+    order = held.moved(value.operands)
+    return make("concat", *(held.ordered(v, order) for v in value.operands), axis=order.index(value.attrs["axis"])), order
+
+
+def _reverse(held: _Held, value: Value) -> Moved:
+    x, order = held.held[value.operands[0]]
+    return make("reverse", x, axes=tuple(sorted(map(order.index, value.attrs["axes"])))), order
+
+
+_RULES: dict[str, Callable[[_Held, Value], Moved]] = {
+    "concat": _concat,
+    "conv_general": _convolution,
+    "pad": _per_dimension("low", "high", "interior"),
+    "reduce_window": _window(),
+    "reverse": _reverse,
+    "slice": _per_dimension("start", "stop", "stride"),
+    "transpose": _transpose,
+    "window_argmax": _window(),
+    "window_gather": _window(),
+    "window_scatter": _window("shape"),
+}
+_BY_LOWERING: dict[type, Callable[[_Held, Value], Moved]] = {Elementwise: _elementwise, Reduction: _reduction}
