@@ -41,8 +41,8 @@ def prefers_channels_last(value: Value) -> bool:
         return False
     x, w = value.operands
     outs, ins = value.shape[value.attrs["out_spec"][1]], x.shape[value.attrs["lhs_spec"][1]]
-    pixels = prod(value.shape[d] for d in value.attrs["out_spec"][2:])
-    taps = prod(w.shape[d] for d in value.attrs["rhs_spec"][2:])
+    pixels: int = prod(value.shape[d] for d in value.attrs["out_spec"][2:])
+    taps: int = prod(w.shape[d] for d in value.attrs["rhs_spec"][2:])
     return outs >= FEW_CHANNELS and max(outs, ins) >= MANY_CHANNELS and pixels >= taps
 
 
