@@ -1,4 +1,4 @@
-"""A tour: arithmetic, convolution and pooling, optimisers, a state on disk, pruning, and two networks that use them.
+"""A tour: arithmetic, convolution and pooling, optimisers, a state on disk, pruning, quantisation, and networks that use them.
 
 python examples/overview.py                     the tour, and a convolutional network on digits, trained by Adam
 python examples/overview.py --optimizer sgd     by SGD
@@ -6,7 +6,6 @@ python examples/overview.py --optimizer sgd     by SGD
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +15,7 @@ from training import Result, accuracy, options, plot, train
 
 import graphc as gc
 from graphc import data, nn, optim
+from graphc.nn.utils import prune
 from graphc.runtime.program import Program
 
 BATCH = 64
@@ -130,13 +130,21 @@ def run(optimizer: str = "adam", epochs: int = 12, seed: int = 0, quiet: bool = 
     return Result(losses, steps, accuracy(program, test, BATCH), program, {"restored": restored})
 
 
-def prune(state: Mapping[str, np.ndarray], share: float) -> int:
-    """Set the smallest weights of all layers together to zero, in place; returns how many."""
-    weights = [array for name, array in state.items() if name.endswith(".weight")]
-    limit = np.quantile(np.concatenate([abs(w).ravel() for w in weights]), share)
-    for w in weights:
-        w[abs(w) <= limit] = 0
-    return sum(int((w == 0).sum()) for w in weights)
+def pruned(trained: Program, share: float) -> nn.Module:
+    """The trained network without the smallest weights of all layers together, for evaluation."""
+    net = Net().eval()
+    net.load_state_dict(trained.state_dict(), strict=False)  # all but the state of the optimiser
+    weights = [(module, "weight") for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    prune.global_unstructured(weights, prune.L1Unstructured, amount=share)
+    for module, name in weights:
+        prune.remove(module, name)  # training on, with what is pruned kept at zero, would need the masks
+    return net
+
+
+def predictor(net: nn.Module) -> Program:
+    """`predict` alone."""
+    x = gc.placeholder((BATCH, 1, 28, 28), gc.float32, name="x")
+    return gc.compile(predict=gc.function([x], net(x).argmax(1)))
 
 
 @click.command()
@@ -152,8 +160,14 @@ def main(epochs: int, seed: int, plot_file: Path | None, quiet: bool, optimizer:
         click.echo(f"{type(net).__name__} on random images: loss {losses[0]:.4f}, after {len(losses)} steps {losses[-1]:.4f}")
     result = run(optimizer, epochs, seed, quiet)
     click.echo(f"accuracy on the test digits {result.accuracy:.4f}; of its state, restored, {result.extra['restored']:.4f}")
-    zeros = prune(result.program.state, 0.5)
-    click.echo(f"accuracy with {zeros} weights pruned {accuracy(result.program, digits(False), BATCH):.4f}")
+    net = pruned(result.program, 0.5)
+    zeros = sum(int((p.initial == 0).sum()) for p in net.parameters())
+    click.echo(f"accuracy with {zeros} weights pruned {accuracy(predictor(net), digits(False), BATCH):.4f}")
+    small = predictor(gc.quantization.quantize_dynamic(net, {nn.Linear}, dtype=gc.int8))
+    before, after = (sum(array.nbytes for array in states.values()) for states in (net.state_dict(), small.state))
+    click.echo(
+        f"accuracy with linear layers of 8 bits {accuracy(small, digits(False), BATCH):.4f}; {before} bytes, now {after}"
+    )
     if plot_file:
         plot({optimizer: result.losses}, plot_file)
 

@@ -1,8 +1,8 @@
 """graphc: a static-graph deep-learning compiler.
 
 Declare a model as a graph of tensors, differentiate it, compile it ahead of time to native code: see README.md.
-What not every program needs (`compile`, `load`, `data`, `train`, files of states) is fetched when first asked for, so that
-`import graphc` loads neither LLVM nor the passes.
+What not every program needs (`compile`, `load`, `data`, `train`, `quantization`, files of states) is fetched when first
+asked for, so that `import graphc` loads neither LLVM nor the passes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .tensor.random import bernoulli, normal, rand, rand_like, randint, randn, r
 # fmt: on
 
 if TYPE_CHECKING:
-    from . import data, train
+    from . import data, quantization, train
     from .driver import compile
     from .nn.serialization import load_state, save_state
     from .runtime.loader import load
@@ -54,7 +54,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "train"):
+    if name in ("data", "quantization", "train"):
         return import_module(f"graphc.{name}")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
@@ -73,12 +73,12 @@ __all__ = [
     "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
     "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
     "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "nn", "norm", "normal", "numel",
-    "one_hot", "ones", "ones_like", "optim", "outer", "permute", "placeholder", "pow", "prod", "rand", "rand_like", "randint",
-    "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat_interleave", "reshape", "result_type",
-    "roll", "round", "rsqrt", "save_state", "scatter", "scatter_add", "scatter_reduce", "sigmoid", "sign", "silu", "sin",
-    "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "sub",
-    "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "topk", "trace", "train", "transpose",
-    "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "var", "variable", "where", "zeros",
-    "zeros_like",
+    "one_hot", "ones", "ones_like", "optim", "outer", "permute", "placeholder", "pow", "prod", "quantization", "rand",
+    "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat_interleave",
+    "reshape", "result_type", "roll", "round", "rsqrt", "save_state", "scatter", "scatter_add", "scatter_reduce", "sigmoid",
+    "sign", "silu", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "stop_gradient", "sub", "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "topk", "trace",
+    "train", "transpose", "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "var",
+    "variable", "where", "zeros", "zeros_like",
 ]
 # fmt: on

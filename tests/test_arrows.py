@@ -21,7 +21,7 @@ HOMES = {"graphc": TOP / "graphc", "graphc.passes": TOP / "passes", "graphc.code
 
 GROUND = ("errors", "dtype", "config")
 FRONT = ("tensor", "function")
-LIBRARIES = ("nn", "optim", "data", "onnx")
+LIBRARIES = ("nn", "optim", "data", "onnx", "quantization")
 MAY_IMPORT: dict[str, tuple[str, ...]] = (
     dict.fromkeys(GROUND, GROUND)
     | {

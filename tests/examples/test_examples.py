@@ -10,6 +10,7 @@ import overview
 import own_network
 import pytest
 from click.testing import CliRunner
+from training import accuracy
 
 import graphc as gc
 from graphc import nn
@@ -101,11 +102,20 @@ def test_the_tour_ends_with_a_trained_and_restored_network(optimizer: str, epoch
     result = overview.run(optimizer, epochs)
     assert result.accuracy >= wanted and falls(result.losses)
     assert result.extra["restored"] == result.accuracy
-    before = {name: array.copy() for name, array in result.program.state.items()}
-    zeros = overview.prune(result.program.state, 0.5)
-    weights = [name for name in before if name.endswith(".weight")]
-    assert zeros == pytest.approx(0.5 * sum(before[name].size for name in weights), abs=len(weights))
-    assert all((result.program.state[n] == before[n]).all() for n in before if n not in weights)
+
+
+def test_a_trained_network_survives_pruning_and_quantisation() -> None:
+    result = overview.run(epochs=4)
+    net, test = overview.pruned(result.program, 0.5), overview.digits(False)
+    state, before = net.state_dict(), result.program.state
+    weights = [name for name in state if name.endswith(".weight")]
+    assert sum((state[name] == 0).sum() for name in weights) == round(0.5 * sum(state[name].size for name in weights))
+    assert all(((state[name] == before[name]) | (state[name] == 0)).all() for name in weights)
+    assert all((state[name] == before[name]).all() for name in state if name not in weights)
+    small = overview.predictor(gc.quantization.quantize_dynamic(net, {nn.Linear}, dtype=gc.int8))
+    assert {name for name, array in small.state.items() if array.dtype == np.int8} == {"fc1.weight", "fc2.weight"}
+    accuracies = [accuracy(program, test, overview.BATCH) for program in (overview.predictor(net), small)]
+    assert min(accuracies) > result.accuracy - 0.03
 
 
 def test_a_linear_layer_that_does_not_fit_names_the_line_and_both_sizes() -> None:
