@@ -23,12 +23,10 @@ from graphc.codegen.cuda.header import HOST_ARRAYS
 from graphc.codegen.cuda.plan import plan
 from graphc.codegen.cuda.target import gpu
 from graphc.ir.kernel import Buffer, KernelProgram
-from graphc.passes.machine import Machine
 
 COMPILER = shutil.which("g++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
 
-MACHINE = Machine(4, 4, 1 << 40, 1 << 40)
 POISON = 0xAB  # every byte that nobody has written
 HEADERS = Path(__file__).with_name("cuda_cpu")
 # Products must be rounded as the source says, and each library must have its own variables.
