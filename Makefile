@@ -1,6 +1,6 @@
 # make demo    train, evaluate and export two networks, and train one of them from C        make test   all tests
 # make lint    style and types          make test-parity   the tests that compare with PyTorch, too
-# make bench   time the demo's programs make fuzz   random graphs on every level            make clean  what these leave
+# make bench   beside other frameworks  make fuzz   random graphs on every level            make clean  what these leave
 #
 # Needs Python 3.11 or newer, and make. The virtual environment in .venv is made once and reused; set PYTHON to choose the
 # interpreter. With everything installed, nothing here needs a network.
@@ -44,9 +44,9 @@ lint: $(VENV)/installed-test
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/installed-examples
-	$(PY) -m graphc bench examples/digits_mlp.py
-	$(PY) -m graphc bench examples/lenet.py
+bench: $(VENV)/installed-peers
+	@mkdir -p $(OUT)
+	$(PY) tools/bench.py --json $(OUT)/bench.json $(BENCH_ARGS)
 
 fuzz: $(VENV)/installed-test
 	$(PY) tools/fuzz.py $(FUZZ_ARGS)
@@ -71,6 +71,10 @@ $(VENV)/installed-test: NEEDED = graphc, sklearn, matplotlib, pytest, xdist, hyp
 $(VENV)/installed-examples $(VENV)/installed-test: pyproject.toml | $(PY)
 	@echo "Installing graphc[$(EXTRAS)] into $(VENV)"
 	@$(PIP) --editable '.[$(EXTRAS)]' || { $(PY) -c 'import $(NEEDED)' && echo "Could not install; using what $(VENV) has."; }
+	@touch $@
+
+$(VENV)/installed-peers: pyproject.toml | $(PY)
+	$(PIP) --editable '.[peers]' || $(PY) -c 'import torch, onnx, onnxruntime, openvino, jax'
 	@touch $@
 
 $(VENV)/installed-parity: $(VENV)/installed-test

@@ -1,8 +1,10 @@
 """graphc beside its peers: one table, one run, each framework in a process of its own.
 
-python tools/bench.py                                              every workload, on 1 and 2 threads
-python tools/bench.py --workload 'mlp*' --threads 1 --rounds 9     some, and how
-python tools/bench.py --profile --workload lenet_b64               graphc alone, kernel by kernel
+python tools/bench.py                                          every workload, on 1 and 2 threads
+python tools/bench.py -w 'mlp*' -t 1 --rounds 9                some, and how
+python tools/bench.py -w networks --json out.json --resume     go on where a run was stopped
+python tools/bench.py --merge a.json b.json                    one table of several runs on one machine
+python tools/bench.py --profile -w lenet_b64                   graphc alone, kernel by kernel
 
 Rounds are interleaved, outputs are compared before anything is timed, and a number that is too noisy to be trusted is
 marked. Peers that are not installed are left out with a note: pip install 'graphc[peers]'.
@@ -10,19 +12,23 @@ marked. Peers that are not installed are left out with a note: pip install 'grap
 
 from __future__ import annotations
 
-import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
 import click
 from benchmark import machine, report
-from benchmark.contest import CLOCKS, FRAMEWORKS, OURS, Contest, Rules, contest, missing
+from benchmark.contest import FRAMEWORKS, Rules, contest, missing, taking_part
 from benchmark.profile import profile
+from benchmark.results import CLOCKS, OURS, Contest, merged
 from benchmark.workloads import WORKLOADS, UnknownWorkload, Workload, chosen
 from rich.console import Console
 
 _SLOW = "torch_compile"  # takes seconds for each workload, so it must be asked for
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _numbers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
@@ -51,7 +57,15 @@ def _workloads(context: click.Context, option: click.Parameter, patterns: tuple[
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("-w", "--workload", "workloads", multiple=True, default=("*",), callback=_workloads, help="Names or patterns.")
+@click.option(
+    "-w",
+    "--workload",
+    "workloads",
+    multiple=True,
+    default=("*",),
+    callback=_workloads,
+    help="Names, patterns, networks or layers.",
+)
 @click.option("-t", "--threads", default="1,2", show_default=True, callback=_numbers, help="Numbers of threads.")
 @click.option(
     "-p", "--peers", "frameworks", callback=_frameworks, help=f"Of {', '.join(FRAMEWORKS)}. Default: without the last."
@@ -62,9 +76,12 @@ def _workloads(context: click.Context, option: click.Parameter, patterns: tuple[
 @click.option(
     "--clock", type=click.Choice(CLOCKS), default="wall", show_default=True, help="Others than wall: on a busy machine."
 )
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything, as JSON.")
+@click.option("--json", "file", type=_FILE, help="Write everything, as JSON, after each workload.")
+@click.option("--resume", is_flag=True, help="Keep what the JSON file holds of these workloads, and go on from there.")
+@click.option("--merge", is_flag=True, help="Time nothing: show FILES as one, where the last that has a workload counts.")
 @click.option("--profile", "profiling", is_flag=True, help="Time graphc's kernels one by one instead.")
 @click.option("--list", "listing", is_flag=True, help="Print the names of the workloads.")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(
     workloads: list[Workload],
     threads: list[int],
@@ -74,29 +91,55 @@ def main(
     seconds: float,
     clock: str,
     file: Path | None,
+    resume: bool,
+    merge: bool,
     profiling: bool,
     listing: bool,
+    files: tuple[Path, ...],
 ) -> None:
     """Time graphc and its peers side by side."""
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if files and not merge:
+        raise click.UsageError(f"{files[0]}: files are for --merge; workloads are named with -w")
+    if resume and file is None:
+        raise click.UsageError("--resume goes on with the file of --json: say which")
+    if clock == "cpu" and max(threads) > 1 and not merge:
+        raise click.UsageError("--clock cpu adds up all threads, which says nothing about several: use it with --threads 1")
+
+    def keep(results: Sequence[Contest]) -> None:
+        if file is not None:
+            report.write(results, machine.description(), clock, file)
+
     if listing:
         console.print("\n".join(WORKLOADS))
-        return
-    if profiling:
-        for workload in workloads:
-            for number in threads:
-                console.print(profile(workload, number, seconds))
-        return
-    names = list(dict.fromkeys([OURS, *frameworks, *([_SLOW] if slow else [])]))
-    names = _installed(names, console)
-    results, limits = [], {}
-    for number in threads:
-        limits[number] = report.Limits(machine.peak_flops(number), machine.copy_bandwidth(number))
-        found = _contests(workloads, number, names, Rules(rounds, seconds))
-        console.print(report.table(found, limits[number], clock))
-        results += found
-    if file is not None:
-        file.write_text(json.dumps(report.document(results, limits, machine.description(), clock), indent=1) + "\n")
+    elif profiling:
+        for workload, count in product(workloads, threads):
+            console.print(profile(workload, count, seconds))
+    elif merge:
+        results, described = _merged(files)
+        _show(results, clock, console)
+        if file is not None:
+            report.write(results, described, clock, file)
+    else:
+        names = _installed(list(dict.fromkeys([OURS, *frameworks, *([_SLOW] if slow else [])])), console)
+        before = report.read(file)[0] if resume and file is not None and file.exists() else []
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped processes must not stay behind
+        _show(_timed(workloads, threads, names, Rules(rounds, seconds), before, keep), clock, console)
+
+
+def _show(results: Sequence[Contest], clock: str, console: Console) -> None:
+    for _, group in groupby(results, lambda result: result.threads):
+        console.print(report.table(list(group), clock, results))
+
+
+def _merged(files: Sequence[Path]) -> tuple[list[Contest], dict[str, Any]]:
+    """The contests of all files, and the machine they were held on."""
+    runs = [report.read(file) for file in files]
+    cpus = {described["cpu"]: file for file, (_, described) in zip(files, runs, strict=True)}
+    if len(cpus) > 1:
+        named = ", ".join(f"{file} ({cpu})" for cpu, file in cpus.items())
+        raise click.UsageError(f"runs on different machines say nothing about each other: {named}")
+    return merged(contest for results, _ in runs for contest in results), runs[-1][1] if runs else {}
 
 
 def _installed(names: Sequence[str], console: Console) -> list[str]:
@@ -107,15 +150,25 @@ def _installed(names: Sequence[str], console: Console) -> list[str]:
     return [name for name in names if not missing(name)]
 
 
-def _contests(workloads: Sequence[Workload], threads: int, names: Sequence[str], rules: Rules) -> list[Contest]:
-    results: list[Contest] = []
+def _timed(
+    workloads: Sequence[Workload],
+    threads: Sequence[int],
+    names: Sequence[str],
+    rules: Rules,
+    before: Sequence[Contest],
+    keep: Callable[[Sequence[Contest]], None],
+) -> list[Contest]:
+    """`before` and the contests that it lacks, which is told to `keep` after each of them."""
+    results = list(before)
+    held = {(c.threads, c.workload.name) for c in before if set(taking_part(c.workload, names)) <= set(c.entries)}
+    todo = [(count, workload) for count in threads for workload in workloads if (count, workload.name) not in held]
+    limits = {count: machine.limits(count) for count in dict(todo)}
     with Console(stderr=True).status("") as status:
-
-        def note(text: str) -> None:
-            status.update(f"{threads} threads, {len(results) + 1}/{len(workloads)} {workload.name}: {text}")
-
-        for workload in workloads:
-            results.append(contest(workload, threads, names, rules, note))
+        for number, (count, workload) in enumerate(todo, 1):
+            place = f"{number}/{len(todo)} {workload.name}, {count} threads: "
+            note = lambda text, place=place: status.update(place + text)  # noqa: E731
+            results = merged([*results, contest(workload, count, names, rules, limits[count], note)])
+            keep(results)
     return results
 
 

@@ -77,13 +77,15 @@ class Embedding(Module):
 
 
 class Conv2d(Module):
-    def __init__(self, into: int, out: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True) -> None:
-        self.stride, self.padding = (stride, stride), [(padding, padding)] * 2
-        self.weight = jnp.zeros((out, into, kernel, kernel))
+    def __init__(
+        self, into: int, out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1, bias: bool = True
+    ) -> None:
+        self.stride, self.padding, self.groups = (stride, stride), [(padding, padding)] * 2, groups
+        self.weight = jnp.zeros((out, into // groups, kernel, kernel))
         self.bias = jnp.zeros(out) if bias else None
 
     def forward(self, x: Array) -> Array:
-        y = lax.conv_general_dilated(x, self.weight, self.stride, self.padding)
+        y = lax.conv_general_dilated(x, self.weight, self.stride, self.padding, feature_group_count=self.groups)
         return y if self.bias is None else y + self.bias[:, None, None]
 
 
@@ -180,6 +182,7 @@ _LAYERS = (Module, Sequential, Linear, Embedding, Conv2d, BatchNorm2d, LayerNorm
 _NN = SimpleNamespace(
     functional=_FUNCTIONAL,
     ReLU=_layer(jax.nn.relu),
+    ReLU6=_layer(jax.nn.relu6),
     GELU=_layer(_gelu),
     Flatten=_layer(lambda x: x.reshape(x.shape[0], -1)),
     Identity=_layer(lambda x: x),

@@ -12,6 +12,7 @@ import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
@@ -26,6 +27,14 @@ WORKING_SET = 16 << 20
 REPEATS = 25
 ROUNDS = 400_000  # of the loop of multiply-adds: some milliseconds
 PACKAGES = ("graphc", "numpy", "llvmlite", "torch", "onnxruntime", "openvino", "jax")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a number of threads can do at best: float32 operations, and bytes copied, a second."""
+
+    flops: float
+    bytes: float
 
 
 def description() -> dict[str, object]:
@@ -50,6 +59,10 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def limits(threads: int) -> Limits:
+    return Limits(peak_flops(threads), copy_bandwidth(threads))
 
 
 def peak_flops(threads: int) -> float:

@@ -6,7 +6,7 @@ In: `lib`, a module such as torch or graphc. Out: builders that return a module 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Lib = Any
@@ -44,17 +44,16 @@ def lenet(lib: Lib) -> Net:
     return nn.Sequential(*features, nn.Flatten(), *classifier)
 
 
-def convolution(channels: int, kernel: int = 3) -> Builder:
-    """One padded convolution that keeps size and channels."""
-    return lambda lib: lib.nn.Sequential(lib.nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False))
-
-
 def layer_norm(lib: Lib) -> Net:
     return lib.nn.Sequential(lib.nn.LayerNorm(1024))
 
 
 def gelu(lib: Lib) -> Net:
     return lib.nn.Sequential(lib.nn.GELU())
+
+
+def add(lib: Lib, a: Any, b: Any) -> Any:
+    return a + b
 
 
 def gemm(lib: Lib, a: Any, b: Any) -> Any:
@@ -83,8 +82,7 @@ def chain(lib: Lib, x: Any) -> Any:
     for scale in (0.5, 0.75):
         y = lib.tanh(y * scale + 0.25)
         y = lib.exp(y - 1.0) * y
-        y = lib.sqrt(lib.abs(y) + 0.125)
-        y = lib.sigmoid(y) / (y + 2.0)
+        y = lib.sigmoid(lib.sqrt(lib.abs(y) + 0.125))
     return y
 
 
@@ -94,19 +92,48 @@ class _Blocks:
     def __init__(self, lib: Lib) -> None:
         nn, self.lib = lib.nn, lib
 
-        class Basic(nn.Module):
-            """The block of ResNet-18 (He et al. 2015)."""
+        def convolved(into: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[Any]:
+            """A convolution, padded so that stride 1 keeps the size, and batch norm."""
+            return [nn.Conv2d(into, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
 
-            def __init__(self, into: int, out: int, stride: int) -> None:
+        def shortcut(into: int, out: int, stride: int) -> Any:
+            return nn.Sequential(*convolved(into, out, 1, stride)) if stride > 1 or into != out else nn.Identity()
+
+        class Residual(nn.Module):
+            def __init__(self, body: Net, shortcut: Net) -> None:
                 super().__init__()
-                self.conv1, self.bn1 = nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
-                self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
-                short = [nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out)]
-                self.shortcut = nn.Sequential(*short) if stride > 1 or into != out else nn.Identity()
+                self.body, self.shortcut = body, shortcut
 
             def forward(self, x: Any) -> Any:
-                y = self.bn2(self.conv2(lib.relu(self.bn1(self.conv1(x)))))
-                return lib.relu(y + self.shortcut(x))
+                return lib.relu(self.body(x) + self.shortcut(x))
+
+        def basic(into: int, width: int, stride: int) -> Net:
+            """The block of ResNet-18."""
+            first, second = convolved(into, width, 3, stride), convolved(width, width, 3)
+            return Residual(nn.Sequential(*first, nn.ReLU(), *second), shortcut(into, width, stride))
+
+        def bottleneck(into: int, width: int, stride: int) -> Net:
+            """The block of ResNet-50, with the stride in its 3x3 convolution, as everybody has it today."""
+            narrower, middle, wider = (
+                convolved(into, width, 1),
+                convolved(width, width, 3, stride),
+                convolved(width, 4 * width, 1),
+            )
+            body = nn.Sequential(*narrower, nn.ReLU(), *middle, nn.ReLU(), *wider)
+            return Residual(body, shortcut(into, 4 * width, stride))
+
+        class Inverted(nn.Module):
+            """The block of MobileNetV2: wider, depthwise, narrower."""
+
+            def __init__(self, into: int, out: int, stride: int, expansion: int) -> None:
+                super().__init__()
+                width, self.residual = into * expansion, stride == 1 and into == out
+                wider = [*convolved(into, width, 1), nn.ReLU6()] if expansion > 1 else []
+                depthwise = [*convolved(width, width, 3, stride, groups=width), nn.ReLU6()]
+                self.body = nn.Sequential(*wider, *depthwise, *convolved(width, out, 1))
+
+            def forward(self, x: Any) -> Any:
+                return x + self.body(x) if self.residual else self.body(x)
 
         class Transformer(nn.Module):
             """Attention and a perceptron, normalised before each."""
@@ -126,18 +153,53 @@ class _Blocks:
                 x = x + self.out(lib.permute(y, (0, 2, 1, 3)).reshape(batch, length, width))
                 return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
-        self.basic, self.transformer = Basic, Transformer
+        self.convolved, self.transformer = convolved, Transformer
+        self.basic, self.bottleneck, self.inverted = basic, bottleneck, Inverted
+
+
+def _resnet(lib: Lib, block: Any, expansion: int, depths: Iterable[int]) -> Net:
+    """A residual network (He et al. 2015) for 224x224 pictures."""
+    nn = lib.nn
+    layers = [*_Blocks(lib).convolved(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    into = 64
+    for stage, depth in enumerate(depths):
+        width = 64 << stage
+        for i in range(depth):
+            layers.append(block(into, width, 2 if stage and not i else 1))
+            into = width * expansion
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(into, 1000))
 
 
 def resnet18(lib: Lib) -> Net:
-    """ResNet-18 for 224x224 pictures."""
-    nn, basic = lib.nn, _Blocks(lib).basic
-    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    into = 64
-    for out in (64, 128, 256, 512):
-        layers += [basic(into, out, 1 if out == into else 2), basic(out, out, 1)]
-        into = out
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+    return _resnet(lib, _Blocks(lib).basic, 1, (2, 2, 2, 2))
+
+
+def resnet50(lib: Lib) -> Net:
+    return _resnet(lib, _Blocks(lib).bottleneck, 4, (3, 4, 6, 3))
+
+
+MOBILENET_V2 = (  # expansion, channels, blocks, stride of the first
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def mobilenet_v2(lib: Lib) -> Net:
+    """MobileNetV2 (Sandler et al. 2018) for 224x224 pictures."""
+    nn, blocks = lib.nn, _Blocks(lib)
+    layers = [*blocks.convolved(3, 32, 3, 2), nn.ReLU6()]
+    into = 32
+    for expansion, out, depth, stride in MOBILENET_V2:
+        for i in range(depth):
+            layers.append(blocks.inverted(into, out, 1 if i else stride, expansion))
+            into = out
+    layers += [*blocks.convolved(into, 1280, 1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000)]
+    return nn.Sequential(*layers)
 
 
 def encoder(width: int, heads: int, layers: int) -> Builder:

@@ -1,15 +1,16 @@
 """Where graphc's time goes: every launch of a program compiled as a function of its own, and timed.
 
-In: a workload. Out: a table of kernels, slowest first, with the rate of their multiply-adds. The launches run in order
-once, so that each finds the memory it reads written; barriers between them are not part of any.
+In: a workload. Out: a table of kernels, slowest first, with the rates of their multiply-adds and of the bytes of their
+operands. The launches run in order, again and again, so that each finds memory and caches as it does in the whole function;
+barriers between them are not part of any. Launches that do the same work count as one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import inf
-from time import perf_counter
+from statistics import median
+from time import perf_counter, thread_time
 
 import numpy as np
 from rich.table import Table
@@ -20,10 +21,10 @@ from graphc.export import Compilation
 from graphc.ir.kernel import Accumulate, For, If, KernelProgram, Launch, Stmt
 from graphc.runtime.program import CompiledFunction
 
-from .with_graphc import build, declare
+from .with_graphc import build, declare, given
 from .workloads import Workload
 
-SHOWN = 15
+SHOWN = 25
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,20 @@ class Part:
 
     launch: Launch
     seconds: float
+
+    @property
+    def folds(self) -> int:
+        return self.launch.kernel.task.extent * folded(self.launch.kernel.body)
+
+    @property
+    def bytes(self) -> int:
+        """Of all operands, each once: what must move at least, unless a part of one is enough."""
+        return sum(buffer.nbytes for buffer in set(self.launch.args))
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Equal for launches that do the same, as far as the table shows."""
+        return self.launch.comment, self.launch.kernel.task.extent, self.folds, self.bytes
 
 
 def taken_apart(program: KernelProgram) -> KernelProgram:
@@ -44,30 +59,37 @@ def taken_apart(program: KernelProgram) -> KernelProgram:
 def measure(workload: Workload, threads: int, seconds: float) -> tuple[list[Part], float]:
     """Each launch, and the whole function."""
     function = declare(workload, build(workload))
-    planned = Stages({"run": function}).planned
+    planned = Stages({"run": function}, freeze=not workload.training).planned
     apart = taken_apart(planned)
     compilation = Compilation(apart, "net", host(), {f.name: "list" for f in apart.functions})
     with compilation.load(threads) as program:
-        calls = [program.functions[f.name] for f in apart.functions]
-        arrays = workload.arrays()
-        outputs = [np.empty(port.shape, port.dtype.numpy) for port in calls[0].signature.outputs]
-        for call in calls:
-            call(*arrays)
-        times = [_seconds(call, arrays, outputs, seconds) for call in calls]
-    parts = [Part(launch, time) for launch, time in zip(planned.functions[0].launches, times, strict=False)]
-    return parts, times[-1]
+        *calls, whole = (program.functions[f.name] for f in apart.functions)
+        arrays = given(workload)
+        outputs = [np.empty(port.shape, port.dtype.numpy) for port in whole.signature.outputs]
+        times = _seconds(calls, threads, arrays, outputs, seconds)
+        (together,) = _seconds([whole], threads, arrays, outputs, seconds)
+    return [Part(*pair) for pair in zip(planned.functions[0].launches, times, strict=True)], together
 
 
-def _seconds(call: CompiledFunction, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds: float) -> float:
-    """Of the fastest call, of the entry point alone: the pointers are ready, and no output is allocated."""
-    net, native = call._net, call._native
+def _seconds(
+    calls: Sequence[CompiledFunction], threads: int, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds: float
+) -> list[float]:
+    """Of each call, the median over rounds, of the entry points alone: pointers are ready, and no output is allocated.
+
+    One thread is timed by its own clock, which stands while others have the processor.
+    """
+    clock = thread_time if threads == 1 else perf_counter
+    address, natives = calls[0]._net.address, [call._native for call in calls]
     pointers = [x.ctypes.data for x in (*arrays, *outputs)]
-    fastest, end = inf, perf_counter() + seconds
-    while fastest == inf or perf_counter() < end:
-        start = perf_counter()
-        native(net.address, *pointers)
-        fastest = min(fastest, perf_counter() - start)
-    return fastest
+    rounds: list[list[float]] = []
+    end = perf_counter() + seconds
+    while len(rounds) < 3 or perf_counter() < end:
+        rounds.append([])
+        for native in natives:
+            start = clock()
+            native(address, *pointers)
+            rounds[-1].append(clock() - start)
+    return [median(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def folded(body: Iterable[Stmt]) -> int:
@@ -84,24 +106,35 @@ def folded(body: Iterable[Stmt]) -> int:
     return total
 
 
+def alike(parts: Iterable[Part]) -> list[list[Part]]:
+    """Those that do the same work together, the slowest first."""
+    groups: dict[tuple[object, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.work, []).append(part)
+    return sorted(groups.values(), key=lambda group: -sum(part.seconds for part in group))
+
+
 def profile(workload: Workload, threads: int, seconds: float) -> Table:
-    """The slowest launches, with what they compute."""
+    """The slowest groups of launches, with what they compute."""
     parts, whole = measure(workload, threads, seconds)
     total = sum(part.seconds for part in parts)
     title = f"{workload.name}, {threads} threads: {whole * 1e3:.4f} ms whole, {total * 1e3:.4f} ms in {len(parts)} launches"
-    table = Table("us", "share", "tasks", "folds", "GFLOP/s", "kernel", "values", title=title)
-    for column in table.columns[:5]:
+    table = Table("us", "share", "launches", "us each", "tasks", "GFLOP/s", "KiB", "GB/s", "kernel", "values", title=title)
+    for column in table.columns[:8]:
         column.justify = "right"
-    for part in sorted(parts, key=lambda part: -part.seconds)[:SHOWN]:
-        kernel = part.launch.kernel
-        done = kernel.task.extent * folded(kernel.body)
+    for group in alike(parts)[:SHOWN]:
+        first, time = group[0], sum(part.seconds for part in group)
+        kernel, rate = first.launch.kernel, len(group) / time / 1e9
         table.add_row(
-            f"{part.seconds * 1e6:.1f}",
-            f"{part.seconds / total:.0%}",
+            f"{time * 1e6:.1f}",
+            f"{time / total:.1%}",
+            str(len(group)),
+            f"{time / len(group) * 1e6:.1f}",
             str(kernel.task.extent),
-            str(done),
-            f"{done / part.seconds / 1e9:.1f}" if done else "",
+            f"{first.folds * rate:.1f}" if first.folds else "",
+            f"{first.bytes / 1024:.0f}",
+            f"{first.bytes * rate:.1f}",
             kernel.name,
-            part.launch.comment[:60],
+            first.launch.comment[:60],
         )
     return table

@@ -1,68 +1,70 @@
 """The results for people and for programs: one table for each number of threads, and one JSON document.
 
-In: contests, and the limits measured on this machine. Out: a rich table; a dict of plain values.
+In: contests. Out: a rich table; a dict of plain values, and what it holds again.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import exp, log
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.table import Table
 
-from .contest import NOISY, OURS, Contest, Entry, as_json
-from .workloads import BYTES
+from .results import NOISY, OURS, Contest, Entry, from_json, to_json
+from .workloads import BYTES, NETWORKS
 
 TITLES = {"torch_compile": "torch compile", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What `threads` threads of this machine can do at best: operations and bytes a second."""
+def table(results: Sequence[Contest], clock: str, others: Iterable[Contest] = ()) -> Table:
+    """One line a workload. Times are medians in milliseconds; ~ marks what was too noisy.
 
-    flops: float
-    bytes: float
-
-    def seconds(self, result: Contest) -> float | None:
-        """How long a call must take at least, by what bounds the workload; graphc's graphs say how much there is to do."""
-        entry = result.entries.get(OURS)
-        facts = entry.facts if entry else {}
-        if result.workload.bound == BYTES:
-            return facts["bytes"] / self.bytes if "bytes" in facts else None
-        return facts["flops"] / self.flops if facts.get("flops") else None
-
-
-def table(results: Sequence[Contest], limits: Limits, clock: str) -> Table:
-    """One line a workload. Times are medians in milliseconds; ~ marks what was too noisy."""
+    others: contests among which those of one thread are looked for, when these have more.
+    """
     peers = list(dict.fromkeys(name for result in results for name in result.entries if name != OURS))
     threads = results[0].threads
+    single = {result.workload.name: result for result in others if result.threads == 1 < threads}
+    flops, copied = median(r.limits.flops for r in results), median(r.limits.bytes for r in results)
     title = (
-        f"{threads} thread{'s' * (threads > 1)}, ms a call ({clock}); multiply-adds {limits.flops / 1e9:.0f} GFLOP/s, "
-        f"copy {limits.bytes / 1e9:.0f} GB/s"
+        f"{threads} thread{'s' * (threads > 1)}, ms a call ({clock}); "
+        f"multiply-adds {flops / 1e9:.0f} GFLOP/s, copy {copied / 1e9:.0f} GB/s"
     )
     shown = Table(title=title, caption=_caption(results, clock), caption_justify="left")
     shown.add_column("workload")
-    for head in ("graphc", *(TITLES.get(name, name) for name in peers), "vs best", "of limit", "ready s", "arena", "RSS MiB"):
+    heads = [
+        "graphc",
+        *(TITLES.get(name, name) for name in peers),
+        "vs best",
+        "of limit",
+        "ready s",
+        "arena",
+        "of torch",
+        "RSS MiB",
+    ]
+    for head in heads + ["x 1 thread"] * bool(single):
         shown.add_column(head, justify="right", no_wrap=True)
     for result in results:
-        shown.add_row(*_row(result, peers, limits, clock))
+        speedup = [_speedup(result, single.get(result.workload.name), clock)] if single else []
+        shown.add_row(result.workload.name, *_cells(result, peers, clock), *speedup)
     return shown
 
 
-def _row(result: Contest, peers: Iterable[str], limits: Limits, clock: str) -> list[str]:
-    ours = result.entries.get(OURS, Entry(OURS))
-    limit, ratio = limits.seconds(result), result.ratio(clock)
-    cells = [result.workload.name, *(_time(result.entries.get(name), clock) for name in (OURS, *peers))]
-    cells.append("" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]")
-    cells.append(f"{limit / ours.time(clock):.0%}{'b' * (result.workload.bound == BYTES)}" if limit and ours.wall else "")
-    facts = ours.facts
-    cells.append(f"{facts['seconds']:.2f}" if facts else "")
-    cells.append(_arena(facts))
-    rss = [result.entries[name].facts.get("rss_peak") for name in (OURS, *peers) if name in result.entries]
-    cells.append("/".join("-" if x is None else f"{x / 2**20:.0f}" for x in rss))
-    return cells
+def _cells(result: Contest, peers: Iterable[str], clock: str) -> Iterable[str]:
+    ratio, share = result.ratio(clock), result.share_of_limit(clock)
+    facts = result.entries[OURS].facts if OURS in result.entries else {}
+    for name in (OURS, *peers):
+        yield _time(result.entries.get(name), clock)
+    yield "" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]"
+    yield "" if share is None else f"{share:.0%}{'b' * (result.workload.bound == BYTES)}"
+    yield f"{facts['seconds']:.2f}" if facts else ""
+    yield _arena(facts)
+    yield _of_torch(result)
+    rss = [result.entries[name].facts.get("rss_peak") if name in result.entries else None for name in (OURS, *peers)]
+    yield "/".join("-" if x is None else f"{x / 2**20:.0f}" for x in rss)
 
 
 def _time(entry: Entry | None, clock: str) -> str:
@@ -86,36 +88,63 @@ def _bytes(size: float) -> str:
     return f"{size / 2**20:.1f} M" if size >= 2**20 else f"{size / 2**10:.1f} K"
 
 
+def _of_torch(result: Contest) -> str:
+    """The arena, relative to the most that torch has beside inputs and variables."""
+    theirs = result.entries["torch"].facts.get("scratch_bytes") if "torch" in result.entries else None
+    ours = result.entries[OURS].facts.get("arena_bytes") if OURS in result.entries else None
+    return f"{ours / theirs:.2f}" if ours is not None and theirs else ""
+
+
+def _speedup(result: Contest, single: Contest | None, clock: str) -> str:
+    """How many times faster graphc is than with one thread."""
+    ours, alone = result.ours(), single and single.ours()
+    return f"{alone.time(clock) / ours.time(clock):.2f}" if ours and alone else ""
+
+
 def _caption(results: Sequence[Contest], clock: str) -> str:
-    lines = []
-    for kind, training in (("inference", False), ("training", True)):
-        ratios = [ratio for r in results if r.workload.training is training and (ratio := r.ratio(clock))]
-        if ratios:
-            lines.append(f"{kind}: {geometric_mean(ratios):.2f} times the best peer (geometric mean of {len(ratios)})")
+    lines = [
+        f"{kind}: {geometric_mean(ratios):.2f} times the best peer (geometric mean of {len(ratios)})"
+        for kind, ratios in (
+            ("inference of networks", _ratios(results, clock, network=True, training=False)),
+            ("training steps", _ratios(results, clock, network=True, training=True)),
+            ("layers", _ratios(results, clock, network=False, training=False)),
+        )
+        if ratios
+    ]
     spreads = [(f"{r.workload.name} {e.name}", e.spread(clock)) for r in results for e in r.timed()]
     noisy = [f"{which}: {spread:.0%}" for which, spread in spreads if spread > NOISY]
     if noisy:
         lines.append(f"~ noisy, the middle half of the rounds spreads over more than {NOISY:.0%}: {', '.join(noisy)}")
-    lines.append("arena: bytes (x the least possible); RSS: peak growth after importing each framework, in the columns' order")
+    lines.append(
+        "b: of the time of a copy, which small data in caches may beat; arena: bytes (x the least possible); of torch: arena, "
+        "of the most that torch allocates beside weights; RSS: peak growth after importing, in the order of the columns"
+    )
+    variants = [f"{r.workload.name} {e.name}" for r in results for e in r.entries.values() if e.variant]
+    if variants:
+        lines.append(f"faster with channels last: {', '.join(variants)}")
     lines += [f"{r.workload.name}, {e.name}: {e.error}" for r in results for e in r.entries.values() if e.error]
     return "\n".join(lines)
+
+
+def _ratios(results: Iterable[Contest], clock: str, network: bool, training: bool) -> list[float]:
+    of_kind = [r for r in results if (r.workload.name in NETWORKS) == network and r.workload.training == training]
+    return [ratio for r in of_kind if (ratio := r.ratio(clock)) is not None]
 
 
 def geometric_mean(values: Sequence[float]) -> float:
     return exp(sum(map(log, values)) / len(values))
 
 
-def document(results: Sequence[Contest], limits: dict[int, Limits], machine: dict[str, object], clock: str) -> dict[str, Any]:
-    """Everything as plain values, for a JSON file."""
-    entries = []
-    for result in results:
-        limit = limits[result.threads].seconds(result)
-        ours = result.entries.get(OURS)
-        share = limit / ours.time(clock) if limit and ours and ours.wall else None
-        entries.append(as_json(result, clock) | {"limit_ms": limit and limit * 1e3, "share_of_limit": share})
-    return {
-        "machine": machine,
-        "clock": clock,
-        "limits": {str(n): {"gflops": x.flops / 1e9, "copy_gb_s": x.bytes / 1e9} for n, x in limits.items()},
-        "results": entries,
-    }
+def write(results: Iterable[Contest], machine: dict[str, Any], clock: str, file: Path) -> None:
+    """Everything, as one JSON document. A reader finds the file as it was, or whole."""
+    document = {"machine": machine, "clock": clock, "results": [to_json(result, clock) for result in results]}
+    whole = file.with_name(file.name + ".new")
+    whole.write_text(json.dumps(document, indent=1) + "\n")
+    whole.replace(file)
+
+
+def read(file: Path) -> tuple[list[Contest], dict[str, Any]]:
+    """The contests and the description of the machine."""
+    document = json.loads(file.read_text())
+    found = (from_json(plain) for plain in document["results"])
+    return [contest for contest in found if contest is not None], document["machine"]

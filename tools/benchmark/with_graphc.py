@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from math import prod
 from time import perf_counter
 
@@ -17,7 +18,7 @@ from graphc.passes.liveness import liveness, lower_bound
 from graphc.runtime.program import Program
 
 from .prepared import Prepared
-from .workloads import LEARNING_RATE, MOMENTUM, TRAINED_STEPS, Workload, weights
+from .workloads import FREE, LEARNING_RATE, MOMENTUM, TO_FIRST, TO_LAST, TRAINED_STEPS, Workload, weights
 
 
 def build(workload: Workload) -> nn.Module:
@@ -29,33 +30,43 @@ def build(workload: Workload) -> nn.Module:
 
 def declare(workload: Workload, net: nn.Module) -> gc.Function:
     """The function that is timed."""
-    inputs = [gc.placeholder(x.shape, x.dtype, name=f"x{i}") for i, x in enumerate(workload.inputs)]
-    result = workload.output(gc, net, inputs)
+    free = workload.layout == FREE  # channels come in last, and go out last
+    shapes = [tuple(x.shape[i] for i in TO_LAST) if free else x.shape for x in workload.inputs]
+    inputs = [gc.placeholder(s, x.dtype, name=f"x{i}") for i, (s, x) in enumerate(zip(shapes, workload.inputs, strict=True))]
+    result = workload.output(gc, net, [x.permute(TO_FIRST) for x in inputs] if free else inputs)
+    if free:
+        result = result.permute(TO_LAST)
     if not workload.training:
         return gc.function(inputs, result)
     optimizer = optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     return gc.function(inputs, result, updates=optimizer.minimize(result))
 
 
-def prepare(workload: Workload, threads: int, model: str) -> Prepared:
+def prepare(workload: Workload, threads: int, model: str, variant: str) -> Prepared:
     """Compile, in memory. The seconds count declaring the graph, too, but not making weights."""
-    net, arrays = build(workload), workload.arrays()
+    net, arrays = build(workload), given(workload)
     start = perf_counter()
     function = declare(workload, net)
-    stages = Stages({"run": function})
+    stages = Stages({"run": function}, freeze=not workload.training)
     program = stages.compilation.load(threads)
     seconds = perf_counter() - start
     trained = [parameter.value for parameter in net.parameters()] if workload.training else []
     facts = {"flops": float(flops(function, trained)), "bytes": float(moved(function, net))}
     run = program.run
-    return Prepared(
-        lambda: run(*arrays), lambda: _results(workload, program, net, arrays), seconds, facts | memory(stages.planned)
-    )
+    facts |= memory(stages.planned)
+    results = partial(_results, workload, program, net, arrays)
+    return Prepared(lambda: run(*arrays), results, seconds, facts)
+
+
+def given(workload: Workload) -> list[np.ndarray]:
+    """The arrays for the function of `declare`."""
+    return [x.transpose(TO_LAST) if workload.layout == FREE else x for x in workload.arrays()]
 
 
 def _results(workload: Workload, program: Program, net: nn.Module, arrays: list[np.ndarray]) -> list[np.ndarray]:
     if not workload.training:
-        return [program.run(*arrays)]
+        y = program.run(*arrays)
+        return [y.transpose(TO_FIRST) if workload.layout == FREE else y]
     losses = np.array([program.run(*arrays) for _ in range(TRAINED_STEPS)])
     return [losses, *(program.state[name].copy() for name, _ in net.named_parameters())]
 

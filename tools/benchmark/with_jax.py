@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .jax_layers import torch_like
-from .prepared import Prepared
-from .workloads import LEARNING_RATE, MOMENTUM, TRAINED_STEPS, Workload, weights
+from .prepared import CHANNELS_LAST, Prepared
+from .workloads import FREE, LEARNING_RATE, MOMENTUM, TO_FIRST, TO_LAST, TRAINED_STEPS, Workload, weights
 
 Values = dict[str, Any]
 
 
-def prepare(workload: Workload, threads: int, model: str) -> Prepared:
+def prepare(workload: Workload, threads: int, model: str, variant: str) -> Prepared:
     """Trace and compile."""
     if hasattr(os, "sched_setaffinity"):  # before XLA counts them
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -25,11 +25,14 @@ def prepare(workload: Workload, threads: int, model: str) -> Prepared:
     net.train(workload.training)
     shapes = {name: getattr(owner, attribute).shape for owner, attribute, name in net.variables()}
     values = {name: jnp.asarray(value) for name, value in weights(shapes).items()}
-    inputs = [jnp.asarray(x) for x in workload.arrays()]
+    last = workload.layout == FREE and variant == CHANNELS_LAST
+    inputs = [jnp.asarray(x.transpose(TO_LAST) if last else np.ascontiguousarray(x)) for x in workload.arrays()]
 
     def output(values: Values, *inputs: Any) -> Any:
         net.load(values)
-        return workload.output(torch_like, net, inputs)
+        if not last:
+            return workload.output(torch_like, net, inputs)
+        return workload.output(torch_like, net, [x.transpose(TO_FIRST) for x in inputs]).transpose(TO_LAST)
 
     start = perf_counter()
     if workload.training:
@@ -40,7 +43,11 @@ def prepare(workload: Workload, threads: int, model: str) -> Prepared:
     def call() -> Any:
         return run(values, *inputs).block_until_ready()
 
-    return Prepared(call, lambda: [np.asarray(call())], seconds)
+    def results() -> list[np.ndarray]:
+        y = np.asarray(call())
+        return [y.transpose(TO_FIRST) if last else y]
+
+    return Prepared(call, results, seconds)
 
 
 def _training(output: Any, values: Values, inputs: list[Any], start: float) -> Prepared:
@@ -64,4 +71,4 @@ def _training(output: Any, values: Values, inputs: list[Any], start: float) -> P
         trained = (name for name in values if not name.rpartition(".")[2].startswith("running_"))
         return [losses, *(np.array(state[0][name]) for name in trained)]
 
-    return Prepared(call, results, seconds)
+    return Prepared(call, results, seconds, scratch=lambda: run.memory_analysis().temp_size_in_bytes)

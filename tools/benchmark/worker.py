@@ -1,9 +1,9 @@
 """One process, one framework, one workload: builds it, then times calls when told to.
 
-python -m benchmark.worker FRAMEWORK WORKLOAD THREADS FOLDER     answers one JSON object a line, on the first stdout
+python -m benchmark.worker FRAMEWORK VARIANT WORKLOAD THREADS FOLDER     answers one JSON object a line, on the first stdout
 
-In: lines of seconds on stdin. Out: first what was prepared (its outputs are in FOLDER/FRAMEWORK.npz), then for each line
-a round: a call's median and least wall time, and its mean time on processors. The end of stdin ends the process.
+In: lines of seconds on stdin. Out: first what was prepared (its outputs are in FOLDER/FRAMEWORK.VARIANT.npz), then for each
+line a round: a call's median and least wall time, and its mean time on processors. The end of stdin ends the process.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ WARM = 0.15  # of a round: caches, threads and clock find their pace, not counte
 
 
 def main() -> None:
-    framework, name, threads, folder = sys.argv[1:]
+    framework, variant, name, threads, folder = sys.argv[1:]
+    workload, model = workloads.named(name), str(Path(folder) / "model.onnx")
     answers = _private_stdout()
     if framework == "export":
-        import_module("benchmark.with_torch").export(workloads.named(name), str(Path(folder) / "model.onnx"))
+        import_module("benchmark.with_torch").export(workload, model)
         return
     module = import_module(f"benchmark.with_{framework}")
     before = _memory("VmRSS")
-    prepared = module.prepare(workloads.named(name), int(threads), str(Path(folder) / "model.onnx"))
-    np.savez(Path(folder) / f"{framework}.npz", *prepared.results())
-    _say(answers, {"seconds": prepared.seconds, "rss_peak": _memory("VmHWM") - before} | prepared.facts)
+    prepared = module.prepare(workload, int(threads), model, variant)
+    np.savez(Path(folder) / f"{framework}.{variant}.npz", *prepared.results())
+    facts = {"seconds": prepared.seconds, "rss_peak": _memory("VmHWM") - before} | prepared.facts
+    if prepared.scratch is not None:
+        facts["scratch_bytes"] = prepared.scratch()
+    _say(answers, facts)
     for line in sys.stdin:
         _say(answers, timed(prepared.call, float(line)))
 
