@@ -1,4 +1,4 @@
-"""Runs generated CUDA C++ source on the CPU, with every access checked (cuda_cpu/cuda_on_cpu.h).
+"""Runs generated CUDA C++ source on the CPU, with every access checked (cuda_on_cpu/cuda_on_cpu.h).
 
 In: a source, or a planned program of kernels. Out: a `Library` whose host entries are called with numpy arrays that lie in
 the device's memory, or a `Net`, whose functions are called. What a GPU would not forgive (a race, a barrier not reached, an
@@ -15,20 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from graphc.codegen import abi
-from graphc.codegen.cuda.entry import emit_source
 from graphc.codegen.cuda.header import HOST_ARRAYS
-from graphc.codegen.cuda.plan import plan
 from graphc.codegen.cuda.target import gpu
+from graphc.export_cuda import CudaCompilation
 from graphc.ir.kernel import Buffer, KernelProgram
 
 COMPILER = shutil.which("g++")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
 
 POISON = 0xAB  # every byte that nobody has written
-HEADERS = Path(__file__).with_name("cuda_cpu")
+HEADERS = Path(__file__).with_name("cuda_on_cpu")
 # Products must be rounded as the source says, and each library must have its own variables.
 _FLAGS = ("-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-gnu-unique", "-fPIC", "-w")
 _CHECKS = ("-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero",)
@@ -62,7 +59,7 @@ class Library:
     def call(self, name: str, *args: np.ndarray | int | None) -> int:
         """What the entry `name` returns. Arrays are passed as their addresses. Raises CudaFault."""
         function = getattr(self._dll, name)
-        function.restype = ctypes.c_int64
+        function.restype = ctypes.c_int32
         result: int = function(*map(_argument, args))
         fault = self._dll.cuda_on_cpu_take_fault()
         if fault is not None:
@@ -107,15 +104,14 @@ class Net:
         checked: bool = True,
         flags: Sequence[str] = (),
     ) -> None:
-        made = plan(program, "net", gpu())
+        made = CudaCompilation(program, "net", gpu())
         self.program, self.host_arrays = program, host_arrays
-        self.library = build(emit_source(program, made, "net"), folder, checked=checked, flags=flags)
+        self.library = build(made.source, folder, checked=checked, flags=flags)
         self._ports: dict[Buffer, np.ndarray] = {}
         self._memory = self.library.device(np.full(self.library.call("net_device_size"), POISON, np.uint8))
-        self._arena = self._memory[made.memory.arena :]
-        assert self._memory.size == made.memory.size
+        self._arena = self._memory[made.plan.memory.arena :]
         self._self = np.zeros(self.library.call("net_size"), np.uint8)
-        self._checked("net_init", self._self, self._memory, abi.image(program), HOST_ARRAYS if host_arrays else 0, None)
+        self._checked("net_init", self._self, self._memory, made.image, HOST_ARRAYS if host_arrays else 0, None)
         self.state = {v.name: self._variable(v) for v in program.variables}
 
     def _checked(self, name: str, *args: np.ndarray | int | None) -> None:
