@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from graphc.ir.expr import Array, Expr, Load
 from graphc.ir.kernel import (
     ARENA,
@@ -30,7 +32,7 @@ from graphc.ir.kernel import (
     operands,
 )
 
-from .liveness import interference, liveness
+from .liveness import liveness
 
 
 def plan_buffers(program: KernelProgram) -> KernelProgram:
@@ -61,20 +63,25 @@ def _line_up(buffers: tuple[Buffer, ...], offsets: dict[Buffer, int]) -> int:
 
 def place(function: KernelFunction, offsets: dict[Buffer, int]) -> int:
     """Give every arena buffer of a function its offset; returns the bytes used."""
-    conflicts = interference(liveness(function.launches))
-    end = 0
-    for buffer in sorted(conflicts, key=lambda b: -b.nbytes):
-        taken = sorted(
-            (offsets[other], offsets[other] + aligned(other.nbytes)) for other in conflicts[buffer] if other in offsets
-        )
-        offset = 0
-        for start, stop in taken:
-            if offset + aligned(buffer.nbytes) <= start:
-                break
-            offset = max(offset, stop)
-        offsets[buffer] = offset
-        end = max(end, offset + aligned(buffer.nbytes))
-    return end
+    spans = liveness(function.launches)
+    order = sorted(spans, key=lambda b: -b.nbytes)
+    first, last = np.array([spans[b] for b in order], np.int64).reshape(-1, 2).T
+    starts, stops = np.zeros((2, len(order)), np.int64)
+    for n, buffer in enumerate(order):
+        size = aligned(buffer.nbytes)
+        rivals = (first[:n] <= last[n]) & (last[:n] >= first[n])  # alive at once, and placed already
+        starts[n] = _lowest_gap(starts[:n][rivals], stops[:n][rivals], size)
+        stops[n] = starts[n] + size
+        offsets[buffer] = int(starts[n])
+    return int(stops.max(initial=0))
+
+
+def _lowest_gap(starts: np.ndarray, stops: np.ndarray, size: int) -> int:
+    """The lowest offset at which `size` bytes fit between the taken intervals."""
+    by_start = np.argsort(starts, kind="stable")
+    ends = np.concatenate([[0], np.maximum.accumulate(stops[by_start])])
+    room = np.flatnonzero(ends[:-1] + size <= starts[by_start])
+    return int(ends[room[0]] if room.size else ends[-1])
 
 
 # ------------------------------------------------------------------------------------------------------------- overwriting
@@ -82,32 +89,29 @@ def place(function: KernelFunction, offsets: dict[Buffer, int]) -> int:
 
 def overwrite(function: KernelFunction) -> KernelFunction:
     """Let kernels write a result over an operand that dies in them, where each element is read before it is written."""
-    launches = list(function.launches)
-    for n in range(len(launches)):
-        pair = _overwritable(launches, n)
-        while pair is not None:
+    spans = liveness(function.launches)
+    memory: dict[Buffer, Buffer] = {}  # result -> the operand that it is written over
+    launches: list[Launch] = []
+    for n, launch in enumerate(function.launches):
+        launch = replace(launch, args=tuple(memory.get(buffer, buffer) for buffer in launch.args))
+        while (pair := _overwritable(launch, n, spans)) is not None:
             dying, result = pair
-            launches[n] = _unify(launches[n], dying, result)
-            for later in range(n + 1, len(launches)):
-                args = tuple(dying if b is result else b for b in launches[later].args)
-                launches[later] = replace(launches[later], args=args)
-            pair = _overwritable(launches, n)
+            launch = _unify(launch, dying, result)
+            memory[result] = dying
+            spans[dying] = (spans[dying][0], spans[result][1])
+        launches.append(launch)
     return replace(function, launches=tuple(launches))
 
 
-def _overwritable(launches: list[Launch], n: int) -> tuple[Buffer, Buffer] | None:
-    """(operand, result) of launch `n` that may share memory."""
-    launch = launches[n]
-    used_later = {b for later in launches[n + 1 :] for b in later.args}
-    used_before = {b for earlier in launches[:n] for b in earlier.args}
+def _overwritable(launch: Launch, n: int, spans: dict[Buffer, tuple[int, int]]) -> tuple[Buffer, Buffer] | None:
+    """(operand, result) of launch number `n` that may share memory."""
     arrays = dict(zip(launch.args, launch.kernel.params, strict=True))
     written = launch.kernel.written
-    for result in launch.args:
-        if result.kind != ARENA or arrays[result] not in written or result in used_before:
-            continue
-        for dying in launch.args:
-            if dying.kind != ARENA or dying in used_later or arrays[dying] in written or dying not in used_before:
-                continue
+    arena = [buffer for buffer in launch.args if buffer.kind == ARENA]
+    born = [b for b in arena if spans[b][0] == n and arrays[b] in written]
+    dead = [b for b in arena if spans[b][0] < n and spans[b][1] == n and arrays[b] not in written]
+    for result in born:
+        for dying in dead:
             same = dying.size == result.size and dying.dtype is result.dtype
             if same and _element_by_element(launch.kernel, arrays[dying], arrays[result]):
                 return dying, result
