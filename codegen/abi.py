@@ -57,12 +57,33 @@ ERRORS: dict[int, tuple[str, str]] = {
     BUSY: ("BUSY", "another call is running on this net"),
 }
 
+# What the method of a function (llvm/python_entry.py) finds of Python's, bytes from the start of the record that
+# graphc/runtime/direct.py makes; VERSION changes with it. Everything is a pointer but net_bytes and function.
+PYTHON_VERSION = 1
+RECORD = {
+    field: 8 * place
+    for place, field in enumerate(
+        (
+            *("vectorcall", "list_new", "list_set", "save_thread", "restore_thread", "decref"),  # functions of its C API
+            *("array_type", "empty", "locked", "acquire", "release", "false", "careful", "pack"),  # objects
+            *("dtypes", "outputs"),  # arrays of objects: dtypes of inputs; shape and dtype of each output
+            *("net", "net_bytes", "function"),
+        )
+    )
+}
+# Where CPython and numpy keep what is asked of an array; direct.py tries them before it trusts them.
+OBJECT_HEAD = 16
+ARRAY = {
+    "object_type": 8, "array_data": 16, "array_rank": 24, "array_shape": 32, "array_dtype": 56, "array_flags": 64,
+}  # fmt: skip
+DENSE = 1  # the flag of arrays that are C-contiguous
+
 # The C type that holds one element; where C has no such type, the bits.
 C_TYPES = {
     "bool": "uint8_t", "uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t",
     "float16": "uint16_t", "bfloat16": "uint16_t", "float32": "float", "float64": "double",
 }  # fmt: skip
-RESERVED = ("size", "init", "close", "bind")  # NAME_<word> is part of the interface
+RESERVED = ("size", "init", "close", "bind", "python")  # NAME_<word> is part of the interface
 _KEYWORDS = frozenset(
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr const_cast "
     "continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend goto if "

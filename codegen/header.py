@@ -30,7 +30,8 @@ _INTRODUCTION = """\
  * {NAME}_ERROR_BUSY at once. In a forked child a net works on the calling thread alone.
  *
  * Arrays are dense and row-major, aligned to their elements. Outputs must not overlap inputs, each other, or the net.
- * Every function gives {NAME}_OK or one of the codes below; when it is not OK, nothing was computed.
+ * Every function gives {NAME}_OK or one of the codes below; when it is not OK, nothing was computed. ({name}_python is what
+ * Python calls where this library is loaded by graphc; it is not for C, and nothing here needs Python.)
  */
 """
 

@@ -49,11 +49,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Sharing:
-    """`parallel` says whether workers take part at all. `meet` says whether worker 0 must await them behind the last step."""
+    """`parallel` says whether workers take part at all. `meet` says whether worker 0 must await them behind the last step.
+    `work` is that of the whole function."""
 
     parallel: bool
     steps: tuple[Step, ...]
     meet: bool
+    work: int
 
 
 def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[Kernel], int]) -> Sharing:
@@ -61,8 +63,9 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
     launches = tuple(launch for launch in function.launches if launch.kernel.task.extent)
     costs = {id(launch): work(launch.kernel) for launch in launches}
     shared = [launch.kernel.task.extent > 1 and costs[id(launch)] >= SHARED_WORK for launch in launches]
-    if sum(costs.values()) < PARALLEL_WORK or not any(shared):
-        return Sharing(False, tuple(Step(launch, False, False) for launch in launches), False)
+    total = sum(costs.values())
+    if total < PARALLEL_WORK or not any(shared):
+        return Sharing(False, tuple(Step(launch, False, False) for launch in launches), False, total)
     steps: list[Step] = []
     pending: list[tuple[Launch, bool]] = []
     for launch, wide in zip(launches, shared, strict=True):
@@ -71,7 +74,7 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
             pending.clear()
         pending.append((launch, wide))
         steps.append(Step(launch, wide, barrier))
-    return Sharing(True, tuple(steps), any(wide for _, wide in pending))
+    return Sharing(True, tuple(steps), any(wide for _, wide in pending), total)
 
 
 def _conflict(a: Launch, b: Launch, offsets: dict[Buffer, int]) -> bool:

@@ -19,6 +19,7 @@ from .codegen.header import emit_header
 from .codegen.link import fill, link
 from .codegen.llvm.build import Jit, compile_module
 from .codegen.llvm.entry import emit_program
+from .codegen.llvm.python_entry import has_python
 from .codegen.sharing import share, work
 from .codegen.target import Target
 from .errors import CompileError
@@ -115,6 +116,7 @@ class Compilation:
             threads=self.threads,
             max_threads=abi.MAX_THREADS,
             image=image,
+            python=abi.PYTHON_VERSION if has_python(self.target) else 0,
             errors={code: text for code, (_, text) in abi.ERRORS.items()},
             header=emit_header(self.program, self.name),
             graphc=_version(),

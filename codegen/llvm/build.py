@@ -40,7 +40,8 @@ class Jit:
         self._engine = llvm.create_mcjit_compiler(self._module, machine)
         self._engine.finalize_object()
         # Cyclic garbage is collected in any order, and a context must not go before what lives in it.
-        weakref.finalize(self, _dispose, self._engine, self._module)
+        # At the end of the process code stays: whoever still calls a closed program is told so by it.
+        weakref.finalize(self, _dispose, self._engine, self._module).atexit = False
 
     def address(self, symbol: str) -> int:
         """Where the exported function or variable `symbol` is."""

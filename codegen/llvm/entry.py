@@ -21,6 +21,7 @@ from ..fingerprint import fingerprint
 from ..sharing import Step, share, work
 from ..target import Target
 from .emit import emit_kernel
+from .python_entry import emit_python, has_python
 from .words import says
 from .workers import emit_workers
 
@@ -42,6 +43,7 @@ class _Module:
         self._distinct: dict[str, str] = {}  # fingerprint -> function
         self._kernels: list[str] = []
         self._declarations: set[str] = set()
+        self._called: list[tuple[KernelFunction, str, int]] = []  # functions, what runs them, their work
 
     def text(self) -> str:
         functions = [part for function in self.program.functions for part in self._function(function)]
@@ -52,6 +54,7 @@ class _Module:
             *self._accessors(),
             *self._life(),
             emit_workers(self.target),
+            emit_python(self.name, self._called) if has_python(self.target) else "",
             *sorted(f"{line}\n" for line in self._declarations),
             "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n",
         ]
@@ -61,9 +64,10 @@ class _Module:
 
     def _function(self, function: KernelFunction) -> Iterator[str]:
         sharing = share(function, self.program.offsets, work)
-        symbol = f"{self.name}_{function.name}"
+        self._called.append((function, self._call_symbol(function), sharing.work))
         yield self._body(function, sharing.steps, sharing.meet)
-        yield self._entry(function, symbol, sharing.parallel)
+        yield self._call(function, sharing.parallel)
+        yield self._entry(function)
 
     def _body(self, function: KernelFunction, steps: tuple[Step, ...], meet: bool) -> str:
         lines = [f"define internal void @{self._body_symbol(function)}(ptr %net, ptr %arguments, i64 %worker, i64 %workers) {{"]
@@ -84,6 +88,9 @@ class _Module:
 
     def _body_symbol(self, function: KernelFunction) -> str:
         return f"body.{function.name}"
+
+    def _call_symbol(self, function: KernelFunction) -> str:
+        return f"call.{function.name}"
 
     def _launch(self, step: Step, number: int) -> list[str]:
         launch = step.launch
@@ -143,17 +150,15 @@ class _Module:
 
     # -------------------------------------------------------------------------------------------------------------- entries
 
-    def _entry(self, function: KernelFunction, symbol: str, parallel: bool) -> str:
-        buffers = function.inputs + function.outputs
-        params = "".join(f", ptr %p{i}" for i in range(len(buffers)))
+    def _call(self, function: KernelFunction, parallel: bool) -> str:
+        """One call at a time: the function's body, unless the net is closed or busy."""
+        body = self._body_symbol(function)
+        run = f"@graphc.run(ptr %net, ptr @{body}, ptr %arguments)"
+        alone = f"@{body}(ptr %net, ptr %arguments, i64 0, i64 1)"
         lines = [
-            f"define i32 @{symbol}(ptr %net{params}) {{",
+            f"define internal i32 @{self._call_symbol(function)}(ptr %net, ptr %arguments) {{",
             "entry:",
-            f"  %arguments = alloca [{max(len(buffers), 1)} x ptr], align 8",
-        ]
-        pointers = ["%net", *(f"%p{i}" for i, buffer in enumerate(buffers) if buffer.nbytes)]
-        lines += [*_refuse_null(pointers), *_refuse_closed()]
-        lines += [
+            *_refuse_closed(),
             f"  %busy.at = {_field('busy')}",
             "  %busy = atomicrmw xchg ptr %busy.at, i32 1 acquire",
             "  %free = icmp eq i32 %busy, 0",
@@ -161,15 +166,27 @@ class _Module:
             "occupied:",
             f"  ret i32 {abi.BUSY}",
             "run:",
+            f"  call void {run if parallel else alone}",
+            "  store atomic i32 0, ptr %busy.at release, align 4",
+            f"  ret i32 {abi.OK}",
+        ]
+        return "\n".join([*lines, "}", ""])
+
+    def _entry(self, function: KernelFunction) -> str:
+        """What C calls: the pointers gathered."""
+        buffers = function.inputs + function.outputs
+        params = "".join(f", ptr %p{i}" for i in range(len(buffers)))
+        pointers = ["%net", *(f"%p{i}" for i, buffer in enumerate(buffers) if buffer.nbytes)]
+        lines = [
+            f"define i32 @{self.name}_{function.name}(ptr %net{params}) {{",
+            "entry:",
+            f"  %arguments = alloca [{max(len(buffers), 1)} x ptr], align 8",
+            *_refuse_null(pointers),
         ]
         for i in range(len(buffers)):
             lines += [f"  %slot.{i} = {_slot(i)}", f"  store ptr %p{i}, ptr %slot.{i}, align 8"]
-        body = self._body_symbol(function)
-        if parallel:
-            lines += [f"  call void @graphc.run(ptr %net, ptr @{body}, ptr %arguments)"]
-        else:
-            lines += [f"  call void @{body}(ptr %net, ptr %arguments, i64 0, i64 1)"]
-        return "\n".join([*lines, "  store atomic i32 0, ptr %busy.at release, align 4", f"  ret i32 {abi.OK}", "}", ""])
+        lines.append(f"  %code = call i32 @{self._call_symbol(function)}(ptr %net, ptr %arguments)")
+        return "\n".join([*lines, "  ret i32 %code", "}", ""])
 
     def _accessors(self) -> Iterator[str]:
         variables = self.program.variables

@@ -27,12 +27,10 @@ class Product:
 @dataclass(frozen=True)
 class Library:
     """`address(symbol)` is an int. Where the code embeds no data, `image` holds the constants, and `set_state` writes the
-    initial values into the bytes of a state. `product` makes what `save` writes, `close` unloads the code. The object
-    keeps the code alive."""
+    initial values into the bytes of a state. `product` makes what `save` writes. `address` keeps the code alive."""
 
     manifest: Manifest
     address: Callable[[str], int]
     product: Callable[[], Product]
     image: np.ndarray | None = None
     set_state: Callable[[np.ndarray], None] | None = None
-    close: Callable[[], None] = lambda: None

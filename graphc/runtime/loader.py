@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import tempfile
+import weakref
 from pathlib import Path
 
 from ..errors import ArtifactError
@@ -30,12 +31,10 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Program:
     target = Path(path).absolute()
     manifest = verify(target)
     handle = _open(target)
-    unload = getattr(_ctypes, "dlclose", lambda handle: None)
     library = Library(
         manifest,
-        lambda symbol: ctypes.cast(getattr(handle, symbol), ctypes.c_void_p).value or 0,
+        lambda symbol: ctypes.cast(handle[symbol], ctypes.c_void_p).value or 0,
         lambda: _product(target, manifest),
-        close=lambda: unload(handle._handle),
     )
     return Program(library, threads)
 
@@ -67,14 +66,20 @@ def _check_machine(path: Path, manifest: Manifest) -> None:
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    """A name that no earlier file had: the system's loader takes the same name for the same library, replaced or not."""
+    """The library, loaded until nobody refers to it any more: functions may outlive their program.
+
+    Under a name that no earlier file had: the system's loader takes the same name for the same library, replaced or not.
+    """
     with tempfile.TemporaryDirectory(prefix="graphc-") as folder:
         alias = Path(folder, path.name)
         try:
             os.symlink(path, alias)
-            return ctypes.CDLL(str(alias))
+            handle = ctypes.CDLL(str(alias))
         except OSError as error:
             raise ArtifactError(f"the system cannot load {path}: {error}") from error
+    unload = weakref.finalize(handle, getattr(_ctypes, "dlclose", lambda handle: None), handle._handle)
+    unload.atexit = False
+    return handle
 
 
 def _product(path: Path, manifest: Manifest) -> Product:

@@ -70,7 +70,8 @@ class Manifest:
 
     state, state_size: bytes of a net's memory that hold the variables. image: where the image starts in the library file
     (-1: not in a file), and initial: where in it the initial state does. parallel: whether any function uses more than
-    one thread; threads: the number to use where nobody says. errors: what the codes of the entry points mean.
+    one thread; threads: the number to use where nobody says. python: version of the entry for Python (direct.py), 0 where
+    there is none. errors: what the codes of the entry points mean.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Manifest:
     max_threads: int = 1
     threads: int | None = None
     image: int = -1
+    python: int = 0
     errors: Mapping[int, str] = field(default_factory=dict)
     header: str = ""
     graphc: str = ""

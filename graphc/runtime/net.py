@@ -90,12 +90,11 @@ def _allocate(size: int, name: str) -> np.ndarray:
 
 
 def _close(close: Callable[[int], int], address: int, memory: np.ndarray, lock: threading.Lock, library: Library) -> None:
-    """`memory` is an argument so that it outlives the workers."""
+    """`memory` and `library` are arguments so that they outlive the workers."""
     if not lock.acquire(timeout=_CLOSING_SECONDS):
         return  # a daemon thread is inside a call; the end of the process takes the workers with it
     try:
         close(address)
-        library.close()
     finally:
         lock.release()
 

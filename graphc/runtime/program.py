@@ -1,8 +1,8 @@
 """Compiled programs as users hold them.
 
 In: a Library, compiled in this process or loaded from an artifact. Out: `Program`: its functions as attributes, its state,
-saving. A call checks everything before any pointer is taken, runs without the GIL, waits for other calls on the same
-program, and returns fresh arrays.
+saving. A call checks everything before any pointer is taken, waits for other calls on the same program, runs without the
+GIL where it takes long, and returns fresh arrays. Arrays that fit as they are take the direct way (direct.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -19,33 +20,52 @@ from ..errors import CallError, GraphcError
 from . import artifact
 from .address import address
 from .arrays import bind, conform
+from .direct import method
 from .library import Library
 from .manifest import BARE, LIST, TUPLE, Signature
 from .net import Net
 from .state import State
 
 
-class CompiledFunction:
-    """One function of a program: numpy arrays in, numpy arrays out."""
+class CompiledFunction(partial[Any]):
+    """One function of a program: numpy arrays in, numpy arrays out. Inputs by position or by name.
+
+    Raises CallError, with nothing touched, when they do not fit.
+    """
+
+    signature: Signature
+    __name__: str
+
+    def __new__(cls, net: Net, signature: Signature) -> CompiledFunction:
+        careful = Careful(net, signature)
+        self = super().__new__(cls, method(net, signature, careful, careful.pack) or careful)
+        self.signature = signature
+        self.__name__ = signature.name
+        return self
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.signature}>"
+
+
+class Careful:
+    """Any call of a function: arguments are bound, checked, and converted where nothing is lost."""
 
     def __init__(self, net: Net, signature: Signature) -> None:
         self.signature = signature
-        self.__name__ = signature.name
+        self.pack = packer(signature.structure)
         self._net = net
         self._native: Callable[..., int] = net.function(signature.symbol, len(signature.inputs) + len(signature.outputs))
         self._inputs = tuple((port.dtype.numpy, port.shape, port.dtype.size, port) for port in signature.inputs)
         self._outputs = tuple((port.shape, port.dtype.numpy) for port in signature.outputs)
-        self._pack = packer(signature.structure)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """Run. Inputs by position or by name. Raises CallError, with nothing touched, when they do not fit."""
+        net, function = self._net, self.signature.name
         if named or len(args) != len(self._inputs):
             args = bind(self.signature, args, named)
-        net = self._net
         arrays, pointers = [], []
         for value, (dtype, shape, itemsize, port) in zip(args, self._inputs, strict=True):
             if not (type(value) is np.ndarray and value.dtype == dtype and value.shape == shape and value.flags.c_contiguous):
-                value = conform(value, port, self.__name__)
+                value = conform(value, port, function)
             at = address(value)
             # Code may assume that what it reads is not what it writes: views of the state are copied.
             if at % itemsize or net.address <= at < net.end:
@@ -57,14 +77,11 @@ class CompiledFunction:
         pointers += map(address, outputs)
         with net.lock:
             if net.closed:
-                raise CallError(f"{self.__name__}: the program is closed")
+                raise CallError(f"{function}: the program is closed")
             code = self._native(net.address, *pointers)
         if code:
-            net.check(code, self.__name__)
-        return self._pack(outputs)
-
-    def __repr__(self) -> str:
-        return f"<compiled {self.signature}>"
+            net.check(code, function)
+        return self.pack(outputs)
 
 
 def packer(structure: str | tuple[str, ...]) -> Callable[[list[np.ndarray]], Any]:

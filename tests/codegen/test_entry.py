@@ -90,7 +90,9 @@ def test_no_mutable_globals_and_no_allocation():
 def test_only_the_interface_is_exported():
     text = emit_program(counter().program, "net", host(), True)
     exported = re.findall(r"^define (?!internal)\S+ @([\w.]+)", text, re.M)
-    assert sorted(exported) == sorted(f"net_{word}" for word in "size init close step predict var_scale var_total".split())
+    assert sorted(exported) == sorted(
+        f"net_{word}" for word in "size init close python step predict var_scale var_total".split()
+    )
 
 
 def test_constants_are_not_folded_as_the_zeros_that_stand_for_them():
@@ -122,7 +124,7 @@ def test_program_names_must_be_c_identifiers(name):
         emit_program(counter().program, name, host(), True)
 
 
-@pytest.mark.parametrize("name", ["init", "size", "close", "bind", "var_x", "größe"])
+@pytest.mark.parametrize("name", ["init", "size", "close", "bind", "python", "var_x", "größe"])
 def test_function_names_must_not_clash_with_the_interface(name):
     program = counter().program
     functions = (dataclasses.replace(program.functions[0], name=name),)
