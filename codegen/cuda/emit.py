@@ -240,8 +240,10 @@ class _Emitter:
         mine = Text(name, working)
         self.put("#pragma unroll")
         with self.braces("for (int distance = 16; distance > 0; distance /= 2)"):
-            other = Text(f"other_lane({name}, distance)", working)
-            self.put(f"{name} = {words.combine(stmt.combine, mine, other).text};")
+            self.put(
+                f"const {types.register(working)} other = other_lane({name}, distance);"
+            )  # by all lanes: no `||` around it
+            self.put(f"{name} = {words.combine(stmt.combine, mine, Text('other', working)).text};")
         if self.mapped.team > 32:
             self.across_warps(stmt.combine, mine)
         place, index = self.arrays[stmt.array], stmt.index

@@ -171,6 +171,8 @@ class Scope:
         result = ""
         for atom, factor in terms:
             part = self._part(atom, narrow)
+            if part.text == "0":
+                continue
             size = part.at(SUM if not result else PRODUCT) if abs(factor) == 1 else f"{part.at(PRODUCT)} * {abs(factor)}"
             if result:
                 result += f" {'-' if factor < 0 else '+'} {size}"

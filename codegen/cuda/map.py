@@ -3,6 +3,7 @@
 In: a kernel. Out: a `Mapped` kernel with the same meaning. Kernels are tried in turn as
 
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
+    teams      a row or a block of columns a team, folds through shuffles             (teams.py)
     anything   a task a thread, its loops one after the other; always right
 """
 
@@ -13,6 +14,7 @@ from graphc.ir.kernel import Kernel
 from .maps import flatten
 from .roles import Mapped
 from .target import Gpu
+from .teams import spread
 from .tidy import serial, tidy
 
 
@@ -22,4 +24,7 @@ def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     flat = flatten(kernel)
     if flat is not None:
         return Mapped(tidy(flat), 1, gpu.block)
+    team = spread(kernel, gpu)
+    if team is not None:
+        return team
     return Mapped(Kernel(kernel.name, kernel.params, kernel.task, serial(kernel.body)), 1, gpu.block)

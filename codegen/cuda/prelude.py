@@ -2,7 +2,7 @@
 
 In: the text of a program. Out: the lines that stand before it, with only the functions that it calls. The macros are all
 that the text knows of pointers and launches, so that the same text runs on a CPU, where a header gives them checked
-meanings (tests/codegen/cuda_on_cpu.h) and stands in for `<<<>>>`, threads and barriers:
+meanings (tools/cuda_on_cpu/cuda_on_cpu.h) and stands in for `<<<>>>`, threads and barriers:
 
     GRAPHC_GLOBAL(T) name              a kernel's parameter: memory of the device; `const T` where it is only read
     GRAPHC_SHARED(T, name, count)      an array of the block, declared at the top of a kernel

@@ -16,12 +16,13 @@ _PROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 13
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU: its architecture, the threads of a warp and at most of a block, bytes of shared memory that a block may
-    declare, and how many multiprocessors want work."""
+    """A GPU: its architecture, the threads of a warp, of a usual block and at most of a team, bytes of shared memory that a
+    block may declare, and how many multiprocessors want work."""
 
     arch: str
     warp: int = 32
     block: int = 256
+    team: int = 512
     shared_bytes: int = 48 << 10
     processors: int = 108
 

@@ -11,6 +11,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let,
 
 from ..rewriter import Renamed
 from .expressions import below
+from .roles import FOLD, THREADS
 
 
 def tidy(kernel: Kernel) -> Kernel:
@@ -37,7 +38,7 @@ def _straight(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
     for stmt in body:
         match stmt:
             case For(var=var):
-                if var.extent == 1:
+                if var.extent == 1 and stmt.kind not in (THREADS, FOLD):
                     result += _straight(Renamed({var: as_index(0)}).block(stmt.body))
                 elif var.extent:
                     result.append(For(var, _straight(stmt.body), stmt.kind, stmt.width))

@@ -18,7 +18,7 @@ from . import types
 OTHER, SUM, PRODUCT, ATOM = range(4)  # how tightly a text binds
 
 # Identifiers that the text of kernels uses itself.
-RESERVED = frozenset("thread task block stream net int float double bool main abs min max".split())
+RESERVED = frozenset("thread other task block stream net int float double bool main abs min max".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def speak(word: str, dtype: DType, args: tuple[Text, ...]) -> Text:
         return Text(f"{args[0]} ? {args[1]} : {args[2]}", dtype, OTHER)
     operand = args[-1].dtype
     if word in COMPARISONS:
-        small = "int" if operand.is_bool else ""
+        small = "int" if operand.kind in "bu" else ""
         return Text(f"{small}{_closed(args[0], small)} {_OPERATORS[word]} {small}{_closed(args[1], small)}", dtype, OTHER)
     template, level = _TEMPLATES[operand.kind][word]
     if "{n1}" in template:
