@@ -16,12 +16,11 @@ import numpy as np
 from rich.table import Table
 
 from graphc.codegen.target import host
-from graphc.driver import Stages
 from graphc.export import Compilation
 from graphc.ir.kernel import Accumulate, For, If, KernelProgram, Launch, Stmt
 from graphc.runtime.program import CompiledFunction
 
-from .with_graphc import build, declare, given
+from .with_graphc import build, compiled, given
 from .workloads import Workload
 
 SHOWN = 25
@@ -49,6 +48,15 @@ class Part:
         return self.launch.comment, self.launch.kernel.task.extent, self.folds, self.bytes
 
 
+@dataclass(frozen=True)
+class Profile:
+    """The launches, the seconds that the whole function takes, and those of the stages of compiling it."""
+
+    parts: list[Part]
+    seconds: float
+    compiling: dict[str, float]
+
+
 def taken_apart(program: KernelProgram) -> KernelProgram:
     """The same memory, one function k0, k1 ... for each launch of the first function, with all its inputs and outputs."""
     (function, *_) = program.functions
@@ -56,11 +64,11 @@ def taken_apart(program: KernelProgram) -> KernelProgram:
     return replace(program, functions=(*parts, replace(function, name="whole")))
 
 
-def measure(workload: Workload, threads: int, seconds: float) -> tuple[list[Part], float]:
-    """Each launch, and the whole function."""
-    function = declare(workload, build(workload))
-    planned = Stages({"run": function}, freeze=not workload.training).planned
-    apart = taken_apart(planned)
+def measure(workload: Workload, threads: int, seconds: float) -> Profile:
+    """Each launch, the whole function, and the stages of compiling it."""
+    _, stages, program, compiling = compiled(workload, build(workload), threads)
+    program.close()
+    apart = taken_apart(stages.planned)
     compilation = Compilation(apart, "net", host(), {f.name: "list" for f in apart.functions})
     with compilation.load(threads) as program:
         *calls, whole = (program.functions[f.name] for f in apart.functions)
@@ -68,7 +76,8 @@ def measure(workload: Workload, threads: int, seconds: float) -> tuple[list[Part
         outputs = [np.empty(port.shape, port.dtype.numpy) for port in whole.signature.outputs]
         times = _seconds(calls, threads, arrays, outputs, seconds)
         (together,) = _seconds([whole], threads, arrays, outputs, seconds)
-    return [Part(*pair) for pair in zip(planned.functions[0].launches, times, strict=True)], together
+    launches = stages.planned.functions[0].launches
+    return Profile([Part(*pair) for pair in zip(launches, times, strict=True)], together, compiling)
 
 
 def _seconds(
@@ -116,13 +125,16 @@ def alike(parts: Iterable[Part]) -> list[list[Part]]:
 
 def profile(workload: Workload, threads: int, seconds: float) -> Table:
     """The slowest groups of launches, with what they compute."""
-    parts, whole = measure(workload, threads, seconds)
-    total = sum(part.seconds for part in parts)
-    title = f"{workload.name}, {threads} threads: {whole * 1e3:.4f} ms whole, {total * 1e3:.4f} ms in {len(parts)} launches"
-    table = Table("us", "share", "launches", "us each", "tasks", "GFLOP/s", "KiB", "GB/s", "kernel", "values", title=title)
+    found = measure(workload, threads, seconds)
+    total, count = sum(part.seconds for part in found.parts), len(found.parts)
+    title = f"{workload.name}, {threads} threads: {found.seconds * 1e3:.4f} ms whole, {total * 1e3:.4f} ms in {count} launches"
+    compiling = ", ".join(f"{stage} {time:.2f}" for stage, time in found.compiling.items())
+    caption = f"compiled in {sum(found.compiling.values()):.2f} s: {compiling}"
+    heads = ("us", "share", "launches", "us each", "tasks", "GFLOP/s", "KiB", "GB/s", "kernel", "values")
+    table = Table(*heads, title=title, caption=caption)
     for column in table.columns[:8]:
         column.justify = "right"
-    for group in alike(parts)[:SHOWN]:
+    for group in alike(found.parts)[:SHOWN]:
         first, time = group[0], sum(part.seconds for part in group)
         kernel, rate = first.launch.kernel, len(group) / time / 1e9
         table.add_row(

@@ -20,6 +20,8 @@ from graphc.runtime.program import Program
 from .prepared import Prepared
 from .workloads import FREE, LEARNING_RATE, MOMENTUM, TO_FIRST, TO_LAST, TRAINED_STEPS, Workload, weights
 
+STAGES = {"passes": "steps", "fuse": "fused", "lower": "kernels", "overwrite": "overwritten", "place": "planned"}
+
 
 def build(workload: Workload) -> nn.Module:
     """The module with the weights of the workload."""
@@ -45,17 +47,33 @@ def declare(workload: Workload, net: nn.Module) -> gc.Function:
 def prepare(workload: Workload, threads: int, model: str, variant: str) -> Prepared:
     """Compile, in memory. The seconds count declaring the graph, too, but not making weights."""
     net, arrays = build(workload), given(workload)
-    start = perf_counter()
-    function = declare(workload, net)
-    stages = Stages({"run": function}, freeze=not workload.training)
-    program = stages.compilation.load(threads)
-    seconds = perf_counter() - start
+    function, stages, program, times = compiled(workload, net, threads)
     trained = [parameter.value for parameter in net.parameters()] if workload.training else []
     facts = {"flops": float(flops(function, trained)), "bytes": float(moved(function, net))}
     run = program.run
-    facts |= memory(stages.planned)
+    facts |= {f"{stage}_s": time for stage, time in times.items()} | memory(stages.planned)
     results = partial(_results, workload, program, net, arrays)
-    return Prepared(lambda: run(*arrays), results, seconds, facts)
+    return Prepared(lambda: run(*arrays), results, sum(times.values()), facts)
+
+
+def compiled(workload: Workload, net: nn.Module, threads: int) -> tuple[gc.Function, Stages, Program, dict[str, float]]:
+    """What is timed, and the seconds that each stage of making it took."""
+    times, last = {}, perf_counter()
+
+    def done(stage: str) -> None:
+        nonlocal last
+        now = perf_counter()
+        times[stage], last = now - last, now
+
+    function = declare(workload, net)
+    done("declare")
+    stages = Stages({"run": function}, freeze=not workload.training)
+    for name, stage in STAGES.items():
+        getattr(stages, stage)
+        done(name)
+    program = stages.compilation.load(threads)
+    done("code")
+    return function, stages, program, times
 
 
 def given(workload: Workload) -> list[np.ndarray]:
