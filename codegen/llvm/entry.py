@@ -18,6 +18,7 @@ from graphc.ir.kernel import ALIGNMENT, ARENA, CONSTANT, INPUT, OUTPUT, VARIABLE
 from .. import abi
 from ..expand import expand_kernel
 from ..fingerprint import fingerprint
+from ..rebase import rebase
 from ..sharing import Step, share, work
 from ..target import Target
 from .emit import emit_kernel
@@ -39,7 +40,7 @@ class _Module:
     def __init__(self, program: KernelProgram, name: str, target: Target, embed: bool) -> None:
         self.program, self.name, self.target, self.embed = program, name, target, embed
         self.layout = abi.layout(program)
-        self._symbols: dict[int, str] = {}  # kernel object -> function that runs it
+        self._symbols: dict[int, tuple[str, tuple[int, ...]]] = {}  # kernel object -> function that runs it, and from where
         self._distinct: dict[str, str] = {}  # fingerprint -> function
         self._kernels: list[str] = []
         self._declarations: set[str] = set()
@@ -96,8 +97,9 @@ class _Module:
         launch = step.launch
         tasks = launch.kernel.task.extent
         comment = [f"  ; {' '.join(launch.comment.split())}"] if launch.comment else []
-        symbol = self._kernel(launch.kernel)
-        addresses = [self._address(buffer, f"{number}.{i}") for i, buffer in enumerate(launch.args)]
+        symbol, starts = self._kernel(launch.kernel)
+        places = zip(launch.args, starts, strict=True)
+        addresses = [self._address(buffer, f"{number}.{i}", start) for i, (buffer, start) in enumerate(places)]
         lines = [*comment, *(line for _, setup in addresses for line in setup)]
         operands = "".join(f"ptr {text}, " for text, _ in addresses)
         if not step.shared:
@@ -111,19 +113,20 @@ class _Module:
             f"  call void @{symbol}({operands}i64 %begin.{number}, i64 %end.{number})",
         ]
 
-    def _kernel(self, kernel: Kernel) -> str:
-        """The function that runs `kernel`, emitted when it is first met."""
+    def _kernel(self, kernel: Kernel) -> tuple[str, tuple[int, ...]]:
+        """The function that runs `kernel`, emitted when it is first met, and the element of each param at which it starts."""
         if id(kernel) in self._symbols:
             return self._symbols[id(kernel)]
-        key = fingerprint(kernel)
+        based, starts = rebase(kernel)
+        key = fingerprint(based)
         if key not in self._distinct:
             symbol = f"k{len(self._distinct)}.{abi.c_identifier(kernel.name)}"
-            text = emit_kernel(expand_kernel(kernel, says), symbol, self.target)
+            text = emit_kernel(expand_kernel(based, says), symbol, self.target)
             self._kernels.append(text.text)
             self._declarations.update(text.declarations)
             self._distinct[key] = symbol
-        self._symbols[id(kernel)] = self._distinct[key]
-        return self._distinct[key]
+        self._symbols[id(kernel)] = self._distinct[key], starts
+        return self._symbols[id(kernel)]
 
     # ------------------------------------------------------------------------------------------------------------ addresses
 
@@ -137,15 +140,18 @@ class _Module:
         self._places = {buffer: f"%arg.{i}" for i, buffer in enumerate(function.inputs + function.outputs)}
         return lines
 
-    def _address(self, buffer: Buffer, label: str) -> tuple[str, list[str]]:
-        """The operand that names a buffer, and the lines that compute it."""
+    def _address(self, buffer: Buffer, label: str, start: int) -> tuple[str, list[str]]:
+        """The operand that names a buffer from element `start`, and the lines that compute it."""
         if buffer.kind in (INPUT, OUTPUT):
-            return self._places[buffer], []
-        if buffer.kind == CONSTANT:
+            base, offset = self._places[buffer], 0
+            if not start:
+                return base, []
+        elif buffer.kind == CONSTANT:
             base, offset = "%image", self.layout.constants[buffer]
         else:
-            start = {VARIABLE: self.layout.state, ARENA: self.layout.arena}[buffer.kind]
-            base, offset = "%net", start + self.program.offsets[buffer]
+            base = "%net"
+            offset = {VARIABLE: self.layout.state, ARENA: self.layout.arena}[buffer.kind] + self.program.offsets[buffer]
+        offset += start * buffer.dtype.size
         return f"%at.{label}", [f"  %at.{label} = getelementptr i8, ptr {base}, i64 {offset}  ; {buffer.name}"]
 
     # -------------------------------------------------------------------------------------------------------------- entries
