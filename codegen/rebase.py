@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from graphc.ir.expr import Array, Expr, Index, Load, linear, load
+from graphc.ir.expr import Array, Expr, Index, Load, as_index, linear, load
 from graphc.ir.kernel import Accumulate, Kernel, Stmt, Store, expressions, operands, walk
 
 from .rewriter import Rewriter
@@ -48,7 +48,7 @@ def _accesses(kernel: Kernel) -> Iterator[tuple[Array, Index]]:
                 continue
             seen.add(expr)
             if isinstance(expr, Load):
-                yield expr.array, expr.index
+                yield expr.array, as_index(expr.index)
             todo += operands(expr)
 
 
