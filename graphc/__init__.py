@@ -21,19 +21,19 @@ from .function import Function, function, grad
 from .tensor import (
     Tensor, Variable, as_tensor, cat, constant, einsum, placeholder, result_type, stack, stop_gradient, variable, where,
 )
-from .tensor.creation import arange, eye, full, full_like, linspace, meshgrid, one_hot, ones, ones_like, zeros, zeros_like
-from .tensor.functions import (
-    abs, acos, add, addmm, all, amax, amin, any, argmax, argmin, argsort, asin, atan, atan2, bitwise_and, bitwise_not,
-    bitwise_or, bitwise_xor, bmm, broadcast_to, ceil, chunk, clamp, clip, cos, cosh, count_nonzero, cumsum, diagonal, div,
-    divide, dot, eq, erf, erfc, exp, exp2, expm1, flatten, flip, floor, floor_divide, fmod, frac, gather, ge, gelu, gt,
-    index_select, isfinite, isinf, isnan, le, lerp, log, log1p, log2, log10, log_softmax, logical_and, logical_not,
-    logical_or, logical_xor, logsigmoid, logsumexp, lt, masked_fill, matmul, max, maximum, mean, min, minimum, mm, moveaxis,
-    movedim, mul, multiply, mv, nan_to_num, narrow, ne, neg, norm, numel, outer, permute, pow, prod, reciprocal, relu,
-    remainder, repeat_interleave, reshape, roll, round, rsqrt, scatter, scatter_add, scatter_reduce, sigmoid, sign, silu, sin,
-    sinh, softmax, softplus, sort, split, sqrt, square, squeeze, std, sub, subtract, sum, swapaxes, t, take, take_along_dim,
-    tan, tanh, topk, trace, transpose, tril, triu, true_divide, trunc, unbind, unflatten, unsqueeze, var,
+from .tensor import functions as _functions
+from .tensor.creation import (
+    arange, empty, empty_like, eye, full, full_like, linspace, logspace, meshgrid, one_hot, ones, ones_like, tril_indices,
+    triu_indices, zeros, zeros_like,
 )
-from .tensor.random import bernoulli, normal, rand, rand_like, randint, randn, randn_like, randperm
+from .tensor.functions import *  # noqa: F403
+from .tensor.joining import (
+    atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_shapes, broadcast_tensors, cartesian_prod, column_stack,
+    combinations, concat, concatenate, dstack, hstack, row_stack, vstack,
+)
+from .tensor.random import (
+    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
+)
 # isort: on
 # fmt: on
 
@@ -63,22 +63,15 @@ def __getattr__(name: str) -> Any:
 
 # fmt: off
 __all__ = [
-    "DType", "Function", "GraphcError", "Tensor", "Variable", "abs", "acos", "add", "addmm", "all", "amax", "amin", "any",
-    "arange", "argmax", "argmin", "argsort", "as_tensor", "asin", "atan", "atan2", "bernoulli", "bfloat16", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "bool", "bool_", "broadcast_to", "cat", "ceil", "chunk", "clamp",
-    "clip", "compile", "constant", "cos", "cosh", "count_nonzero", "cumsum", "data", "diagonal", "div", "divide", "dot",
-    "einsum", "eq", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "float16", "float32", "float64", "floor",
-    "floor_divide", "fmod", "frac", "full", "full_like", "function", "gather", "ge", "gelu", "grad", "gt", "index_select",
-    "int8", "int16", "int32", "int64", "isfinite", "isinf", "isnan", "le", "lerp", "linspace", "load", "load_state", "log",
-    "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
-    "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "nn", "norm", "normal", "numel",
-    "one_hot", "ones", "ones_like", "optim", "outer", "permute", "placeholder", "pow", "prod", "quantization", "rand",
-    "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu", "remainder", "repeat_interleave",
-    "reshape", "result_type", "roll", "round", "rsqrt", "save_state", "scatter", "scatter_add", "scatter_reduce", "sigmoid",
-    "sign", "silu", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "sub", "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "topk", "trace",
-    "train", "transpose", "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "var",
-    "variable", "where", "zeros", "zeros_like",
+    "DType", "Function", "GraphcError", "Tensor", "Variable", "arange", "as_tensor", "atleast_1d", "atleast_2d",
+    "atleast_3d", "bernoulli", "bfloat16", "block_diag", "bool", "bool_", "broadcast_shapes", "broadcast_tensors",
+    "cartesian_prod", "cat", "column_stack", "combinations", "compile", "concat", "concatenate", "constant", "data",
+    "dstack", "einsum", "empty", "empty_like", "eye", "float16", "float32", "float64", "full", "full_like", "function",
+    "grad", "hstack", "int8", "int16", "int32", "int64", "linspace", "load", "load_state", "logspace", "manual_seed",
+    "meshgrid", "multinomial", "nn", "normal", "one_hot", "ones", "ones_like", "optim", "placeholder", "quantization",
+    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack",
+    "save_state", "stack", "stop_gradient", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where",
+    "zeros", "zeros_like",
 ]
 # fmt: on
+__all__ += [name for name in vars(_functions) if not name.startswith("_")]

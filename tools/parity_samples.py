@@ -1,8 +1,8 @@
-"""PyTorch's own sample inputs of torch.nn and torch.nn.functional, as cases that both libraries can run.
+"""PyTorch's own sample inputs of tensor functions, torch.nn.functional and torch.nn, as cases that both libraries can run.
 
-In: `module_db` and the nn.functional entries of `op_db` (torch.testing._internal; they need the package expecttest).
-Out: cases: what PyTorch computes, and the same call with graphc's names on symbolic tensors. A case that has no meaning
-in a static graph says why. Nothing is judged here.
+In: `module_db` and `op_db` (torch.testing._internal; they need the package expecttest). Out: cases: what PyTorch computes,
+and the same call with graphc's names on symbolic tensors. A case that has no meaning in a static graph says why. Nothing is
+judged here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from parity_reasons import NAMESPACES, NO_MEANING, NOT_OFFERED, reason, sample_without_meaning
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.common_modules import module_db
 
@@ -19,18 +20,19 @@ import graphc as gc
 from graphc import nn
 
 DOUBLE = torch.float64
-SKIPPED_ARGUMENTS = ("options", "device", "dtype")  # of PyTorch's engine room
+SKIPPED_ARGUMENTS = (  # of PyTorch's engine room
+    "options", "device", "dtype", "memory_format", "copy", "non_blocking", "layout", "pin_memory", "requires_grad",
+)  # fmt: skip
 
-NO_MEANING = {  # name -> why there is nothing to compare
-    "fractional_max_pool2d": "windows are drawn at random, with PyTorch's own numbers; graphc.nn has no such pooling",
-    "fractional_max_pool3d": "windows are drawn at random, with PyTorch's own numbers; graphc.nn has no such pooling",
+LAYERS_WITHOUT_MEANING = {  # name -> why there is nothing to compare
+    "fractional_max_pool2d": "random numbers differ; the modules are compared with given ones",
+    "fractional_max_pool3d": "random numbers differ; the modules are compared with given ones",
     "silu/complex": "complex numbers: graphc has no such dtype",
 } | {
     f"Lazy{name}{rank}d": "lazy layers take their sizes from a first batch; here sizes are static from the start"
     for name in ("Conv", "ConvTranspose")
     for rank in (1, 2, 3)
 }
-NO_MEANING |= {f"FractionalMaxPool{rank}d": NO_MEANING["fractional_max_pool2d"] for rank in (2, 3)}
 
 
 @dataclass
@@ -51,11 +53,53 @@ class Entry:
     kind: str
     skip: str = ""
     cases: Callable[[], Iterator[Case]] = field(default=lambda: iter(()))
+    missing: str = ""  # what graphc does not offer, in words
 
 
 def entries() -> list[Entry]:
-    """Functions, then modules, in PyTorch's order."""
-    return [*map(_function, (op for op in op_db if op.name.startswith("nn.functional"))), *map(_module, module_db)]
+    """Functions of tensors, of layers, then modules, in PyTorch's order."""
+    layers = [op for op in op_db if op.name.startswith("nn.functional")]
+    elsewhere = ("nn.functional", "_", "torch.", *NAMESPACES)
+    tensors = [op for op in op_db if op.name.startswith("__") or not op.name.startswith(elsewhere)]
+    return [*map(_tensor, tensors), *map(_function, layers), *map(_module, module_db)]
+
+
+# ------------------------------------------------------------------------------------------------------------- tensors
+
+
+# How PyTorch's samples of a function are called, where the samples hold its arguments in an order of their own.
+CALLS: dict[str, Callable[..., Any]] = {
+    "einsum": lambda operands, equation: gc.einsum(equation, *operands),
+    "meshgrid": lambda *tensors, indexing="ij": gc.meshgrid(*tensors, indexing=indexing),
+    "where": lambda a, condition, b: gc.where(condition, a, b),
+}
+
+
+def _tensor(op: Any) -> Entry:
+    name = f"{op.name}/{op.variant_test_name}" if op.variant_test_name else op.name
+    found = getattr(gc, op.name, None)
+    ours = CALLS.get(op.name) or (found if callable(found) else getattr(gc.Tensor, op.name, None))
+    skip, missing = reason(NO_MEANING, name), reason(NOT_OFFERED, name)
+    assert ours or skip or missing, f"graphc has no {op.name}, and parity_reasons.py does not say why"
+    return Entry(name, "tensor", skip, lambda: _tensor_samples(op, ours), missing=missing)
+
+
+def _tensor_samples(op: Any, ours: Any) -> Iterator[Case]:
+    kind = DOUBLE if DOUBLE in op.dtypes else torch.int64 if torch.int64 in op.dtypes else torch.bool
+    for sample in op.sample_inputs("cpu", kind, requires_grad=kind is DOUBLE and op.supports_autograd):
+        yield Case(
+            lambda s=sample: op.op(s.input, *s.args, **s.kwargs),
+            lambda convert, s=sample: _call(ours, s, convert),
+            sample_without_meaning(op.name, sample),
+        )
+
+
+def _call(ours: Any, sample: Any, convert: Callable[[Any], Any]) -> Any:
+    if isinstance(ours, property):
+        return ours.fget(convert(sample.input))
+    kwargs = {k: convert(v) for k, v in sample.kwargs.items() if k not in SKIPPED_ARGUMENTS or isinstance(v, torch.dtype)}
+    args = [convert(a) for a in sample.args if not isinstance(a, torch.device) and a != "cpu"]
+    return ours(convert(sample.input), *args, **kwargs)
 
 
 # ----------------------------------------------------------------------------------------------------------- functions
@@ -64,7 +108,7 @@ def entries() -> list[Entry]:
 def _function(op: Any) -> Entry:
     short = op.name.removeprefix("nn.functional.")
     name = f"{short}/{op.variant_test_name}" if op.variant_test_name else short
-    return Entry(name, "functional", NO_MEANING.get(name, ""), lambda: _samples(op, short))
+    return Entry(name, "functional", LAYERS_WITHOUT_MEANING.get(name, ""), lambda: _samples(op, short))
 
 
 def _samples(op: Any, short: str) -> Iterator[Case]:
@@ -129,7 +173,7 @@ def _repeated(indices: torch.Tensor) -> bool:
 
 def _module(info: Any) -> Entry:
     name = info.name.removeprefix("nn.")
-    return Entry(name, "module", NO_MEANING.get(name, ""), lambda: _inputs(info, name))
+    return Entry(name, "module", LAYERS_WITHOUT_MEANING.get(name, ""), lambda: _inputs(info, name))
 
 
 def _inputs(info: Any, name: str) -> Iterator[Case]:

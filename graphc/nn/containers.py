@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import index as as_int
 from typing import Any
 
+from ..errors import GraphcError
+from ..ir.location import here
 from .module import Module
 from .parameter import Parameter
 
@@ -139,15 +141,19 @@ class ModuleDict(Module):
 
 
 class ParameterList(Module):
-    """A list of parameters."""
+    """A list of parameters named by their position; arrays become parameters."""
 
-    def __init__(self, parameters: Iterable[Parameter] = ()) -> None:
+    def __init__(self, values: Iterable[Any] = ()) -> None:
         super().__init__()
-        for parameter in parameters:
-            self.append(parameter)
+        self.extend(values)
 
-    def append(self, parameter: Parameter) -> ParameterList:
-        setattr(self, str(len(self)), parameter)
+    def append(self, value: Any) -> ParameterList:
+        setattr(self, str(len(self)), _parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        for value in values:
+            self.append(value)
         return self
 
     def __len__(self) -> int:
@@ -156,5 +162,64 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self._parameters.values())
 
-    def __getitem__(self, index: int) -> Parameter:
-        return list(self)[index]
+    def __getitem__(self, index: Any) -> Any:
+        """A parameter, or a list of those of a slice."""
+        return ParameterList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, list(self._parameters)[index], _parameter(value))
+
+    def extra_repr(self) -> str:
+        return _shown(self._parameters)
+
+
+class ParameterDict(Module):
+    """A dict of parameters; arrays become parameters."""
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
+        super().__init__()
+        self.update(parameters or {})
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        for name, value in dict(parameters).items():
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self._parameters[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if hasattr(Module, name) or "." in name:
+            raise GraphcError(f"ParameterDict: a parameter cannot be called {name!r}: modules use this name", here())
+        setattr(self, name, _parameter(value))
+
+    def __delitem__(self, name: str) -> None:
+        del self._parameters[name]
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Parameter]:
+        return self._parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Parameter]]:
+        return self._parameters.items()
+
+    def extra_repr(self) -> str:
+        return _shown(self._parameters)
+
+
+def _parameter(value: Any) -> Parameter:
+    return value if isinstance(value, Parameter) else Parameter(value)
+
+
+def _shown(parameters: Mapping[str, Parameter]) -> str:
+    return ", ".join(f"({name}): {p.value.type}" for name, p in parameters.items())

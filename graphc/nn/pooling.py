@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import GraphcError
+from ..ir.location import here
 from ..tensor import Tensor
 from . import functional as F
 from .functional.convolution import Size
@@ -235,5 +237,42 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """Maxima over windows chosen so that the result has `output_size`."""
+
+    rank = 3
+
+
+class _FractionalMaxPool(_Pool):
+    shown = ("kernel_size", "output_size", "output_ratio")
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        output_size: Size | None = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> None:
+        super().__init__()
+        if (output_size is None) == (output_ratio is None):
+            raise GraphcError(f"{type(self).__name__}: needs either output_size or output_ratio", here())
+        self.kernel_size, self.output_size, self.output_ratio = kernel_size, output_size, output_ratio
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def forward(self, input: Tensor) -> Any:
+        pool = (F.fractional_max_pool2d, F.fractional_max_pool3d)[self.rank - 2]
+        sizes = (self.output_size, self.output_ratio)
+        return pool(input, self.kernel_size, *sizes, self.return_indices, self._random_samples)
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Maxima of windows of (N, C, H, W) that start at random places, so that the result has output_size, or output_ratio times
+    the input's."""
+
+    rank = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """Maxima of windows of (N, C, D, H, W) that start at random places."""
 
     rank = 3

@@ -3,15 +3,17 @@
 In: graph values, arrays and Python numbers. Out: operands of one dtype and shape, as the primitive ops need them.
 Promotion follows PyTorch (https://pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc): tensors with
 dimensions rank before 0-d tensors, these before Python numbers. The classes of this package form one chain,
-Core -> Shapes -> Elementwise -> Reductions -> Products -> Indexing -> Compositions -> Tensor; each layer uses only those
-before it.
+Core -> Shapes -> Elementwise -> Special -> Reductions -> Products -> Indexing -> Scans -> Positions -> Statistics ->
+Algebra -> Compositions -> Tensor; each layer uses only those before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from operator import index as as_int
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -26,10 +28,42 @@ if TYPE_CHECKING:
 Number = bool | int | float
 
 
+_dtype = dtype  # where an argument is named dtype
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def numpy_names(function: F) -> F:
+    """The function, which takes numpy's keywords too: `axis` for `dim`, `keepdims` for `keepdim`."""
+
+    @wraps(function)
+    def renamed(*args: Any, **kwargs: Any) -> Any:
+        if "axis" in kwargs:
+            kwargs["dim"] = kwargs.pop("axis")
+        if "keepdims" in kwargs:
+            kwargs["keepdim"] = kwargs.pop("keepdims")
+        return function(*args, **kwargs)
+
+    return renamed  # type: ignore[return-value]
+
+
+def signature_names(function: FunctionType) -> tuple[str, ...]:
+    """The names of the parameters."""
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
 class Core:
-    """A symbolic tensor: it has a dtype and a static shape, and a value only when a compiled function runs."""
+    """A symbolic tensor: it has a dtype and a static shape, and a value only when a compiled function runs.
+
+    Methods of layers that take `dim` take `axis` as well.
+    """
 
     __array_ufunc__ = None  # numpy arrays leave mixed operators to the tensor
+
+    def __init_subclass__(cls) -> None:
+        for name, method in list(vars(cls).items()):
+            if isinstance(method, FunctionType) and "dim" in signature_names(method):
+                setattr(cls, name, numpy_names(method))
 
     def __init__(self, value: Value) -> None:
         self.value = value
@@ -70,15 +104,18 @@ class Core:
         """The number of elements."""
         return self.value.type.size
 
-    def to(self, dtype_: Any) -> Tensor:
-        """The same elements in another dtype. Float to integer truncates, saturates, and sends NaN to 0."""
-        return self.wrap(cast_value(self.value, dtype(dtype_)))
+    def to(self, dtype: Any, non_blocking: bool = False, copy: bool = False) -> Tensor:
+        """The same elements in another dtype, or in that of a tensor. Float to integer truncates, saturates, NaN is 0.
+
+        There are no devices to go to: `gc.compile(..., target=...)` says where a program runs.
+        """
+        return self.wrap(cast_value(self.value, dtype.dtype if isinstance(dtype, Core) else _dtype(dtype)))
 
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other.dtype)
 
-    def astype(self, dtype_: Any) -> Tensor:
-        return self.to(dtype_)
+    def astype(self, dtype: Any) -> Tensor:
+        return self.to(dtype)
 
     def detach(self) -> Tensor:
         """The same value, through which no gradient flows."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtype import DType, bool_, dtype, float32, int64
+import numpy as np
+
+from ..dtype import DType, bool_, dtype, float32, float64, int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.types import TensorType
@@ -17,7 +19,7 @@ from ..ir.values import full as full_value
 from ..ir.values import make
 from .core import Number, as_number, cast_value, sizes
 from .elementwise import where
-from .tensor import Tensor, as_tensor
+from .tensor import Tensor, as_tensor, constant
 
 _dtype = dtype  # where an argument is named dtype
 
@@ -53,6 +55,16 @@ def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     return full_like(x, 1, dtype)
 
 
+def empty(*size: Any, dtype: Any = float32) -> Tensor:
+    """Zeros: a graph has no memory that could be left as it is."""
+    return full(sizes(size, "empty"), 0, dtype)
+
+
+def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Zeros of the shape and dtype of x."""
+    return full_like(x, 0, dtype)
+
+
 def arange(start: Number, end: Number | None = None, step: Number = 1, dtype: Any = None) -> Tensor:
     """start, start + step, ... below `end`; int64 for ints, float32 when any is a float."""
     first, last = (0, start) if end is None else (start, end)
@@ -66,16 +78,22 @@ def arange(start: Number, end: Number | None = None, step: Number = 1, dtype: An
     return (scaled if first == 0 else scaled + first).to(kind)
 
 
-def linspace(start: float, end: float, steps: int, dtype: Any = float32) -> Tensor:
+def linspace(start: Any, end: Any, steps: int, dtype: Any = float32) -> Tensor:
     """`steps` numbers from start to end, both included, evenly spaced."""
-    if steps < 1:
-        raise ShapeError(f"linspace: needs at least 1 step, got {steps}", here())
+    if steps < 0:
+        raise ShapeError(f"linspace: the number of steps must not be negative, got {steps}", here())
     kind = _dtype(dtype)
     if not kind.is_float:
         raise DTypeError(f"linspace: the dtype must be float, not {kind}", here())
+    start, end = (x.to(kind) if isinstance(x, Tensor) else x for x in (start, end))
     grid = arange(steps, dtype=kind)
     step = (end - start) / max(steps - 1, 1)
     return where(grid < steps / 2, start + grid * step, end - (steps - 1 - grid) * step)
+
+
+def logspace(start: float, end: float, steps: int, base: float = 10.0, dtype: Any = float32) -> Tensor:
+    """base**x for `steps` numbers x from start to end, both included, evenly spaced."""
+    return (float(base) ** linspace(start, end, steps, float64)).to(dtype)
 
 
 def eye(n: int, m: int | None = None, dtype: Any = float32) -> Tensor:
@@ -83,6 +101,16 @@ def eye(n: int, m: int | None = None, dtype: Any = float32) -> Tensor:
     shape = (n, n if m is None else m)
     rows, columns = (make("iota", dtype=int64, shape=shape, axis=d) for d in (0, 1))
     return Tensor(cast_value(make("eq", rows, columns), _dtype(dtype)))
+
+
+def tril_indices(row: int, col: int, offset: int = 0, dtype: Any = int64) -> Tensor:
+    """[2, count]: rows and columns of the elements on and below a diagonal of a row x col matrix."""
+    return constant(np.array(np.tril_indices(row, offset, col)), dtype)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, dtype: Any = int64) -> Tensor:
+    """[2, count]: rows and columns of the elements on and above a diagonal of a row x col matrix."""
+    return constant(np.array(np.triu_indices(row, offset, col)), dtype)
 
 
 def one_hot(x: Any, num_classes: int, dtype: Any = int64) -> Tensor:
@@ -94,7 +122,9 @@ def one_hot(x: Any, num_classes: int, dtype: Any = int64) -> Tensor:
 
 
 def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Coordinate grids of vectors; "xy" exchanges the first two dimensions."""
+    """Coordinate grids of vectors, given one by one or as a list; "xy" exchanges the first two dimensions."""
+    if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
+        return meshgrid(*tensors[0], indexing=indexing)
     if indexing not in ("ij", "xy"):
         raise ShapeError(f"meshgrid: indexing is 'ij' or 'xy', not {indexing!r}", here())
     shape = tuple(t.numel() for t in tensors)

@@ -163,8 +163,7 @@ class Elementwise(Shapes):
         return self._binary("ge", self, other)
 
     # The operators by name.
-    add, sub, mul, div, pow = __add__, __sub__, __mul__, __truediv__, __pow__
-    subtract, multiply, divide, true_divide = __sub__, __mul__, __truediv__, __truediv__
+    mul, multiply, pow, true_divide = __mul__, __mul__, __pow__, __truediv__
     floor_divide, remainder, neg, negative, abs = __floordiv__, __mod__, __neg__, __neg__, __abs__
     eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
     bitwise_and, bitwise_or, bitwise_xor, bitwise_not = __and__, __or__, __xor__, __invert__
@@ -278,9 +277,12 @@ class Elementwise(Shapes):
     def ceil(self) -> Tensor:
         return self._rounded("ceil")
 
-    def round(self) -> Tensor:
-        """To the nearest integer, halves to even."""
-        return self._rounded("round")
+    def round(self, decimals: int = 0) -> Tensor:
+        """To the nearest multiple of 10**-decimals (an integer), halves to even."""
+        if not decimals or not self.dtype.is_float:
+            return self._rounded("round")
+        scale = 10.0 ** abs(decimals)
+        return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
 
     def trunc(self) -> Tensor:
         return where(self < 0, self.ceil(), self.floor())

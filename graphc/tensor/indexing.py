@@ -14,6 +14,7 @@ import numpy as np
 
 from ..dtype import int64
 from ..errors import DTypeError, ShapeError
+from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
 from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value
@@ -42,8 +43,8 @@ class Indexing(Products):
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise ShapeError(
-            "a symbolic tensor cannot be assigned to in place; build the new value with gc.where, x.scatter or gc.cat, "
-            "and give new values of variables as updates= of gc.function",
+            "a symbolic tensor cannot be assigned to in place; build the new value with gc.where, x.masked_fill, "
+            "x.index_put, x.select_scatter, x.scatter or gc.cat, and give new values of variables as updates= of gc.function",
             here(),
         )
 
@@ -54,10 +55,9 @@ class Indexing(Products):
 
     def gather(self, dim: int, index: Any) -> Tensor:
         """result[i][j]... = self[index[i][j]...][j]... for dim 0, and so on (torch.gather)."""
+        if not self.ndim:
+            return self.reshape(1).gather(dim, self.lift(index).reshape(-1)).reshape(self.lift(index).shape)
         return self.wrap(make("gather", self.value, *self._coordinates("gather", dim, index), axes=tuple(range(self.ndim))))
-
-    def take_along_dim(self, index: Any, dim: int) -> Tensor:
-        return self.gather(dim, index)
 
     def _coordinates(self, name: str, dim: int, index: Any) -> list[Value]:
         """For every dimension the position that each element of `index` reads or writes."""
@@ -76,59 +76,111 @@ class Indexing(Products):
         return grid
 
     def scatter(self, dim: int, index: Any, src: Any, reduce: str = "set") -> Tensor:
-        """A copy in which the elements named by `index` along `dim` are those of `src` (the last one written wins)."""
-        if reduce not in _MODES:
-            raise ShapeError(f"scatter: reduce is one of {', '.join(_MODES)}, not {reduce!r}", here())
+        """This tensor with the elements that `index` names along `dim` replaced by those of `src`, a tensor or a number.
+
+        The last one written wins. reduce: "add" and "multiply" combine with what is there, as do "amax" and "amin".
+        """
+        if not self.ndim:
+            return self.reshape(1).scatter(dim, self.lift(index).reshape(1), self.lift(src).reshape(1), reduce).reshape(())
+        if reduce not in (*_MODES, "multiply", "prod"):
+            raise ShapeError(f"scatter: reduce is one of {', '.join(_MODES)}, multiply, not {reduce!r}", here())
         grid = self._coordinates("scatter", dim, index)
         shape = grid[0].shape
         updates = self.lift(src).to(self.dtype)
         if updates.ndim == self.ndim and all(n >= m for n, m in zip(updates.shape, shape, strict=True)):
             updates = updates[tuple(slice(0, n) for n in shape)]
-        value = updates.broadcast_to(shape).value
-        return self.wrap(make("scatter", self.value, value, *grid, axes=tuple(range(self.ndim)), mode=_MODES[reduce]))
+        updates = updates.broadcast_to(shape)
+        if reduce not in _MODES:
+            return self * self._gathered_product(axis(dim, self.ndim, "scatter"), self.wrap(grid[dim]), updates)
+        every = tuple(range(self.ndim))
+        return self.wrap(make("scatter", self.value, updates.value, *grid, axes=every, mode=_MODES[reduce]))
+
+    def _gathered_product(self, d: int, index: Tensor, updates: Tensor) -> Tensor:
+        """For each element of this tensor the product of the updates that go there: a comparison with every index."""
+        place = self.wrap(make("iota", dtype=int64, shape=(self.shape[d],), axis=0))
+        place = place.reshape((-1,) + (1,) * (self.ndim - d))
+        hit = where(index.unsqueeze(d) == place, updates.unsqueeze(d), 1).prod(d + 1, dtype=self.dtype)
+        rest = tuple(n - m for n, m in zip(self.shape, hit.shape, strict=True))
+        low = (0,) * self.ndim
+        return self.wrap(make("pad", hit.value, low=low, high=rest, interior=low, value=1)) if any(rest) else hit
 
     def scatter_add(self, dim: int, index: Any, src: Any) -> Tensor:
-        """A copy to which the elements of `src` are added where `index` says."""
+        """This tensor with the elements of `src` added where `index` says."""
         return self.scatter(dim, index, src, "add")
 
-    def scatter_reduce(self, dim: int, index: Any, src: Any, reduce: str) -> Tensor:
-        """scatter with "sum", "amax" or "amin"; the elements of this tensor take part."""
-        return self.scatter(dim, index, src, reduce)
+    def scatter_reduce(self, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Tensor:
+        """This tensor with the "sum", "prod", "mean", "amax" or "amin" of elements of `src` where `index` says.
+
+        The elements of this tensor take part, unless include_self is False.
+        """
+        neutral = {"sum": "add", "mean": "add", "prod": "mul", "amax": "max", "amin": "min"}
+        if reduce not in neutral:
+            raise ShapeError(f"scatter_reduce: reduce is one of {', '.join(neutral)}, not {reduce!r}", here())
+        kept = self.wrap(self.value)
+        hits = (self * 0).to(int64).scatter_add(dim, index, 1)
+        if not include_self:
+            kept = where(hits > 0, COMBINES[neutral[reduce]](self.dtype), self).to(self.dtype)
+        result = kept.scatter(dim, index, src, "add" if reduce == "mean" else reduce)
+        if reduce != "mean":
+            return result
+        count = (hits + 1 if include_self else where(hits == 0, 1, hits)).to(self.dtype)
+        return result / count if self.dtype.is_float else result // count
+
+    def take_along_dim(self, indices: Any, dim: int | None = None) -> Tensor:
+        """gather whose index broadcasts with this tensor elsewhere and may count from the end; without `dim`, of the
+        flattened tensor."""
+        index = self.lift(indices)
+        if dim is None:
+            return self.flatten().take_along_dim(index.flatten(), 0)
+        d = axis(dim, self.ndim, "take_along_dim")
+        index = _index_tensor(self, d, index)
+        spread = [tuple(1 if i == d else n for i, n in enumerate(x.shape)) for x in (self, index)]
+        shape = broadcast_shapes(*spread)
+        if index.ndim != self.ndim or shape is None:
+            raise ShapeError(f"take_along_dim: an index of {index.shape} does not fit {self.shape} outside {dim}", here())
+        wide = [x.broadcast_to((*shape[:d], x.shape[d], *shape[d + 1 :])) for x in (self, index)]
+        return wide[0].gather(d, wide[1])
 
     def index_select(self, dim: int, index: Any) -> Tensor:
-        """The slices along `dim` that a 1-d index names."""
+        """The slices along `dim` that a 1-d (or 0-d) index names."""
+        if not self.ndim:
+            return self.reshape(1).index_select(dim, self.lift(index).reshape(1)).reshape(())
         d = axis(dim, self.ndim, "index_select")
         chosen = _index_tensor(self, d, index)
-        if chosen.ndim != 1:
+        if chosen.ndim > 1:
             raise ShapeError(f"index_select: the index must have 1 dimension, got {chosen.shape}", here())
+        chosen = chosen.reshape(-1)
         return _gather_axes(self, {d: chosen})
 
     def take(self, index: Any) -> Tensor:
         """Elements of the flattened tensor."""
         return self.flatten()[self.lift(index)]
 
-    def argsort(self, dim: int = -1, descending: bool = False) -> Tensor:
-        """The stable order of the elements along `dim`; NaN comes last."""
-        d = axis(dim, self.ndim, "argsort")
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """The order of the elements along `dim`, always stable; NaN comes last."""
+        d = axis(dim, max(self.ndim, 1), "argsort")
+        if not self.ndim:
+            return self.wrap(self.value).to(int64) * 0
         return self.wrap(make("argsort", self.value, axis=d, descending=bool(descending)))
 
-    def sort(self, dim: int = -1, descending: bool = False) -> Extreme:
-        """(sorted values, their indices)."""
+    def sort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Extreme:
+        """(sorted values, their indices), always stable; NaN comes last."""
         order = self.argsort(dim, descending)
         return Extreme(self.gather(dim, order), order)
 
+    def msort(self) -> Tensor:
+        """The values in order along the first dimension."""
+        return self.sort(0).values
+
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extreme:
         """The k largest (smallest) elements along `dim` and their indices, in order."""
+        if not self.ndim:
+            return Extreme(*(x.reshape(()) for x in self.reshape(1).topk(k, dim, largest)))
         d = axis(dim, self.ndim, "topk")
         if not 0 <= k <= self.shape[d]:
             raise ShapeError(f"topk: k = {k} is not within 0 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
         order = self.argsort(d, largest).narrow(d, 0, k)
         return Extreme(self.gather(d, order), order)
-
-    def cumsum(self, dim: int) -> Tensor:
-        """Running sums along `dim`; of bools and integers they are int64."""
-        x = self if self.dtype.is_float else self.to(int64)
-        return self.wrap(make("cumsum", x.value, axis=axis(dim, self.ndim, "cumsum"), reverse=False))
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """The part on and below a diagonal of the last two dimensions, zero elsewhere."""
@@ -218,7 +270,7 @@ def _index_tensor(x: Indexing, d: int, index: Any) -> Tensor:
     if not chosen.dtype.is_int:
         raise DTypeError(
             f"an index must be an integer tensor, not {chosen.dtype}; the shape of a masked selection is not known when the "
-            "graph is built: use gc.where(mask, x, other)",
+            "graph is built: use gc.where(mask, x, other), x.masked_fill(mask, value), or sum x * mask",
             here(),
         )
     chosen = chosen.to(int64)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..dtype import int64
 from ..errors import ShapeError
 from ..ir.location import here
 from ..ir.values import Value, make
-from .core import axis, broadcast_shapes, broadcast_value, cast_value, result_type
+from .core import broadcast_shapes, broadcast_value, cast_value, result_type
 from .reductions import Reductions
 
 if TYPE_CHECKING:
@@ -71,24 +70,6 @@ class Products(Reductions):
         if (self.ndim, other.ndim) != ranks:
             raise ShapeError(f"{name}: takes {ranks[0]} and {ranks[1]} dimensions, got {self.shape} and {other.shape}", here())
         return self
-
-    def addmm(self, mat1: Tensor, mat2: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
-        """beta * self + alpha * (mat1 @ mat2)."""
-        product = mat1.mm(mat2)
-        return (self if beta == 1 else self * beta) + (product if alpha == 1 else product * alpha)
-
-    def trace(self) -> Tensor:
-        """The sum of the diagonal of a matrix."""
-        return einsum("ii->", self)
-
-    def diagonal(self, dim1: int = 0, dim2: int = 1) -> Tensor:
-        """The main diagonal of two dimensions, as the last dimension."""
-        a, b = axis(dim1, self.ndim, "diagonal"), axis(dim2, self.ndim, "diagonal")
-        letters = [chr(ord("a") + d) for d in range(self.ndim)]
-        letters[b] = letters[a]
-        rest = [letter for d, letter in enumerate(letters) if d not in (a, b)]
-        short = min(self.shape[a], self.shape[b])
-        return einsum("".join(letters) + "->" + "".join(rest) + letters[a], self.narrow(a, 0, short).narrow(b, 0, short))
 
 
 def dot(a: Value, b: Value, contract: Any, batch: Any = ((), ())) -> Value:
@@ -164,14 +145,12 @@ def _check_extents(equation: str, terms: list[str], tensors: Sequence[Tensor]) -
 
 
 def _diagonals(x: Tensor, names: str) -> tuple[Tensor, str]:
-    """A letter that occurs twice picks the diagonal: everything else masked to zero and summed away."""
+    """A letter that occurs twice picks the diagonal, which becomes the last dimension."""
     for letter in dict.fromkeys(names):
         while names.count(letter) > 1:
             a, b = names.index(letter), names.rindex(letter)
-            grid = [make("iota", dtype=int64, shape=x.shape, axis=d) for d in (a, b)]
-            on_diagonal = x.wrap(make("eq", *grid))
-            x = x.where(on_diagonal, 0).sum(b)
-            names = names[:b] + names[b + 1 :]
+            x = x.diagonal(0, a, b)
+            names = names[:a] + names[a + 1 : b] + names[b + 1 :] + letter
     return x, names
 
 

@@ -17,7 +17,7 @@ from ..dtype import dtype, float32, float64, int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
-from .core import sizes
+from .core import common_shape, result_type, sizes
 from .tensor import Tensor, Variable, as_tensor, attach_update
 
 SEED = Variable(np.int64(0), "random.seed", "int64")
@@ -68,9 +68,36 @@ def randn_like(x: Tensor) -> Tensor:
     return randn(x.shape, dtype=x.dtype)
 
 
-def normal(mean: Any, std: Any, size: Any) -> Tensor:
-    """Normal with the given mean and standard deviation."""
-    return randn(size) * std + mean
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None) -> Tensor:
+    """Normal with mean and standard deviation: numbers and a size, or tensors, whose broadcast shape the result has."""
+    tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if size is None and not tensors:
+        raise ShapeError("normal: of numbers, it needs a size, such as gc.normal(0.0, 1.0, (2, 3))", here())
+    shape = common_shape("normal", tensors) if size is None else size
+    return randn(shape, dtype=result_type(tensors) if tensors else float32) * std + mean
+
+
+def multinomial(input: Any, num_samples: int, replacement: bool = False) -> Tensor:
+    """int64 positions drawn with probabilities proportional to the last dimension of `input` (weights of 1 or 2 dimensions).
+
+    Without replacement no position comes twice: the largest of log weights plus Gumbel noise, in their order (Gumbel-max,
+    https://arxiv.org/abs/1903.06059); then there must be as many positions as samples. A weight of 0 is not drawn before
+    all others.
+    """
+    weights = as_tensor(input)
+    n = weights.shape[-1] if weights.ndim in (1, 2) else 0
+    if not weights.dtype.is_float or not n or num_samples < 1 or (not replacement and num_samples > n):
+        raise ShapeError(
+            f"multinomial: {num_samples} samples {'with' if replacement else 'without'} replacement from {weights.value.type}; "
+            "expected float weights (n,) or (m, n), and at most n samples without replacement",
+            here(),
+        )
+    if not replacement:
+        noise = -(-(1.0 - rand(weights.shape)).log()).log()
+        return (weights.to(float32).log() + noise).topk(num_samples, -1).indices
+    running = weights.to(float32).cumsum(-1)
+    draws = rand((*weights.shape[:-1], num_samples)) * running[..., -1:]
+    return running.searchsorted(draws, right=True).clamp(max=n - 1)
 
 
 def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = int64) -> Tensor:
@@ -80,6 +107,11 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = int6
         raise ShapeError(f"randint: the range {first} to {last} must hold 1 to 2**31 integers", here())
     bits = random_bits(sizes((size,), "randint")).to(int64) & 0xFFFFFFFF
     return (((bits * (last - first)) >> 32) + first).to(dtype)
+
+
+def randint_like(x: Tensor, low: int, high: int | None = None, dtype: Any = None) -> Tensor:
+    """randint of the shape and dtype of x."""
+    return randint(low, high, x.shape, dtype or x.dtype)
 
 
 def bernoulli(p: Any) -> Tensor:
@@ -93,4 +125,7 @@ def randperm(n: int) -> Tensor:
     return random_bits((n,)).argsort(0)
 
 
-__all__ = ["COUNTER", "SEED", "bernoulli", "normal", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]
+__all__ = [
+    "COUNTER", "SEED", "bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randint_like", "randn",
+    "randn_like", "randperm",
+]  # fmt: skip

@@ -15,8 +15,9 @@ from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
 from .core import axes, axis
-from .elementwise import Elementwise, where
+from .elementwise import where
 from .shapes import reshape_value
+from .special import Special
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -29,7 +30,7 @@ class Extreme(NamedTuple):
     indices: Tensor
 
 
-class Reductions(Elementwise):
+class Reductions(Special):
     """Methods that fold dimensions."""
 
     def _reduce(self, name: str, dim: Any, keepdim: bool) -> Tensor:
@@ -117,16 +118,18 @@ class Reductions(Elementwise):
     def count_nonzero(self, dim: Any = None) -> Tensor:
         return (self != 0).sum(dim)
 
-    def var(self, dim: Any = None, correction: int = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
-        """The variance; `correction` is subtracted from the number of elements (0: of a population)."""
+    def var(self, dim: Any = None, correction: float | None = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+        """The variance; `correction` (None: 1) is subtracted from the number of elements (0: of a population)."""
         self._must_be_float("var")
-        correction = correction if unbiased is None else int(unbiased)
+        if isinstance(dim, bool):  # var(unbiased)
+            return self.var(None, 1, keepdim, dim)
         centred = self - self.mean(dim, keepdim=True)
         total = (centred * centred).sum(dim, keepdim)
-        freedom = self._count(dim, "var") - correction
-        return total / freedom if freedom > 0 else total * math.nan
+        lost = 1.0 if correction is None else float(correction)
+        freedom = self._count(dim, "var") - (lost if unbiased is None else float(unbiased))
+        return total / freedom if freedom > 0 else total / 0.0
 
-    def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+    def std(self, dim: Any = None, correction: float | None = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
         """The square root of the variance."""
         return self.var(dim, correction, keepdim, unbiased).sqrt()
 
@@ -163,8 +166,8 @@ class Reductions(Elementwise):
         """exp(x) over its sum along `dim`."""
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("softmax")
-        if not x.numel():
-            return self.wrap(x.value)
+        if not x.numel() or not x.ndim:
+            return x * 0 + 1
         e = x._shifted(axis(dim, self.ndim, "softmax"))[0].exp()
         return e / e.sum(dim, keepdim=True)
 
@@ -172,7 +175,7 @@ class Reductions(Elementwise):
         """The logarithm of softmax."""
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("log_softmax")
-        if not x.numel():
-            return self.wrap(x.value)
+        if not x.numel() or not x.ndim:
+            return x * 0
         shifted = x._shifted(axis(dim, self.ndim, "log_softmax"))[0]
         return shifted - shifted.exp().sum(dim, keepdim=True).log()

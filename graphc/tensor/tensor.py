@@ -51,6 +51,15 @@ class Tensor(Compositions):
     def long(self) -> Tensor:
         return self.to("int64")
 
+    def short(self) -> Tensor:
+        return self.to("int16")
+
+    def char(self) -> Tensor:
+        return self.to("int8")
+
+    def byte(self) -> Tensor:
+        return self.to("uint8")
+
     def bool(self) -> Tensor:
         return self.to("bool")
 

@@ -140,7 +140,7 @@ REFUSED: list[tuple[type[GraphcError], str, Callable[[gc.Tensor], Any]]] = [
     (ShapeError, "reduce is one of", lambda x: x.scatter(0, gc.constant([[0]]), 1.0, "mul")),
     (ShapeError, "at least 2 dimensions", lambda x: x[0].tril()),
     (ShapeError, "must not be 0", lambda x: gc.arange(0, 3, 0)),
-    (ShapeError, "at least 1 step", lambda x: gc.linspace(0, 1, 0)),
+    (ShapeError, "not be negative", lambda x: gc.linspace(0, 1, -1)),
     (DTypeError, "labels must be integers", lambda x: gc.one_hot(x, 3)),
     (GraphError, "symbolic tensor already", gc.constant),
     (GraphError, "identifier", lambda x: gc.placeholder((2,), name="a b")),

@@ -22,12 +22,14 @@ SOME = [
     "interpolate/bicubic", "interpolate/area", "multi_margin_loss", "multilabel_margin_loss", "max_unpool2d", "embedding_bag",
     "scaled_dot_product_attention", "multi_head_attention_forward", "grid_sample", "ctc_loss", "gaussian_nll_loss", "pdist",
     "triplet_margin_with_distance_loss", "InstanceNorm2d", "LPPool2d", "TransformerDecoderLayer", "MultiheadAttention",
-    "CrossEntropyLoss", "ReplicationPad3d", "RNN", "LazyConv1d",
+    "CrossEntropyLoss", "ReplicationPad3d", "RNN", "LazyConv1d", "FractionalMaxPool2d", "cummax", "cov", "quantile", "mode",
+    "scatter_reduce/prod", "index_put", "linspace", "searchsorted", "lgamma", "erfinv", "tensordot", "nonzero", "lu",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, Entry]:
+    """By name; where a function of tensors and one of layers share it, the latter."""
     return {entry.name: entry for entry in entries()}
 
 
@@ -37,15 +39,15 @@ def test_row(known: dict[str, Entry], name: str) -> None:
     if name not in known:
         pytest.skip("this PyTorch has no samples of it")
     row = parity_table.judge(known[name], samples=3, compiled=False)
-    assert row.verdict == ("not applicable" if name.startswith("Lazy") else "pass"), row.reason
+    assert row.verdict == {"LazyConv1d": "not applicable", "nonzero": "not applicable", "lu": "not offered"}.get(name, "pass")
 
 
 def test_nearly_all_applicable_rows_pass() -> None:
     text = parity_table.TABLE.read_text()
     shares = [float(share) for share in re.findall(r"\(([\d.]+) %\)", text)]
-    assert len(shares) == 2 and min(shares) >= 95
+    assert len(shares) == 3 and shares[0] >= 90 and min(shares[1:]) >= 95
     for line in text.splitlines():
-        if line.startswith(("| functional", "| module")) and ("| fail |" in line or "| not applicable |" in line):
+        if re.match(r"\| (tensor|functional|module) \| [^|]* \| (fail|not) ", line):
             assert line.split("|")[6].strip(), line
 
 
