@@ -27,13 +27,15 @@ RELEASING_WORK = 300_000
 
 _ARCHITECTURES = ("x86_64", "aarch64", "arm64", "riscv64")  # with pointers of 64 bits, as abi.RECORD has them
 
+# `optnone`: the text is what should run, and optimising it would take longer than the rest of a small program.
+
 # Two forms are short for an address and a load:  %x = field TYPE %base + OFFSET   and   %x = item TYPE %base[%index].
 _FIELD = re.compile(r"  %(\S+) = field (\w+) (\S+) \+ (\d+)\n")
 _ITEM = re.compile(r"  %(\S+) = item (\w+) (\S+)\[(\S+)\]\n")
 
 # Whether the arguments fit; then `pointers` has them. `facts`: for each input rank, size of an element - 1, extents.
 _TAKE = """
-define internal i1 @python.take(ptr %record, ptr %facts, ptr %args, i64 %inputs, ptr %pointers) {{
+define internal i1 @python.take(ptr %record, ptr %facts, ptr %args, i64 %inputs, ptr %pointers) optnone noinline {{
 entry:
   %array = field ptr %record + {array_type}
   %dtypes = field ptr %record + {dtypes}
@@ -100,7 +102,7 @@ no:
 
 # numpy.empty(shape, dtype) for each output; false, with Python's exception set and nothing kept, when one fails.
 _MAKE = """
-define internal void @python.drop(ptr %record, ptr %made, i64 %count) {{
+define internal void @python.drop(ptr %record, ptr %made, i64 %count) optnone noinline {{
 entry:
   %decref = field ptr %record + {decref}
   br label %next
@@ -117,7 +119,7 @@ end:
   ret void
 }}
 
-define internal i1 @python.make(ptr %record, i64 %outputs, ptr %made, ptr %pointers) {{
+define internal i1 @python.make(ptr %record, i64 %outputs, ptr %made, ptr %pointers) optnone noinline {{
 entry:
   %call = field ptr %record + {vectorcall}
   %empty = field ptr %record + {empty}
@@ -151,7 +153,7 @@ no:
 
 # The function's code; BUSY when another call has the lock.
 _RUN = """
-define internal i32 @python.run(ptr %record, ptr %body, i64 %releases, ptr %pointers) {{
+define internal i32 @python.run(ptr %record, ptr %body, i64 %releases, ptr %pointers) optnone noinline {{
 entry:
   %call = field ptr %record + {vectorcall}
   %decref = field ptr %record + {decref}
@@ -188,7 +190,7 @@ alone:
 
 # The one output itself where there is no `pack`; else pack(list of the outputs).
 _GIVE = """
-define internal ptr @python.give(ptr %record, ptr %made, i64 %outputs) {{
+define internal ptr @python.give(ptr %record, ptr %made, i64 %outputs) optnone noinline {{
 entry:
   %argument = alloca ptr, align 8
   %pack = field ptr %record + {pack}
@@ -226,7 +228,7 @@ packed:
 """
 
 _ENTRY = """
-define ptr @{name}_python(ptr %self, ptr %args, i64 %count, ptr %names) {{
+define ptr @{name}_python(ptr %self, ptr %args, i64 %count, ptr %names) optnone noinline {{
 entry:
   %pointers = alloca [{most} x ptr], align 8
   %made = alloca [{most} x ptr], align 8
