@@ -156,7 +156,7 @@ class Scope:
                     return Text(f"{self._part(inner, narrow).at(PRODUCT)} {'/' if quotient else '%'} {divisor}", dtype, PRODUCT)
                 kind = "int" if narrow else "int64_t"
                 function = "floor_div" if quotient else "floor_mod"
-                return Text(f"{function}({self._part(inner, narrow).text}, {kind}({divisor}))", dtype)
+                return Text(f"{function}<{kind}>({self._part(inner, narrow).text}, {divisor})", dtype)
             case Affine(terms=terms, constant=constant):
                 return self._sum(terms, constant, narrow)
         raise AssertionError(f"no such index: {type(index).__name__}")

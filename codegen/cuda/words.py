@@ -132,17 +132,17 @@ def convert(value: Text, dtype: DType) -> Text:
     if source.is_float and dtype.is_int:
         bits = dtype.bits - (dtype.kind == "i")
         low, high = (types.number(limit, dtype) for limit in (-(2**bits) if dtype.kind == "i" else 0, 2**bits - 1))
-        return Text(f"saturate<{kind}>({value.text}, {low}, {high})", dtype)
+        return Text(f"saturate<{kind}, {types.register(source)}>({value.text}, {low}, {high})", dtype)
     return Text(f"{kind}({value.text})", dtype)
 
 
 def _bitcast(value: Text, dtype: DType) -> Text:
-    target = types.register(dtype)
-    if types.register(value.dtype) == target:
+    source, target = types.register(value.dtype), types.register(dtype)
+    if source == target:
         return Text(value.text, dtype, value.level)
     assert dtype.bits == value.dtype.bits and not dtype.is_bool, f"no bitcast from {value.dtype} to {dtype}"
     real = {float32, float64} & {dtype, value.dtype}
-    return Text(f"bitcast<{target}>({value.text})" if real else f"{target}({value.text})", dtype)
+    return Text(f"bitcast<{target}, {source}>({value.text})" if real else f"{target}({value.text})", dtype)
 
 
 def combine(word: str, old: Text, new: Text) -> Text:
