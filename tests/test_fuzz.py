@@ -36,7 +36,7 @@ def test_random_graphs_agree_on_every_way_of_running_them(first: int) -> None:
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_kernels_agree_on_graphs_that_shrink(rng: Random) -> None:
-    fuzz.check_all(random_case(rng, steps=rng.randint(1, 8)), native=False)
+    fuzz.check_all(random_case(rng, steps=rng.randint(1, 8)), targets=())
 
 
 def made_info(op: str, name: str, type_: TensorType) -> Any:

@@ -2,7 +2,8 @@
 
 In: seeds. Out: counts, and for every failure the stage that went wrong, the seed, and the text of a graph cut down to what
 still fails. Each graph is run by numpy as it was written and after the graph passes, by the kernel interpreter, and as
-native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time.
+native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time. With
+--cuda the source for GPUs is run too, on this processor (emulated_cuda.py).
 
     python tools/fuzz.py --graphs 2000 --seed 0 --jobs 2        exit code 1 if anything failed
     python tools/fuzz.py --graphs 1 --seed 137                  one graph again
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,10 +21,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import click
 import numpy as np
+from emulated_cuda import COMPILER, CudaFault, Net
 from random_graphs import Case, random_case
 from reduce_case import reduce_case
 from rounding import Expected, expect, sorted_variables
@@ -31,7 +36,7 @@ from graphc.codegen import abi
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
 from graphc.codegen.target import host
-from graphc.driver import machine
+from graphc.driver import GPU_THREAD, machine
 from graphc.export import Compilation
 from graphc.interp.graph import run
 from graphc.interp.kernel import initial_state, run_function
@@ -199,6 +204,17 @@ class Subject:
                 raise Wrong(f"native code: {threads} threads give other bytes than {THREADS[0]}")
             first = bytes_
 
+    def check_cuda(self, net: Net) -> None:
+        """The source for GPUs, with every access of every thread checked."""
+        results = []
+        for arrays in self.calls:
+            try:
+                outputs = net.call(self.name, *arrays)
+            except CudaFault as fault:
+                raise Wrong(f"CUDA source: {fault}") from fault
+            results.append([*outputs, *self._copies(net.state)])
+        self.judge("CUDA source", results)
+
 
 def compile_native(graphs: Sequence[Graph]) -> list[Program]:
     """The graphs as one program, compiled once and loaded for each number of threads."""
@@ -210,20 +226,34 @@ def compile_native(graphs: Sequence[Graph]) -> list[Program]:
     return [Program(library, n) for n in THREADS]
 
 
+def compile_cuda(graphs: Sequence[Graph]) -> Net:
+    """The graphs as one source for GPUs, compiled for this processor."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Net(plan_buffers(lower([fuse(graph) for graph in graphs], GPU_THREAD)), Path(folder), flags=("-O0",))
+
+
 # -------------------------------------------------------------------------------------------------------- many of them
 
 
-def check_all(case: Case, native: bool = True) -> None:
+# How graphs are compiled together, and how one of them is run, by the name that a failure starts with.
+TARGETS: dict[str, tuple[Callable[[Sequence[Graph]], Any], Callable[[Subject, Any], None]]] = {
+    "native code": (compile_native, Subject.check_native),
+    "CUDA source": (compile_cuda, Subject.check_cuda),
+}
+NATIVE = ("native code",)
+
+
+def check_all(case: Case, targets: Sequence[str] = NATIVE) -> None:
     """Every comparison on one case, compiled alone. Raises what went wrong."""
     subject = Subject(case, "f")
     subject.check_graphs()
     if subject.is_small():
         subject.check_kernels()
-    if native:
-        subject.check_native(compile_native([subject.optimised]))
+    for compile_graphs, check in map(TARGETS.__getitem__, targets):
+        check(subject, compile_graphs([subject.optimised]))
 
 
-def check_batch(seeds: Sequence[int], share: float = 0.3) -> Report:
+def check_batch(seeds: Sequence[int], targets: Sequence[str] = NATIVE, share: float = 0.3) -> Report:
     """One graph a seed, compiled together; what fails is run again alone and cut down."""
     report = Report(graphs=len(seeds))
     subjects: list[Subject] = []
@@ -243,15 +273,19 @@ def check_batch(seeds: Sequence[int], share: float = 0.3) -> Report:
         for e in (e for call in subject.expected for e in call):
             report.elements += e.sure.size
             report.judged += int(e.sure.sum())
-    try:
-        programs = compile_native([s.optimised for s in subjects]) if subjects else []
-    except Exception as error:
-        alone = [f for s in subjects if (f := examine(int(s.name[1:]))) is not None]
-        report.failures += alone or [Failure(seeds[0], "batch", f"{len(seeds)} graphs together: {error!r}")]
-    else:
-        suspects += [int(s.name[1:]) for s in subjects if _fails(lambda s=s: s.check_native(programs))]
+    for target in targets if subjects else ():
+        compile_graphs, check = TARGETS[target]
+        try:
+            program = compile_graphs([s.optimised for s in subjects])
+        except Exception as error:
+            alone = [f for s in subjects if (f := examine(int(s.name[1:]), (target,))) is not None]
+            report.failures += alone or [Failure(seeds[0], "batch", f"{len(seeds)} graphs together: {error!r}")]
+        else:
+            suspects += [int(s.name[1:]) for s in subjects if _fails(partial(check, s, program))]
     for seed in suspects:
-        report.failures.append(examine(seed) or Failure(seed, "batch", "fails only when compiled together with others"))
+        report.failures.append(
+            examine(seed, targets) or Failure(seed, "batch", "fails only when compiled together with others")
+        )
     return report
 
 
@@ -267,14 +301,14 @@ def _fails(check: Callable[[], None]) -> Exception | None:
     return None
 
 
-def examine(seed: int) -> Failure | None:
+def examine(seed: int, targets: Sequence[str] = NATIVE) -> Failure | None:
     """Run one seed alone; on failure, cut the graph down."""
     case = case_of(seed)
-    error = _fails(lambda: check_all(case))
+    error = _fails(lambda: check_all(case, targets))
     if error is None:
         return None
-    native = str(error).startswith("native")
-    smallest, error = reduce_case(case, error, lambda smaller: _fails(lambda: check_all(smaller, native)))
+    failed = [target for target in targets if str(error).startswith(target)]
+    smallest, error = reduce_case(case, error, lambda smaller: _fails(lambda: check_all(smaller, failed)))
     where = _frame(error)
     return Failure(seed, type(error).__name__, f"{error}{where}"[:1500], print_graph(smallest.graph))
 
@@ -292,23 +326,23 @@ def _frame(error: Exception) -> str:
 # ------------------------------------------------------------------------------------------------------------------ CLI
 
 
-def _alone(seed: int) -> Report:
+def _alone(seed: int, targets: Sequence[str]) -> Report:
     """In a process of its own: a crash is a failure too."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(check_batch, [seed]).result()
+            return pool.submit(check_batch, [seed], targets).result()
         except BrokenProcessPool:
             return Report(graphs=1, failures=[Failure(seed, "crash", "the process died", print_graph(case_of(seed).graph))])
 
 
-def fuzz(first: int, graphs: int, jobs: int, show: Callable[[Failure], None]) -> Report:
+def fuzz(first: int, graphs: int, jobs: int, targets: Sequence[str], show: Callable[[Failure], None]) -> Report:
     """All seeds from `first`, in batches."""
     batches = [list(range(n, min(n + BATCH, first + graphs))) for n in range(first, first + graphs, BATCH)]
     report = Report()
     while batches:
         done: list[list[int]] = []
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            running = [(batch, pool.submit(check_batch, batch)) for batch in batches]
+            running = [(batch, pool.submit(check_batch, batch, targets)) for batch in batches]
             for batch, future in running:
                 try:
                     part = future.result()
@@ -321,7 +355,7 @@ def fuzz(first: int, graphs: int, jobs: int, show: Callable[[Failure], None]) ->
         batches = batches[len(done) :]
         if batches:  # the process died in this batch or one that ran beside it
             for seed in batches.pop(0):
-                part = _alone(seed)
+                part = _alone(seed, targets)
                 report.add(part)
                 for failure in part.failures:
                     show(failure)
@@ -332,10 +366,13 @@ def fuzz(first: int, graphs: int, jobs: int, show: Callable[[Failure], None]) ->
 @click.option("--graphs", default=200, help="How many random graphs.")
 @click.option("--seed", default=0, help="Seed of the first one; the next ones follow.")
 @click.option("--jobs", default=1, help="Processes.")
-def main(graphs: int, seed: int, jobs: int) -> None:
+@click.option("--cuda", is_flag=True, help="Run the source for GPUs too, on this processor; needs g++.")
+def main(graphs: int, seed: int, jobs: int, cuda: bool) -> None:
     """Compare numpy, the kernel interpreter and native code on random graphs."""
+    if cuda and COMPILER is None:
+        raise click.UsageError("--cuda needs g++, which was not found")
     start = time.monotonic()
-    report = fuzz(seed, graphs, jobs, lambda failure: click.echo(f"{failure}\n", nl=True))
+    report = fuzz(seed, graphs, jobs, tuple(TARGETS) if cuda else NATIVE, lambda failure: click.echo(f"{failure}\n", nl=True))
     click.echo(f"{report} in {time.monotonic() - start:.0f} s")
     sys.exit(1 if report.failures else 0)
 
