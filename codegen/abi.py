@@ -127,9 +127,11 @@ def image(program: KernelProgram) -> np.ndarray:
 
 
 def constants(program: KernelProgram) -> np.ndarray:
-    """The part of the image before the initial state."""
+    """The part of the image before the initial state, where vectors do not straddle lines of the cache."""
     where = layout(program)
-    result = np.zeros(where.initial, np.uint8)
+    memory = np.zeros(where.initial + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    result = memory[start : start + where.initial]
     for buffer, offset in where.constants.items():
         _place(result, offset, buffer)
     return result

@@ -7,7 +7,9 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
+from graphc.codegen import abi
 from graphc.driver import Stages
+from graphc.ir.kernel import ALIGNMENT
 from graphc.ir.values import Value
 from graphc.passes.freeze import freeze, unchanged
 
@@ -102,3 +104,11 @@ def test_freezing_nothing_changes_nothing() -> None:
     x = gc.placeholder((2,), gc.float32, name="x")
     graph = gc.function([x], x * 2).graph("f")
     assert freeze(graph, {}) is graph
+
+
+def test_constants_lie_on_lines_of_the_cache() -> None:
+    x = gc.placeholder((64, 256), gc.float32, name="x")
+    predict = gc.function([x], nn.Linear(256, 512)(x))
+    program = Stages({"predict": predict}, freeze=True).planned
+    assert abi.constants(program).ctypes.data % ALIGNMENT == 0
+    assert all(offset % ALIGNMENT == 0 for offset in abi.layout(program).constants.values())
