@@ -7,8 +7,9 @@ barriers between them are not part of any. Launches that do the same work count 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from time import perf_counter, thread_time
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from graphc.codegen.target import host
 from graphc.export import Compilation
 from graphc.ir.kernel import Accumulate, For, If, KernelProgram, Launch, Stmt
-from graphc.runtime.program import CompiledFunction
+from graphc.runtime.program import Program
 
 from .with_graphc import build, compiled, given
 from .workloads import Workload
@@ -71,32 +72,32 @@ def measure(workload: Workload, threads: int, seconds: float) -> Profile:
     apart = taken_apart(stages.planned)
     compilation = Compilation(apart, "net", host(), {f.name: "list" for f in apart.functions})
     with compilation.load(threads) as program:
-        *calls, whole = (program.functions[f.name] for f in apart.functions)
         arrays = given(workload)
-        outputs = [np.empty(port.shape, port.dtype.numpy) for port in whole.signature.outputs]
-        times = _seconds(calls, threads, arrays, outputs, seconds)
-        (together,) = _seconds([whole], threads, arrays, outputs, seconds)
+        outputs = [np.empty(port.shape, port.dtype.numpy) for port in program.functions["whole"].signature.outputs]
+        *calls, whole = _ready(program, [*arrays, *outputs])
+        times = _seconds(calls, threads, seconds)
+        (together,) = _seconds([whole], threads, seconds)
     launches = stages.planned.functions[0].launches
     return Profile([Part(*pair) for pair in zip(launches, times, strict=True)], together, compiling)
 
 
-def _seconds(
-    calls: Sequence[CompiledFunction], threads: int, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds: float
-) -> list[float]:
-    """Of each call, the median over rounds, of the entry points alone: pointers are ready, and no output is allocated.
+def _ready(program: Program, arrays: list[np.ndarray]) -> list[Callable[[], object]]:
+    """The entry points alone, in order: pointers are ready, and no output is allocated."""
+    net, pointers = program._net, [x.ctypes.data for x in arrays]
+    symbols = [function.signature.symbol for function in program.functions.values()]
+    return [partial(net.function(symbol, len(pointers)), net.address, *pointers) for symbol in symbols]
 
-    One thread is timed by its own clock, which stands while others have the processor.
-    """
+
+def _seconds(calls: Sequence[Callable[[], object]], threads: int, seconds: float) -> list[float]:
+    """Of each call, the median over rounds. One thread is timed by its own clock, which stands while others compute."""
     clock = thread_time if threads == 1 else perf_counter
-    address, natives = calls[0]._net.address, [call._native for call in calls]
-    pointers = [x.ctypes.data for x in (*arrays, *outputs)]
     rounds: list[list[float]] = []
     end = perf_counter() + seconds
     while len(rounds) < 3 or perf_counter() < end:
         rounds.append([])
-        for native in natives:
+        for call in calls:
             start = clock()
-            native(address, *pointers)
+            call()
             rounds[-1].append(clock() - start)
     return [median(times) for times in zip(*rounds[1:], strict=True)]
 
