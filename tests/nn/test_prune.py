@@ -91,6 +91,28 @@ def test_removing_makes_a_parameter_again() -> None:
     assert not prune.is_pruned(twin)
 
 
+def test_whole_channels_go() -> None:
+    net = prune.ln_structured(layer(), "weight", amount=1, n=2, dim=1)  # norms 0.86, 0.22, 0.5
+    assert net.weight_mask.initial.tolist() == [[1, 0, 1], [1, 0, 1]]
+    prune.ln_structured(net, "weight", amount=0.5, n=2, dim=-1)  # of the two that are left
+    assert net.weight_mask.initial.tolist() == [[1, 0, 0], [1, 0, 0]]
+    prune.random_structured(net, "weight", amount=1, dim=0)
+    assert sorted(net.weight_mask.initial.tolist()) == [[0, 0, 0], [1, 0, 0]]
+    assert prune.identity(layer(), "bias").bias_mask.initial.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("n", "dim", "amounts"), [(1, 0, (2, 0.5)), (2, 1, (0.4,)), (float("inf"), -1, (1, 1))])
+def test_channels_are_those_of_torch(n: float, dim: int, amounts: tuple[float, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    their = pytest.importorskip("torch.nn.utils.prune")
+    theirs, ours = torch.nn.Conv2d(5, 6, 3), nn.Conv2d(5, 6, 3)
+    ours.load_state_dict(theirs.state_dict())
+    for amount in amounts:
+        their.ln_structured(theirs, "weight", amount, n, dim)
+        prune.ln_structured(ours, "weight", amount, n, dim)
+    np.testing.assert_array_equal(ours.weight_mask.initial, theirs.weight_mask.numpy())
+
+
 def test_masks_are_those_of_torch() -> None:
     torch = pytest.importorskip("torch")
     their = pytest.importorskip("torch.nn.utils.prune")
@@ -120,7 +142,7 @@ def test_masks_are_those_of_torch() -> None:
 REFUSED: list[tuple[str, Any]] = [
     ("no parameter 'kernel' of its own (it has weight, bias)", lambda: prune.l1_unstructured(layer(), "kernel", 1)),
     ("no parameter 'weight'", lambda: prune.l1_unstructured(nn.utils.weight_norm(layer()), "weight", 1)),
-    ("the amount 7 must lie between 0 and 6 elements", lambda: prune.l1_unstructured(layer(), "weight", 7)),
+    ("the amount 7 must lie between 0 and 6, which are left", lambda: prune.l1_unstructured(layer(), "weight", 7)),
     ("the amount -1", lambda: prune.random_unstructured(layer(), "weight", -1)),
     ("the amount 1.5 must lie between 0 and 1.0", lambda: prune.random_unstructured(layer(), "weight", 1.5)),
     ("not 'all'", lambda: prune.l1_unstructured(layer(), "weight", "all")),
@@ -128,6 +150,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("such as prune.L1Unstructured", lambda: prune.global_unstructured([(layer(), "weight")], "l1", amount=1)),
     ("the mask of weight (2, 3) have shape (3, 2)", lambda: prune.custom_from_mask(layer(), "weight", np.ones((3, 2)))),
     ("the importance scores of weight", lambda: prune.l1_unstructured(layer(), "weight", 1, np.ones(6))),
+    ("two or more dimensions, not of 2", lambda: prune.ln_structured(layer(), "weight", 1, 2, dim=2)),
+    ("channels of bias (2,) are slices", lambda: prune.random_structured(layer(), "bias", 1, dim=0)),
     ("'weight' of Linear is not pruned", lambda: prune.remove(layer(), "weight")),
 ]
 

@@ -8,7 +8,7 @@ what is pruned stays zero in training. `remove` makes the product a parameter ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,18 +46,8 @@ class Unstructured:
         """`default_mask` with `amount` more zeros. Raises GraphcError for an amount that cannot be."""
         mask = np.array(default_mask, order="C")
         kept = np.flatnonzero(mask)
-        mask.reshape(-1)[kept[self.order(scores.reshape(-1)[kept])[: self._count(len(kept))]]] = 0
+        mask.reshape(-1)[kept[self.order(scores.reshape(-1)[kept])[: _count(self.amount, len(kept))]]] = 0
         return mask
-
-    def _count(self, size: int) -> int:
-        given = self.amount
-        if isinstance(given, bool) or not isinstance(given, int | float | np.number):
-            raise GraphcError(f"pruning: the amount is a number of elements (int) or a share (float), not {given!r}", here())
-        whole = isinstance(given, int | np.integer)
-        if not 0 <= given <= (size if whole else 1):
-            limit = f"{size} elements that are left" if whole else "1.0, which is all that is left"
-            raise GraphcError(f"pruning: the amount {given} must lie between 0 and {limit}", here())
-        return int(given) if whole else round(float(given) * size)
 
 
 class L1Unstructured(Unstructured):
@@ -116,6 +106,37 @@ def global_unstructured(
         custom_from_mask(module, name, part.reshape(_pruned(module, name)[0].shape))
 
 
+def ln_structured(module: Module, name: str, amount: float, n: float, dim: int, importance_scores: Any = None) -> Module:
+    """Prune whole channels, the slices of dimension `dim`, that have the smallest n-norm; returns the module.
+
+    `amount`: how many, or which share of those that are not zero altogether.
+    """
+    values = _pruned(module, name)[0]
+    scores = values if importance_scores is None else _fitting(importance_scores, name, values.shape, "importance scores")
+    rows = np.moveaxis(scores, _axis(values, name, dim), 0).reshape(values.shape[dim], -1)
+    norms = np.linalg.norm(rows, n, axis=1)
+    return _without_channels(module, name, amount, dim, lambda alive: np.argsort(norms[alive], kind="stable"))
+
+
+def random_structured(module: Module, name: str, amount: float, dim: int) -> Module:
+    """Prune whole channels, the slices of dimension `dim`, by chance; returns the module."""
+    return _without_channels(module, name, amount, dim, lambda alive: generator().permutation(len(alive)))
+
+
+def _without_channels(module: Module, name: str, amount: float, dim: int, order: Callable[[np.ndarray], np.ndarray]) -> Module:
+    """`order` gives places in the array of channels that are left, the first to go first."""
+    values, old = _pruned(module, name)
+    channels = np.moveaxis(old.copy(), _axis(values, name, dim), 0)
+    alive = np.flatnonzero(channels.reshape(len(channels), -1).any(1))
+    channels[alive[order(alive)[: _count(amount, len(alive))]]] = 0
+    return custom_from_mask(module, name, np.moveaxis(channels, 0, dim))
+
+
+def identity(module: Module, name: str) -> Module:
+    """A mask that prunes nothing, to be loaded from a state; returns the module."""
+    return custom_from_mask(module, name, np.ones_like(_pruned(module, name)[0]))
+
+
 def custom_from_mask(module: Module, name: str, mask: Any) -> Module:
     """Prune the elements of a parameter where `mask` is zero, beside those that are pruned already; returns the module."""
     values, old = _pruned(module, name)
@@ -164,3 +185,22 @@ def _fitting(given: Any, name: str, shape: tuple[int, ...], what: str) -> np.nda
     if array.shape != shape:
         raise ShapeError(f"pruning: the {what} of {name} {shape} have shape {array.shape}", here())
     return array
+
+
+def _axis(values: np.ndarray, name: str, dim: int) -> int:
+    if values.ndim < 2 or not -values.ndim <= dim < values.ndim:
+        raise ShapeError(
+            f"pruning: channels of {name} {values.shape} are slices of one of two or more dimensions, not of {dim}", here()
+        )
+    return dim
+
+
+def _count(amount: Any, size: int) -> int:
+    """How many of `size` an amount means."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float | np.number):
+        raise GraphcError(f"pruning: the amount is a number (int) or a share (float), not {amount!r}", here())
+    whole = isinstance(amount, int | np.integer)
+    if not 0 <= amount <= (size if whole else 1):
+        limit = f"{size}, which are left" if whole else "1.0, all that is left"
+        raise GraphcError(f"pruning: the amount {amount} must lie between 0 and {limit}", here())
+    return int(amount) if whole else round(float(amount) * size)
