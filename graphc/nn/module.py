@@ -174,6 +174,14 @@ class Module:
         """Trained variables by qualified name, each once."""
         return self._named("_parameters", prefix, recurse)
 
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path."""
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._parameters.get(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
+        return found
+
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
@@ -252,8 +260,26 @@ class Module:
             for variables in (module._parameters, module._buffers):
                 for name, variable in variables.items():
                     if variable is not None and variable.dtype.is_float and variable.dtype is not kind:
-                        variables[name] = type(variable)(variable.initial.astype(kind.numpy))
+                        variables[name] = variable.twin(kind)
         self._name_variables()
+        return self
+
+    def float(self: M) -> M:
+        return self.to("float32")
+
+    def double(self: M) -> M:
+        return self.to("float64")
+
+    def half(self: M) -> M:
+        return self.to("float16")
+
+    def bfloat16(self: M) -> M:
+        return self.to("bfloat16")
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether optimisers train the parameters below; call it before `minimize`."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
         return self
 
     def extra_repr(self) -> str:

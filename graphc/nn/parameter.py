@@ -11,10 +11,19 @@ from ..tensor import Variable
 
 
 class Parameter(Variable):
-    """A variable that belongs to the parameters of the module it is assigned to."""
+    """A variable that belongs to the parameters of the module it is assigned to.
 
-    def __init__(self, data: Any, name: str = "parameter", dtype: Any = None) -> None:
+    requires_grad: whether optimisers train it; what is False when an optimiser makes its updates stays as it is.
+    """
+
+    def __init__(self, data: Any, name: str = "parameter", dtype: Any = None, requires_grad: bool = True) -> None:
         super().__init__(data, name, dtype)
+        self.requires_grad = requires_grad
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        """Set whether optimisers train it."""
+        self.requires_grad = requires_grad
+        return self
 
 
 class Buffer(Variable):

@@ -118,10 +118,12 @@ class Optimizer:
         return self.updates(self.gradients(loss))
 
     def gradients(self, loss: Tensor) -> dict[Variable, Tensor]:
-        """The gradient of each parameter that the loss depends on, to be clipped, say, and given to `updates`."""
-        params = depends(loss, self.parameters) if isinstance(loss, Tensor) else self.parameters
+        """The gradient of each parameter that requires one and that the loss depends on; clip it, say, and call `updates`."""
+        trained = [p for p in self.parameters if getattr(p, "requires_grad", True)]
+        params = depends(loss, trained) if isinstance(loss, Tensor) else trained
         if not params:
-            raise GraphError(f"{type(self).__name__}: the loss depends on none of the parameters", here())
+            frozen = ", and others have requires_grad=False" if len(trained) < len(self.parameters) else ""
+            raise GraphError(f"{type(self).__name__}: the loss depends on none of the parameters{frozen}", here())
         return dict(zip(params, grad(loss, params), strict=True))
 
     def updates(self, grads: Mapping[Variable, Any] | Iterable[Any]) -> Updates:

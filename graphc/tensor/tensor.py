@@ -6,7 +6,7 @@ itself after where it lives ("fc1.weight") and passes a change of name on to the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -111,14 +111,18 @@ class Variable(Tensor):
             raise DTypeError(f"{self.name} is {self.dtype}; it cannot start from an array of {array.dtype}", here())
         self.info.initial = np.array(array, dtype=self.dtype.numpy, order="C", copy=True)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        """Another variable with the same initial value; what was derived from this one stays here."""
-        twin = type(self).__new__(type(self))
-        Variable.__init__(twin, self.initial, self.name)
-        known = twin.__dict__.keys() | {"_owned"}
-        twin.__dict__.update({name: value for name, value in self.__dict__.items() if name not in known})
-        memo[id(self)] = twin
-        return twin
+    def twin(self, dtype: Any = None) -> Self:
+        """Another variable with the same attributes and initial value, in this or another dtype, that no module has named yet;
+        what was derived from this one stays here."""
+        other = type(self).__new__(type(self))
+        Variable.__init__(other, self.initial, self.name, dtype)
+        known = other.__dict__.keys() | {"_owned"}
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in known})
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self)] = other = self.twin()
+        return other
 
     def __repr__(self) -> str:
         return f"Variable({self.name!r}: {self.value.type})"

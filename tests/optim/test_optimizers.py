@@ -190,3 +190,17 @@ def test_a_saved_program_goes_on_with_its_schedule(tmp_path: Any) -> None:
     for _ in range(3):
         assert whole.step() == again.step()
     assert whole.state["w"].tobytes() == again.state["w"].tobytes()
+
+
+def test_frozen_parameters_stay() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[0].requires_grad_(False)
+    net.get_parameter("1.bias").requires_grad = False
+    updates = optim.SGD(net.parameters(), lr=1, momentum=0.9).minimize(net(gc.ones(1, 2)).sum())
+    assert {v.name for v in updates} == {"1.weight", "1.weight.momentum_buffer"}
+    net.requires_grad_(False)
+    with pytest.raises(GraphError, match="requires_grad=False"):
+        optim.SGD(net.parameters(), lr=1).minimize(net(gc.ones(1, 2)).sum())
+    assert net.double().get_parameter("0.weight").requires_grad is False
+    net.register_buffer("table", np.zeros(2, np.float32), persistent=False)
+    assert "table" not in net.half().state_dict()
