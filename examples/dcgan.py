@@ -8,6 +8,7 @@ digits get 8, noise and an untrained generator 1, a trained one more than 4.
 
     python examples/dcgan.py
     python examples/dcgan.py --picture samples.png
+    graphc compile examples/dcgan.py --name dcgan -o out    both steps and the samples, as a library for C
 """
 
 from __future__ import annotations
@@ -45,9 +46,14 @@ class Result:
 def generator(width: int = 16) -> nn.Sequential:
     """(N, NOISE, 1, 1) -> (N, 1, 16, 16) in -1 ... 1."""
     return nn.Sequential(
-        *(nn.ConvTranspose2d(NOISE, 2 * width, 4, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()),
-        *(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-        *(nn.ConvTranspose2d(width, 1, 4, 2, 1), nn.Tanh()),
+        nn.ConvTranspose2d(NOISE, 2 * width, 4, bias=False),
+        nn.BatchNorm2d(2 * width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, 1, 4, 2, 1),
+        nn.Tanh(),
     )
 
 
@@ -58,13 +64,13 @@ def discriminator(width: int = 16) -> nn.Sequential:
     would mix both, and are not needed, as it is never evaluated.
     """
     return nn.Sequential(
-        *(nn.Conv2d(1, width, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(
-            nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(2 * width, track_running_stats=False),
-            nn.LeakyReLU(0.2),
-        ),
-        *(nn.Conv2d(2 * width, 1, 4), nn.Flatten(0)),
+        nn.Conv2d(1, width, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(2 * width, track_running_stats=False),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, 1, 4),
+        nn.Flatten(0),
     )
 
 
@@ -81,8 +87,8 @@ def verdict(logits: gc.Tensor, real: bool) -> gc.Tensor:
     return F.binary_cross_entropy_with_logits(logits, gc.full_like(logits, float(real)))
 
 
-def compiled(seed: int) -> Program:
-    """discriminate(real) -> loss, generate() -> loss, sample()."""
+def declare(seed: int = 0) -> tuple[gc.Function, gc.Function, gc.Function]:
+    """discriminate(real) -> loss, generate() -> loss, sample() -> pictures of 0 ... 1."""
     gc.manual_seed(seed)
     nets = nn.ModuleDict({"generator": generator(), "discriminator": discriminator()}).apply(as_in_the_paper)
     make, judge = nets["generator"], nets["discriminator"]
@@ -94,8 +100,15 @@ def compiled(seed: int) -> Program:
     fooled = verdict(judge(make(gc.randn(BATCH, NOISE, 1, 1))), True)
     generate = gc.function([], fooled, updates=optim.Adam(make.parameters(), **rates).minimize(fooled))
     make.eval()
-    sample = gc.function([], (make(gc.randn(SAMPLES, NOISE, 1, 1)) + 1) / 2)
-    return gc.compile(discriminate=discriminate, generate=generate, sample=sample, name="dcgan")
+    return discriminate, generate, gc.function([], (make(gc.randn(SAMPLES, NOISE, 1, 1)) + 1) / 2)
+
+
+discriminate, generate, sample = declare()
+
+
+def compiled(seed: int) -> Program:
+    """The three functions as one program."""
+    return gc.compile(**dict(zip(("discriminate", "generate", "sample"), declare(seed), strict=True)), name="dcgan")
 
 
 def classifier(learn: data.Dataset, epochs: int = 8) -> Program:

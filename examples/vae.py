@@ -63,22 +63,26 @@ class VAE(nn.Module):
         return self.decoder(gc.randn(count, self.codes)).sigmoid().reshape(count, 1, 8, 8)
 
 
-def compiled(seed: int) -> Program:
-    """train_step(x), bound(x) -> one number a picture, sample()."""
+def declare(seed: int = 0) -> tuple[gc.Function, gc.Function, gc.Function]:
+    """train_step(x) -> loss, bound(x) -> one number a picture, sample() -> pictures."""
     gc.manual_seed(seed)
     net = VAE()
     x = gc.placeholder((BATCH, 1, 8, 8), gc.float32, name="x")
     bounds = net(x)
     optimizer = optim.Adam(net.parameters(), lr=3e-3)
-    return gc.compile(
-        train_step=gc.function([x], bounds.mean(), updates=optimizer.minimize(bounds.mean())),
-        bound=gc.function([x], bounds),
-        sample=gc.function([], net.sample(BATCH)),
-        name="vae",
-    )
+    train_step = gc.function([x], bounds.mean(), updates=optimizer.minimize(bounds.mean()))
+    return train_step, gc.function([x], bounds), gc.function([], net.sample(BATCH))
 
 
-def bound(program: Program, pictures: data.Dataset) -> float:
+train_step, bound, sample = declare()
+
+
+def compiled(seed: int) -> Program:
+    """The three functions as one program."""
+    return gc.compile(**dict(zip(("train_step", "bound", "sample"), declare(seed), strict=True)), name="vae")
+
+
+def mean_bound(program: Program, pictures: data.Dataset) -> float:
     """Minus the lower bound, the mean over all pictures."""
     loader = data.DataLoader(pictures, BATCH)
     return sum(float(program.bound(x)[: loader.valid].sum()) for (x,) in loader) / len(pictures)
@@ -90,7 +94,7 @@ def run(epochs: int = 60, seed: int = 0, quiet: bool = True) -> Result:
     learn, test = (data.TensorDataset(data.Digits(train=part).arrays[0]) for part in (True, False))
     loader = data.DataLoader(learn, BATCH, shuffle=True, drop_last=True, seed=seed)
     losses, _ = train(program, loader, epochs, quiet)
-    return Result(losses, bound(program, test), program.sample(), program)
+    return Result(losses, mean_bound(program, test), program.sample(), program)
 
 
 @click.command()
