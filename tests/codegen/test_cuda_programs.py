@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +17,13 @@ from training import accuracy, train
 
 import graphc as gc
 from graphc import data
+from graphc.codegen.cuda import teams
 from graphc.driver import Stages
+from graphc.ir.graph import Graph
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
 
+F = gc.nn.functional
 CUDA = ("CUDA source",)
 
 
@@ -28,6 +32,89 @@ def test_random_graphs_compute_what_numpy_does(first: int) -> None:
     report = fuzz.check_batch(range(first, first + 12), CUDA, share=0)
     assert not report.failures, "\n".join(map(str, report.failures))
     assert report.judged > 0.9 * report.elements
+
+
+def x(*shape: int, dtype: gc.DType = gc.float32) -> gc.Tensor:
+    return gc.placeholder(shape, dtype, name="x")
+
+
+def parameters(shape: Sequence[int], dtype: gc.DType = gc.float32) -> gc.Tensor:
+    """A constant of its own for each shape."""
+    draw = np.random.default_rng(list(shape)).standard_normal(shape)
+    return gc.constant(draw.astype(dtype.numpy))
+
+
+def slopes(function: Callable[..., gc.Tensor], *operands: gc.Tensor) -> list[gc.Tensor]:
+    """The function's value, and its gradients by the operands in directions that differ."""
+    y = function(*operands)
+    return [y, *gc.grad((y * parameters(y.shape, y.dtype)).sum(), list(operands))]
+
+
+def product(a: tuple[int, ...], b: tuple[int, ...], dtype: gc.DType = gc.float32) -> list[gc.Tensor]:
+    return slopes(gc.matmul, x(*a, dtype=dtype), parameters(b, dtype))
+
+
+def convolution(image: tuple[int, ...], weight: tuple[int, ...], **how: int) -> list[gc.Tensor]:
+    return slopes(lambda a, w: F.conv2d(a, w, **how), x(*image), parameters(weight))
+
+
+# Shapes that fill more than a thread, a warp, a block or a tile, and none of them evenly.
+LARGE: dict[str, Callable[[], Sequence[gc.Tensor]]] = {
+    "softmax_of_long_rows": lambda: slopes(lambda a: F.softmax(a, -1), x(5, 1003)),
+    "softmax_of_half_rows": lambda: [F.softmax(x(3, 777, dtype=gc.float16), -1)],
+    "layer_norm_of_rows_beyond_a_block": lambda: slopes(lambda a: F.layer_norm(a, (2531,)), x(3, 2531)),
+    "losses_of_many_classes": lambda: slopes(lambda a: F.cross_entropy(a, gc.constant(np.arange(9) * 37)), x(9, 341)),
+    "sum_of_all": lambda: [x(70001).sum()],
+    "sum_of_doubles": lambda: [x(3, 4099, dtype=gc.float64).sum(1)],
+    "sum_of_bfloats": lambda: [x(4, 600, dtype=gc.bfloat16).mean(1)],
+    "sum_down_columns": lambda: [x(701, 33).sum(0)],
+    "sum_in_the_middle": lambda: [x(3, 301, 5).sum(1)],
+    "greatest_and_least": lambda: [x(4, 1111).amax(1), x(4, 1111).argmin(1), (x(4, 1111) > 3).any(1)],
+    "integers": lambda: [x(3, 999, dtype=gc.int64).sum(1), x(3, 999, dtype=gc.int32).amax(1), x(3, 999, dtype=gc.int8).sum()],
+    "running_sum": lambda: [x(3, 777).cumsum(1)],
+    "sort": lambda: [x(2, 130).argsort(1)],
+    "transposed": lambda: [x(67, 129).transpose(0, 1) * 2.0],
+    "matrix_product": lambda: product((70, 131), (131, 67)),
+    "matrix_products": lambda: product((3, 33, 65), (3, 65, 40)),
+    "product_with_a_long_sum": lambda: product((5, 1031), (1031, 3)),
+    "product_without_a_sum": lambda: product((65, 1), (1, 130)),
+    "matrix_and_vector": lambda: product((257, 130), (130,)),
+    "product_of_doubles": lambda: product((40, 50), (50, 36), gc.float64),
+    "product_of_halves": lambda: product((40, 50), (50, 36), gc.float16),
+    "product_of_bfloats": lambda: product((40, 50), (50, 36), gc.bfloat16),
+    "layer_with_all_around_it": lambda: slopes(
+        lambda a: F.gelu(F.relu(a) @ parameters((130, 72)) + parameters((72,))), x(66, 130)
+    ),
+    "convolution": lambda: convolution((2, 5, 17, 19), (7, 5, 3, 3), padding=1),
+    "convolution_in_strides": lambda: convolution((2, 4, 21, 18), (6, 4, 5, 5), stride=2, padding=2),
+    "convolution_of_groups": lambda: convolution((1, 8, 16, 15), (8, 1, 3, 3), padding=1, groups=8),
+    "convolution_of_points": lambda: convolution((2, 33, 9, 10), (18, 33, 1, 1)),
+    "pooling": lambda: slopes(lambda a: F.max_pool2d(a, 3, 2, 1) + F.avg_pool2d(a, 3, 2, 1), x(2, 3, 33, 35)),
+    "rows_that_are_looked_up": lambda: slopes(lambda t: F.embedding(gc.constant(np.arange(300) % 7), t), x(50, 33)),
+}
+
+
+def subject_of(name: str) -> fuzz.Subject:
+    """A row of the table, with data."""
+    rng = np.random.default_rng(0)
+    values = tuple(tensor.value for tensor in LARGE[name]())
+    inputs = tuple(v for v in Graph(name, (), values).values() if v.op.name == "placeholder")
+    arrays = tuple((rng.standard_normal(v.shape) * 3).astype(v.dtype.numpy) for v in inputs)
+    return fuzz.Subject(Case(Graph(name, inputs, values), (arrays,)), name)
+
+
+def test_large_shapes_compute_what_numpy_does() -> None:
+    subjects = [subject_of(name) for name in LARGE]
+    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    for subject in subjects:
+        subject.check_cuda(net)
+
+
+def test_a_mapping_that_forgets_barriers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teams, "barriers", lambda body, visible: frozenset())
+    subject = subject_of("sort")
+    with pytest.raises(fuzz.Wrong, match=r"race: |nobody has written"):
+        subject.check_cuda(fuzz.compile_cuda([subject.optimised]))
 
 
 def digits(size: int, batch: int, steps: int) -> tuple[tuple[np.ndarray, ...], ...]:
