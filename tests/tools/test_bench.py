@@ -191,7 +191,11 @@ def test_profiles_take_programs_apart() -> None:
 
 def rounds(name: str, seconds: float) -> Entry:
     return Entry(
-        name, [seconds] * 2, [seconds] * 2, [seconds] * 2, {"seconds": 1.0, "arena_bytes": 8.0, "arena_lower_bound": 8.0}
+        name,
+        [seconds] * 2,
+        [seconds] * 2,
+        [seconds] * 2,
+        {"seconds": 1.0, "cpu_seconds": 1.0, "arena_bytes": 8.0, "arena_lower_bound": 8.0},
     )
 
 

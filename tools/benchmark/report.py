@@ -60,7 +60,7 @@ def _cells(result: Contest, peers: Iterable[str], clock: str) -> Iterable[str]:
         yield _time(result.entries.get(name), clock)
     yield "" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]"
     yield "" if share is None else f"{share:.0%}{'b' * (result.workload.bound == BYTES)}"
-    yield f"{facts['seconds']:.2f}" if facts else ""
+    yield f"{facts.get('cpu_seconds' if clock == 'cpu' else 'seconds', 0):.2f}" if facts else ""
     yield _arena(facts)
     yield _of_torch(result)
     rss = [result.entries[name].facts.get("rss_peak") if name in result.entries else None for name in (OURS, *peers)]
