@@ -1,8 +1,8 @@
 """graphc: a static-graph deep-learning compiler.
 
 Declare a model as a graph of tensors, differentiate it, compile it ahead of time to native code: see README.md.
-What not every program needs (`compile`, `load`, `data`, `train`, `quantization`, files of states) is fetched when first
-asked for, so that `import graphc` loads neither LLVM nor the passes.
+What not every program needs (`nn`, `optim`, `data`, `train`, `quantization`, `compile`, `load`, files of states) is fetched
+when first asked for, so that `import graphc` loads neither LLVM nor the passes, nor a library that is not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 # fmt: off
 # isort: off
-from . import nn, optim
 from .config import manual_seed
 from .dtype import DType, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 from .dtype import bool_ as bool
@@ -38,13 +37,14 @@ from .tensor.random import (
 # fmt: on
 
 if TYPE_CHECKING:
-    from . import data, quantization, train
+    from . import data, nn, optim, quantization, train
     from .driver import compile
     from .nn.serialization import load_state, save_state
     from .runtime.loader import load
 
 __version__ = "0.1.0"
 
+_LIBRARIES = ("nn", "optim", "data", "train", "quantization")
 _LATE = {
     "compile": "graphc.driver",
     "load": "graphc.runtime.loader",
@@ -54,7 +54,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "quantization", "train"):
+    if name in _LIBRARIES:
         return import_module(f"graphc.{name}")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)

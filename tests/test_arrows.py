@@ -202,6 +202,11 @@ def test_a_cycle_is_seen() -> None:
 def test_importing_graphc_loads_neither_llvm_nor_the_compiler() -> None:
     listing = "import sys, graphc; print(*(m for m in sys.modules if m.startswith(('llvmlite', 'networkx', 'graphc.'))))"
     loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
-    late = ("llvmlite", "networkx", "graphc.passes", "graphc.codegen", "graphc.driver", "graphc.cli")
+    late = ("llvmlite", "networkx", *(f"graphc.{room}" for room in ("passes", "codegen", "driver", "cli", "nn", "optim")))
     assert [name for name in loaded if name.startswith(late)] == []
     assert "graphc.tensor" in loaded
+
+
+def test_libraries_are_fetched_when_they_are_asked_for() -> None:
+    code = "import graphc as gc; gc.nn.Linear, gc.optim.SGD, gc.data.DataLoader; from graphc import nn; print(nn is gc.nn)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
