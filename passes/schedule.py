@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import combinations
 from math import ceil, prod
 
@@ -31,6 +31,7 @@ FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB
 STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
+KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
 MAX_ROWS = 14
@@ -93,13 +94,20 @@ Origins = tuple[Origin, Origin]
 
 @lru_cache(maxsize=4096)
 def choose(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)) -> Schedule:
-    """The cheapest schedule, with its order."""
-    return ordered(loops, min(candidates(loops, width, machine, origins), key=lambda s: s.cost), machine)
+    """The cheapest schedule, with its order: of each way to lay out lanes and panels the cheapest, and of these the one
+    that neither arithmetic nor the caches hold up."""
+    best: dict[tuple[int, tuple[int, ...]], Schedule] = {}
+    for candidate in candidates(loops, width, machine, origins):
+        way = candidate.lane, candidate.packed
+        if way not in best or candidate.cost < best[way].cost:
+            best[way] = candidate
+    return min((ordered(loops, schedule, machine) for schedule in best.values()), key=lambda s: s.cost)
 
 
 def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
-    """The schedule with its tiles in the order that moves the least between caches."""
-    return replace(schedule, order=min(_orders(loops, schedule), key=partial(_traffic, loops, schedule, machine)))
+    """The schedule with its tiles in the order that moves the least between caches, which may cost more than the sums."""
+    cycles, order = min((_traffic(loops, schedule, machine, order), order) for order in _orders(loops, schedule))
+    return replace(schedule, order=order, cost=max(schedule.cost, cycles))
 
 
 def candidates(
@@ -122,20 +130,19 @@ def _orders(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, 
 
 
 def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, order: tuple[int, ...]) -> float:
-    """Cycles to bring the operands of all tiles into the first cache: an operand comes again with every step of a loop
-    that does not move it, unless all that the loops inside touch of it stays in half of the cache."""
+    """Cycles to bring the operands of all tiles into the first cache: what one step of a loop touches is still there in the
+    next if it fits, and comes again if not."""
     cycles = 0.0
     for size, speed in ((machine.l2, BEYOND_L2), (machine.l1, BEYOND_L1)):
         for side in (0, 1):
             inside = {n: loop.extent for n, loop in enumerate(loops) if loop.reduced}
             inside |= {n: min(schedule.tile_of(n), loops[n].extent) for n in order}
-            moved = _footprint(loops, inside, side)
+            moved = touched = _footprint(loops, inside, side)
             for axis in reversed(order):
                 steps = ceil(loops[axis].extent / schedule.tile_of(axis))
-                touched = _footprint(loops, inside, side)
                 inside[axis] = loops[axis].extent
-                if moves(loops[axis], side) or touched > size / 2:
-                    moved *= steps
+                before, touched = touched, _footprint(loops, inside, side)
+                moved *= touched / max(before, 1) if before <= size * KEPT else steps
             cycles += moved / speed
     return cycles
 

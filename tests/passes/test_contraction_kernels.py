@@ -184,11 +184,11 @@ def test_producers_of_operands_are_computed_by_the_contraction(machine: Machine,
 def test_prologues_go_straight_into_panels_where_these_pay() -> None:
     a, b = tensor("a", 96, 96), tensor("b", 96, 96)
     graph = Graph("f", (a, b), (dot(a, make("abs", b), ((1,), (1,))),))
-    first, last = launches(graph, TINY)
+    first, last = launches(graph, MACHINES[2])
     assert first.kernel.name.endswith("_pack") and first.args[0].name == "b"
     assert any(getattr(e, "word", "") == "abs" for stmt in walk(first.kernel.body) for e in expressions(stmt))
     assert not any(getattr(e, "word", "") == "abs" for stmt in walk(last.kernel.body) for e in expressions(stmt))
-    check_kernels(graph, TINY, calls=1)
+    check_kernels(graph, MACHINES[2], calls=1)
 
 
 @machines
