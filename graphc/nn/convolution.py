@@ -12,7 +12,8 @@ from ..errors import GraphcError, ShapeError
 from ..ir.location import here
 from ..tensor import Tensor
 from . import functional, init
-from .functional.convolution import Size, per_axis
+from .functional.convolution import conv, conv_transpose
+from .functional.ranks import Size, per_axis
 from .linear import empty
 from .module import Module
 
@@ -65,8 +66,7 @@ class _Conv(Module):
         padding: Size | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._bordered(x), 0
-        convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[self.rank - 1]
-        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return conv(self.rank, x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _bordered(self, x: Tensor) -> Tensor:
         """The input with its padding put on by `functional.pad`, because it is not zeros."""
@@ -134,10 +134,9 @@ class _ConvTransposed(_Conv):
         self.output_padding = per_axis(output_padding, self.rank, f"{type(self).__name__}: output_padding")
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        convolve = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[self.rank - 1]
         extra = self.output_padding if output_size is None else self._extra(input, tuple(output_size))
         geometry = (self.stride, self.padding, extra, self.groups, self.dilation)
-        return convolve(input, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
+        return conv_transpose(self.rank, input, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
 
     def _extra(self, input: Tensor, size: tuple[int, ...]) -> tuple[int, ...]:
         """The output padding that gives spatial dimensions of `size`."""

@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import GraphcError
 from ..ir.location import here
 from ..tensor import Tensor
-from . import functional as F
-from .functional.convolution import Size
+from .functional.adaptive import adaptive_avg_pool, adaptive_max_pool
+from .functional.fractional import fractional_max_pool
+from .functional.pooling import avg_pool, avg_pool1d, lp_pool, max_pool, max_unpool
+from .functional.ranks import Size
 from .module import Module
 
 
@@ -40,9 +42,8 @@ class _MaxPool(_Pool):
         self.padding, self.dilation, self.return_indices, self.ceil_mode = padding, dilation, return_indices, ceil_mode
 
     def forward(self, input: Tensor) -> Any:
-        pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.rank - 1]
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return pool(input, *geometry, self.ceil_mode, self.return_indices)
+        return max_pool(self.rank, input, *geometry, self.ceil_mode, self.return_indices)
 
 
 class MaxPool1d(_MaxPool):
@@ -72,8 +73,7 @@ class _MaxUnpool(_Pool):
         self.kernel_size, self.stride, self.padding = each
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
-        unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.rank - 1]
-        return unpool(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+        return max_unpool(self.rank, input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
 class MaxUnpool1d(_MaxUnpool):
@@ -115,7 +115,7 @@ class AvgPool1d(_Pool):
 
     def forward(self, input: Tensor) -> Tensor:
         geometry = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
-        return F.avg_pool1d(input, *geometry, self.count_include_pad)
+        return avg_pool1d(input, *geometry, self.count_include_pad)
 
 
 class _AvgPool(_Pool):
@@ -135,9 +135,8 @@ class _AvgPool(_Pool):
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
-        pool = (F.avg_pool2d, F.avg_pool3d)[self.rank - 2]
         geometry = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
-        return pool(input, *geometry, self.count_include_pad, self.divisor_override)
+        return avg_pool(self.rank, input, *geometry, self.count_include_pad, self.divisor_override)
 
 
 class AvgPool2d(_AvgPool):
@@ -160,8 +159,7 @@ class _LPPool(_Pool):
         self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
 
     def forward(self, input: Tensor) -> Tensor:
-        pool = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)[self.rank - 1]
-        return pool(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+        return lp_pool(self.rank, input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
 class LPPool1d(_LPPool):
@@ -190,7 +188,7 @@ class _AdaptiveAvgPool(_Pool):
         self.output_size = output_size
 
     def forward(self, input: Tensor) -> Tensor:
-        return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[self.rank - 1](input, self.output_size)
+        return adaptive_avg_pool(self.rank, input, self.output_size)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
@@ -219,8 +217,7 @@ class _AdaptiveMaxPool(_Pool):
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, input: Tensor) -> Any:
-        pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[self.rank - 1]
-        return pool(input, self.output_size, self.return_indices)
+        return adaptive_max_pool(self.rank, input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
@@ -260,9 +257,8 @@ class _FractionalMaxPool(_Pool):
         self.register_buffer("_random_samples", _random_samples)
 
     def forward(self, input: Tensor) -> Any:
-        pool = (F.fractional_max_pool2d, F.fractional_max_pool3d)[self.rank - 2]
         sizes = (self.output_size, self.output_ratio)
-        return pool(input, self.kernel_size, *sizes, self.return_indices, self._random_samples)
+        return fractional_max_pool(self.rank, input, self.kernel_size, *sizes, self.return_indices, self._random_samples)
 
 
 class FractionalMaxPool2d(_FractionalMaxPool):

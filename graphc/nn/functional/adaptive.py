@@ -15,7 +15,8 @@ from ...errors import ShapeError
 from ...ir.location import here
 from ...tensor import Tensor
 from ...tensor.products import dot
-from .pooling import avg_pool1d, avg_pool2d, avg_pool3d, check_rank, max_pool1d, max_pool2d, max_pool3d
+from .pooling import avg_pool, max_pool
+from .ranks import check_rank, for_ranks
 
 
 def _sizes(rank: int, x: Tensor, output_size: Any, name: str) -> tuple[int, ...]:
@@ -38,13 +39,15 @@ def _windows(n: int, size: int) -> list[tuple[int, int]]:
     return [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
 
 
-def _average(rank: int, x: Tensor, output_size: Any) -> Tensor:
+def adaptive_avg_pool(rank: int, input: Tensor, output_size: Any) -> Tensor:
+    """Averages over windows of (N, C, {space}), or without N, chosen so that the result has `output_size` (None keeps one)."""
+    x = input
     sizes = _sizes(rank, x, output_size, f"adaptive_avg_pool{rank}d")
     if all(size == 1 for size in sizes):
         return x.mean(tuple(range(-rank, 0)), keepdim=True)
     window = _even(x, sizes)
     if window is not None:
-        return (avg_pool1d, avg_pool2d, avg_pool3d)[rank - 1](x, window)
+        return avg_pool(rank, x, window)
     for d, size in enumerate(sizes, x.ndim - rank):
         matrix = x.lift(_averaging(x.shape[d], size).astype(x.dtype.numpy))
         x = x.wrap(dot(x.value, matrix.value, ((d,), (1,)))).movedim(-1, d)
@@ -59,18 +62,23 @@ def _averaging(n: int, size: int) -> np.ndarray:
     return matrix
 
 
-def _maximum(rank: int, x: Tensor, output_size: Any, indices: bool) -> Any:
+def adaptive_max_pool(rank: int, input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """Maxima over windows of (N, C, {space}), or without N, chosen so that the result has `output_size` (None keeps one).
+
+    return_indices: also the place of each in the flattened {space}.
+    """
+    x = input
     sizes = _sizes(rank, x, output_size, f"adaptive_max_pool{rank}d")
     window = _even(x, sizes)
     if window is not None:
-        return (max_pool1d, max_pool2d, max_pool3d)[rank - 1](x, window, return_indices=indices)
+        return max_pool(rank, x, window, return_indices=return_indices)
     places = _places(x.shape[-rank:], sizes)
     flat = x.flatten(x.ndim - rank)
     candidates = flat.index_select(-1, places.reshape(-1)).unflatten(-1, places.shape)
     table = x.lift(places).broadcast_to(candidates.shape)
     chosen = table.gather(-1, candidates.argmax(-1, keepdim=True)).squeeze(-1)
     pooled = flat.gather(-1, chosen).unflatten(-1, sizes)
-    return (pooled, chosen.unflatten(-1, sizes)) if indices else pooled
+    return (pooled, chosen.unflatten(-1, sizes)) if return_indices else pooled
 
 
 def _places(spatial: tuple[int, ...], sizes: tuple[int, ...]) -> np.ndarray:
@@ -86,31 +94,8 @@ def _places(spatial: tuple[int, ...], sizes: tuple[int, ...]) -> np.ndarray:
     return places
 
 
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    return _average(1, input, output_size)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Averages over windows chosen so that the result has `output_size`."""
-    return _average(2, input, output_size)
-
-
-def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    return _average(3, input, output_size)
-
-
-def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    return _maximum(1, input, output_size, return_indices)
-
-
-def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Maxima over windows chosen so that the result has `output_size`."""
-    return _maximum(2, input, output_size, return_indices)
-
-
-def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    return _maximum(3, input, output_size, return_indices)
-
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = for_ranks(adaptive_avg_pool)
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = for_ranks(adaptive_max_pool)
 
 __all__ = [
     "adaptive_avg_pool1d",

@@ -15,8 +15,8 @@ from ...errors import ShapeError
 from ...ir.location import here
 from ...tensor import Tensor, cat
 from ...tensor.creation import zeros
-from .convolution import per_axis
 from .padding import pad
+from .ranks import per_axis
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:

@@ -13,20 +13,11 @@ from ...ir.location import here
 from ...ir.values import make
 from ...tensor import Tensor, Variable
 from ...tensor.core import cast_value, result_type
-
-Size = int | tuple[int, ...]
-
-
-def per_axis(value: Any, rank: int, name: str) -> tuple[int, ...]:
-    """One int for all spatial dimensions, or one for each."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,)
-    values = values * rank if len(values) == 1 else values
-    if len(values) != rank or not all(isinstance(v, int) for v in values):
-        raise ShapeError(f"{name} must be an int or {rank} ints, not {value!r}", here())
-    return values
+from .ranks import Size, for_ranks, per_axis
 
 
-def conv1d(
+def conv(
+    rank: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -35,54 +26,25 @@ def conv1d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The cross-correlation of (N, C, L) with (out, C / groups, K)."""
-    return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
+    """The cross-correlation of (N, C, {space}), or without N, with a weight (out, C / groups, kernel...).
 
-
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """The cross-correlation of (N, C, H, W) with (out, C / groups, KH, KW); padding may be "same" or "valid"."""
-    return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """The cross-correlation of (N, C, D, H, W) with (out, C / groups, KD, KH, KW)."""
-    return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
-
-
-def _convolve(
-    rank: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+    stride, padding and dilation are an int or {rank} ints; padding may be "same" (for stride 1) or "valid".
+    """
     name = f"conv{rank}d"
-    if x.ndim == rank + 1:
-        return _convolve(rank, x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
-    _check(name, rank, x, weight, groups)
+    if input.ndim == rank + 1:
+        return conv(rank, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    _check(name, rank, input, weight, groups)
     strides, dilations = per_axis(stride, rank, f"{name}: stride"), per_axis(dilation, rank, f"{name}: dilation")
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, weight.shape[2:], strict=True)]
     pads = _padding(name, rank, padding, strides, spans)
-    for i, (n, pad, span) in enumerate(zip(x.shape[2:], pads, spans, strict=True)):
+    for i, (n, pad, span) in enumerate(zip(input.shape[2:], pads, spans, strict=True)):
         if n + sum(pad) < span:
             raise ShapeError(
-                f"{name}: the kernel{_named(weight)} spans {span} in spatial dimension {i}, but the input {x.shape} with "
+                f"{name}: the kernel{_named(weight)} spans {span} in spatial dimension {i}, but the input {input.shape} with "
                 f"padding {pad} has {n + sum(pad)}; use a smaller kernel, more padding, or larger images",
                 here(),
             )
-    return _with_bias(_conv(x, weight, strides, pads, (1,) * rank, dilations, groups), bias)
+    return _with_bias(_conv(input, weight, strides, pads, (1,) * rank, dilations, groups), bias)
 
 
 def _conv(x: Tensor, weight: Tensor, strides: Any, pads: Any, lhs_dilation: Any, rhs_dilation: Any, groups: int) -> Tensor:
@@ -140,7 +102,8 @@ def _padding(name: str, rank: int, padding: Any, strides: tuple[int, ...], spans
     return [(p, p) for p in per_axis(padding, rank, f"{name}: padding")]
 
 
-def conv_transpose1d(
+def conv_transpose(
+    rank: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -150,45 +113,11 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Size = 1,
 ) -> Tensor:
-    """The transpose (gradient) of conv1d; weight is (in, out / groups, K)."""
-    return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-) -> Tensor:
-    """The transpose (gradient) of conv2d; weight is (in, out / groups, KH, KW)."""
-    return _transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-) -> Tensor:
-    """The transpose (gradient) of conv3d; weight is (in, out / groups, KD, KH, KW)."""
-    return _transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def _transposed(
-    rank: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, extra: Any, groups: int, dilation: Any
-) -> Tensor:
-    name = f"conv_transpose{rank}d"
+    """The transpose (gradient) of conv{rank}d of (N, in, {space}), or without N, and a weight (in, out / groups, kernel...)."""
+    name, x = f"conv_transpose{rank}d", input
     if x.ndim == rank + 1:
         lifted = x.unsqueeze(0)
-        return _transposed(rank, lifted, weight, bias, stride, padding, extra, groups, dilation).squeeze(0)
+        return conv_transpose(rank, lifted, weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
     if x.ndim != rank + 2 or weight.ndim != rank + 2 or x.shape[1] != weight.shape[0] or x.shape[1] % groups:
         raise ShapeError(
             f"{name}: the weight{_named(weight)} of shape {weight.shape} takes {weight.shape[0]} channels in {groups} groups; "
@@ -196,7 +125,7 @@ def _transposed(
             here(),
         )
     strides, dilations = per_axis(stride, rank, f"{name}: stride"), per_axis(dilation, rank, f"{name}: dilation")
-    pads, more = per_axis(padding, rank, f"{name}: padding"), per_axis(extra, rank, f"{name}: output_padding")
+    pads, more = per_axis(padding, rank, f"{name}: padding"), per_axis(output_padding, rank, f"{name}: output_padding")
     spans = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
     borders = [(span - p, span - p + e) for span, p, e in zip(spans, pads, more, strict=True)]
     flipped = weight.flip(*range(2, rank + 2))
@@ -207,5 +136,8 @@ def _transposed(
         kernel = x.wrap(make("concat", *(p.value for p in parts), axis=0))
     return _with_bias(_conv(x, kernel, (1,) * rank, borders, strides, dilations, groups), bias)
 
+
+conv1d, conv2d, conv3d = for_ranks(conv)
+conv_transpose1d, conv_transpose2d, conv_transpose3d = for_ranks(conv_transpose)
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

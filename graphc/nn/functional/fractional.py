@@ -15,11 +15,11 @@ from ...ir.location import here
 from ...tensor import Tensor, where
 from ...tensor.creation import arange
 from ...tensor.random import rand
-from .convolution import Size, per_axis
-from .pooling import check_rank
+from .ranks import Size, check_rank, for_ranks, per_axis
 
 
-def fractional_max_pool2d(
+def fractional_max_pool(
+    rank: int,
     input: Tensor,
     kernel_size: Size,
     output_size: Size | None = None,
@@ -27,33 +27,19 @@ def fractional_max_pool2d(
     return_indices: bool = False,
     _random_samples: Tensor | None = None,
 ) -> Any:
-    """The maxima, and with return_indices the places of each within its (H, W) plane; exactly one of output_size and
-    output_ratio is given. _random_samples: (N, C, 2) numbers in [0, 1) instead of drawn ones.
+    """The largest element of each window of (N, C, {space}), or without N; either output_size or output_ratio is given.
+
+    return_indices: also its place in the flattened {space}. _random_samples: (N, C, {rank}) in [0, 1) instead of drawn ones.
     """
-    return _pool(2, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
-
-
-def fractional_max_pool3d(
-    input: Tensor,
-    kernel_size: Size,
-    output_size: Size | None = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """fractional_max_pool2d of (D, H, W) volumes; _random_samples: (N, C, 3)."""
-    return _pool(3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
-
-
-def _pool(rank: int, x: Tensor, window: Any, size: Any, ratio: Any, indices: bool, samples: Tensor | None) -> Any:
-    name = f"fractional_max_pool{rank}d"
+    name, x = f"fractional_max_pool{rank}d", input
     check_rank(name, x, rank)
     if x.ndim == rank + 1:
-        found = _pool(rank, x.unsqueeze(0), window, size, ratio, True, samples)
-        return tuple(t.squeeze(0) for t in found) if indices else found[0].squeeze(0)
-    windows, spatial = per_axis(window, rank, f"{name}: kernel_size"), x.shape[2:]
-    counts = _counts(name, spatial, windows, size, ratio)
-    draws = rand((*x.shape[:2], rank), dtype=x.dtype) if samples is None else samples[: x.shape[0]]
+        lifted = x.unsqueeze(0)
+        found = fractional_max_pool(rank, lifted, kernel_size, output_size, output_ratio, True, _random_samples)
+        return tuple(t.squeeze(0) for t in found) if return_indices else found[0].squeeze(0)
+    windows, spatial = per_axis(kernel_size, rank, f"{name}: kernel_size"), x.shape[2:]
+    counts = _counts(name, spatial, windows, output_size, output_ratio)
+    draws = rand((*x.shape[:2], rank), dtype=x.dtype) if _random_samples is None else _random_samples[: x.shape[0]]
     if draws.shape != (*x.shape[:2], rank):
         raise ShapeError(f"{name}: _random_samples must be {(*x.shape[:2], rank)}, got {draws.shape}", here())
     place: Any = 0
@@ -68,7 +54,7 @@ def _pool(rank: int, x: Tensor, window: Any, size: Any, ratio: Any, indices: boo
     best = seen.argmax(-1, keepdim=True)
     chosen = places.gather(-1, best).squeeze(-1)
     pooled = flat.gather(2, chosen.flatten(2)).reshape(chosen.shape)
-    return (pooled, chosen) if indices else pooled
+    return (pooled, chosen) if return_indices else pooled
 
 
 def _counts(name: str, spatial: tuple[int, ...], windows: tuple[int, ...], size: Any, ratio: Any) -> tuple[int, ...]:
@@ -96,5 +82,7 @@ def _starts(draw: Tensor, n: int, count: int, window: int) -> Tensor:
     start = ((number.to(draw.dtype) + at) * step).to(int64) - (at * step).to(int64)
     return where(number == count - 1, n - window, start)
 
+
+_, fractional_max_pool2d, fractional_max_pool3d = for_ranks(fractional_max_pool)
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]

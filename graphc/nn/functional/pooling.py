@@ -18,7 +18,7 @@ from ...ir.location import here
 from ...ir.values import make
 from ...tensor import Tensor, where
 from ...tensor.creation import zeros
-from .convolution import Size, per_axis
+from .ranks import Size, check_rank, for_ranks, per_axis
 
 
 class _Window:
@@ -80,19 +80,8 @@ class _Window:
         return place
 
 
-def check_rank(name: str, x: Tensor, rank: int) -> None:
-    if x.ndim not in (rank + 1, rank + 2):
-        raise ShapeError(f"{name}: takes (N, C, {', '.join('DHW'[3 - rank :])}) or without N, got {x.shape}", here())
-
-
-def _max_pool(rank: int, x: Tensor, size: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
-    check_rank(f"max_pool{rank}d", x, rank)
-    window = _Window(f"max_pool{rank}d", x, rank, size, stride, padding, dilation, ceil)
-    pooled = window.reduce(x, "max")
-    return (pooled, window.chosen(x)) if indices else pooled
-
-
-def max_pool1d(
+def max_pool(
+    rank: int,
     input: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
@@ -101,42 +90,33 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """max_pool2d of 1 spatial dimension."""
-    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    """The largest element of each window of (N, C, {space}), or without N; the windows are `stride`, or their size, apart.
+
+    Padding never wins, and the gradient goes to the first maximum. return_indices: also its place in the flattened {space}.
+    """
+    name = f"max_pool{rank}d"
+    check_rank(name, input, rank)
+    window = _Window(name, input, rank, kernel_size, stride, padding, dilation, ceil_mode)
+    pooled = window.reduce(input, "max")
+    return (pooled, window.chosen(input)) if return_indices else pooled
 
 
-def max_pool2d(
+def max_unpool(
+    rank: int,
     input: Tensor,
+    indices: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The largest element of each window; padding never wins, and the gradient goes to the first maximum."""
-    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """max_pool2d of 3 spatial dimensions."""
-    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-def _unpool(rank: int, x: Tensor, indices: Tensor, size: Any, stride: Any, padding: Any, output_size: Any) -> Tensor:
-    name = f"max_unpool{rank}d"
+    output_size: Any = None,
+) -> Tensor:
+    """Zeros, with the elements of (N, C, {space}) at the places that max_pool{rank}d named; as large as its input was, or
+    output_size."""
+    name, x = f"max_unpool{rank}d", input
     check_rank(name, x, rank)
     if indices.shape != x.shape:
         raise ShapeError(f"{name}: the indices {indices.shape} must have the shape of the input {x.shape}", here())
-    kernel, pads = per_axis(size, rank, f"{name}: kernel_size"), per_axis(padding, rank, f"{name}: padding")
+    kernel, pads = per_axis(kernel_size, rank, f"{name}: kernel_size"), per_axis(padding, rank, f"{name}: padding")
     strides = kernel if stride is None else per_axis(stride, rank, f"{name}: stride")
     lead, spatial = x.shape[:-rank], x.shape[-rank:]
     full = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(spatial, strides, pads, kernel, strict=True))
@@ -147,55 +127,27 @@ def _unpool(rank: int, x: Tensor, indices: Tensor, size: Any, stride: Any, paddi
     return flat.reshape((*lead, *full))
 
 
-def max_unpool1d(
+def avg_pool(
+    rank: int,
     input: Tensor,
-    indices: Tensor,
     kernel_size: Size,
     stride: Size | None = None,
     padding: Size = 0,
-    output_size: Any = None,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
-    """Zeros, with the elements at the places that max_pool1d named."""
-    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
-
-
-def max_unpool2d(
-    input: Tensor,
-    indices: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    output_size: Any = None,
-) -> Tensor:
-    """Zeros, with the elements at the places that max_pool2d named."""
-    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
-
-
-def max_unpool3d(
-    input: Tensor,
-    indices: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    output_size: Any = None,
-) -> Tensor:
-    """Zeros, with the elements at the places that max_pool3d named."""
-    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
-
-
-def _avg_pool(
-    rank: int, x: Tensor, size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any
-) -> Tensor:
+    """The average of each window of (N, C, {space}), or without N, or its sum over divisor_override."""
     name = f"avg_pool{rank}d"
-    check_rank(name, x, rank)
-    window = _Window(name, x, rank, size, stride, padding, 1, ceil_mode)
-    total = window.reduce(x, "sum")
-    if divisor is not None:
-        return total / divisor
-    counts = _counts(window, x.shape[-rank:], include)
+    check_rank(name, input, rank)
+    window = _Window(name, input, rank, kernel_size, stride, padding, 1, ceil_mode)
+    total = window.reduce(input, "sum")
+    if divisor_override is not None:
+        return total / divisor_override
+    counts = _counts(window, input.shape[-rank:], count_include_pad)
     if (counts == counts.flat[0]).all():
         return total / float(counts.flat[0])
-    return total / x.lift(counts.astype(x.dtype.numpy))
+    return total / input.lift(counts.astype(input.dtype.numpy))
 
 
 def _counts(window: _Window, shape: tuple[int, ...], include: bool) -> np.ndarray:
@@ -209,6 +161,21 @@ def _counts(window: _Window, shape: tuple[int, ...], include: bool) -> np.ndarra
     return result
 
 
+def lp_pool(
+    rank: int, input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-th root of the sum of p-th powers in each window of (N, C, {space}), or without N; its gradient at 0 is 0."""
+    name = f"lp_pool{rank}d"
+    check_rank(name, input, rank)
+    window = _Window(name, input, rank, kernel_size, stride, 0, 1, ceil_mode)
+    total = window.reduce(input**norm_type, "sum")
+    if ceil_mode:  # a cut window counts as much as a whole one, as PyTorch's average times the size does
+        counts = _counts(window, input.shape[-rank:], True)
+        total = total * input.lift((prod(window.size) / counts).astype(input.dtype.numpy))
+    zero = total == 0
+    return where(zero, 0, where(zero, 1, total) ** (1.0 / norm_type))
+
+
 def avg_pool1d(
     input: Tensor,
     kernel_size: Size,
@@ -217,66 +184,14 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    """The average of each window of (N, C, L), or without N; unlike the others it takes no divisor_override."""
+    return avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The average of each window."""
-    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-
-def avg_pool3d(
-    input: Tensor,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Size = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-
-def _lp_pool(rank: int, x: Tensor, norm_type: float, size: Any, stride: Any, ceil_mode: bool) -> Tensor:
-    """The p-th root of the sum of p-th powers of each window; its gradient at 0 is 0."""
-    check_rank(f"lp_pool{rank}d", x, rank)
-    window = _Window(f"lp_pool{rank}d", x, rank, size, stride, 0, 1, ceil_mode)
-    total = window.reduce(x**norm_type, "sum")
-    if ceil_mode:  # a cut window counts as much as a whole one, as PyTorch's average times the size does
-        counts = _counts(window, x.shape[-rank:], True)
-        total = total * x.lift((prod(window.size) / counts).astype(x.dtype.numpy))
-    zero = total == 0
-    return where(zero, 0, where(zero, 1, total) ** (1.0 / norm_type))
-
-
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-th root of the sum of p-th powers in each window."""
-    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-th root of the sum of p-th powers in each window."""
-    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-th root of the sum of p-th powers in each window."""
-    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
-
+_, avg_pool2d, avg_pool3d = for_ranks(avg_pool)
+lp_pool1d, lp_pool2d, lp_pool3d = for_ranks(lp_pool)
+max_pool1d, max_pool2d, max_pool3d = for_ranks(max_pool)
+max_unpool1d, max_unpool2d, max_unpool3d = for_ranks(max_unpool)
 
 __all__ = [
     "avg_pool1d",

@@ -16,7 +16,7 @@ from ...errors import GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor
 from ...tensor.products import dot
-from .adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from .adaptive import adaptive_avg_pool
 
 _RANKS = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 _MODES = ("nearest", "nearest-exact", "area", *_RANKS)
@@ -39,7 +39,7 @@ def interpolate(
     rank = input.ndim - 2
     sizes, scales = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[rank - 1](input, sizes)
+        return adaptive_avg_pool(rank, input, sizes)
     x = input
     for d, (out, scale) in enumerate(zip(sizes, scales, strict=True), 2):
         step = _step(x.shape[d], out, scale, bool(align_corners))
