@@ -108,14 +108,11 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 _ROWS = Input((8, 512, 1024))
-_THIN = (
-    (1, 1024, 1024),
-    (16, 1024, 1024),
-    (128, 3072, 768),
-    (4096, 64, 64),
-    (64, 4096, 64),
-    (1024, 1024, 16),
-)  # rows, sum, columns
+_PICTURE, _PICTURES, _CLASSES = Input((1, 3, 224, 224)), Input((8, 3, 224, 224)), Input((8,), 1000)
+_DIGITS, _STEPS, _TEXT = Input((64, 1, 32, 32)), Input((64, 16, 256)), Input((8, 128), 1000)
+_TEN = Input((64,), 10)
+_SQUARE = (64, 128, 256, 512, 1024, 2048)
+_THIN = ((1, 1024, 1024), (16, 1024, 1024), (128, 3072, 768), (4096, 64, 64), (64, 4096, 64), (1024, 1024, 16))
 
 
 def _training(name: str, build: Builder, x: Input, labels: Input, layout: str = "", tolerance: float = 5e-4) -> Workload:
@@ -123,7 +120,8 @@ def _training(name: str, build: Builder, x: Input, labels: Input, layout: str = 
 
 
 def _gemms() -> Iterator[Workload]:
-    for rows, terms, columns in (*((n, n, n) for n in (64, 128, 256, 512, 1024, 2048)), *_THIN):
+    """Both operands as they come, and with the right one transposed; sizes are rows, terms of a sum, columns."""
+    for rows, terms, columns in (*((n, n, n) for n in _SQUARE), *_THIN):
         size = f"{rows}" if rows == terms == columns else f"{rows}x{terms}x{columns}"
         bound = BYTES if rows == 1 else FLOPS
         for order, function, right in (("nn", models.gemm, (terms, columns)), ("nt", models.gemm_nt, (columns, terms))):
@@ -131,59 +129,53 @@ def _gemms() -> Iterator[Workload]:
 
 
 def _convolutions() -> Iterator[Workload]:
+    """All layers of the networks; a depthwise one has little to compute."""
     for layer in CONVOLUTIONS:
         bound = BYTES if layer.groups > 1 else FLOPS
         yield Workload(layer.name, layer.build, (Input(layer.shape),), bound=bound, layout=FREE)
 
 
-def _memory() -> Iterator[Workload]:
-    yield Workload("softmax", applying(models.softmax), (_ROWS,), bound=BYTES)
-    yield Workload("layer_norm", models.layer_norm, (_ROWS,), bound=BYTES)
-    yield Workload("gelu", models.gelu, (_ROWS,), bound=BYTES)
-    fused = applying(models.bias_gelu_residual)
-    yield Workload("bias_gelu_residual", fused, (_ROWS, Input((1024,)), _ROWS), bound=BYTES)
-    yield Workload("chain20", applying(models.chain), (_ROWS,), bound=BYTES)
+def _table(*workloads: Workload) -> dict[str, Workload]:
+    return {workload.name: workload for workload in workloads}
 
 
-def _networks() -> Iterator[Workload]:
-    picture, rows = (3, 224, 224), Input((64, 16, 256))
-    digits, pictures = Input((64, 1, 32, 32)), Input((8, *picture))
-    yield from (Workload(f"mlp_b{n}", models.mlp, (Input((n, 784)),)) for n in (1, 64))
-    yield from (Workload(f"lenet_b{n}", models.lenet, (Input((n, 1, 32, 32)),), layout=FIRST) for n in (1, 64))
-    yield Workload("lstm", models.lstm, (rows,))
-    yield from (Workload(f"resnet18_b{n}", models.resnet18, (Input((n, *picture)),), layout=FIRST) for n in (1, 8))
-    yield Workload("resnet50_b1", models.resnet50, (Input((1, *picture)),), layout=FIRST)
-    yield Workload("mobilenet_v2_b1", models.mobilenet_v2, (Input((1, *picture)),), layout=FIRST)
-    yield Workload("encoder_128", models.encoder(768, 12, 12), (Input((1, 128, 768)),))
-    yield Workload("gpt", models.gpt, (Input((8, 128), 1000),))
-    yield _training("mlp_train", models.mlp, Input((64, 784)), Input((64,), 10))
-    yield _training("lenet_train", models.lenet, digits, Input((64,), 10), FIRST)
-    yield _training("lstm_train", models.lstm, rows, Input((16,), 10))
+NETWORKS = _table(
+    Workload("mlp_b1", models.mlp, (Input((1, 784)),)),
+    Workload("mlp_b64", models.mlp, (Input((64, 784)),)),
+    Workload("lenet_b1", models.lenet, (Input((1, 1, 32, 32)),), layout=FIRST),
+    Workload("lenet_b64", models.lenet, (_DIGITS,), layout=FIRST),
+    Workload("lstm", models.lstm, (_STEPS,)),
+    Workload("resnet18_b1", models.resnet18, (_PICTURE,), layout=FIRST),
+    Workload("resnet18_b8", models.resnet18, (_PICTURES,), layout=FIRST),
+    Workload("resnet50_b1", models.resnet50, (_PICTURE,), layout=FIRST),
+    Workload("mobilenet_v2_b1", models.mobilenet_v2, (_PICTURE,), layout=FIRST),
+    Workload("encoder_128", models.encoder(768, 12, 12), (Input((1, 128, 768)),)),
+    Workload("gpt", models.gpt, (_TEXT,)),
+    _training("mlp_train", models.mlp, Input((64, 784)), _TEN),
+    _training("lenet_train", models.lenet, _DIGITS, _TEN, FIRST),
+    _training("lstm_train", models.lstm, _STEPS, Input((16,), 10)),
     # Rounding grows behind batch norm: every framework's weights are some 1e-3 from those that float64 gives.
-    yield _training("resnet18_train", models.resnet18, pictures, Input((8,), 1000), FIRST, tolerance=4e-3)
-    yield _training("gpt_train", models.gpt, Input((8, 128), 1000), Input((8, 128), 1000))
-
-
-def _layers() -> Iterator[Workload]:
-    yield Workload("call", applying(models.add), (Input((1,)), Input((1,))), bound=BYTES)  # what calling costs
-    yield from _memory()
-    yield Workload("attention", applying(models.attention), (Input((1, 8, 512, 64)),) * 3)
-    yield from _gemms()
-    yield from _convolutions()
-
-
-NETWORKS = {workload.name: workload for workload in _networks()}
-LAYERS = {workload.name: workload for workload in _layers()}
+    _training("resnet18_train", models.resnet18, _PICTURES, _CLASSES, FIRST, tolerance=4e-3),
+    _training("gpt_train", models.gpt, _TEXT, _TEXT),
+)
+LAYERS = _table(
+    Workload("call", applying(models.add), (Input((1,)),) * 2, bound=BYTES),  # what calling costs
+    Workload("softmax", applying(models.softmax), (_ROWS,), bound=BYTES),
+    Workload("layer_norm", models.layer_norm, (_ROWS,), bound=BYTES),
+    Workload("gelu", models.gelu, (_ROWS,), bound=BYTES),
+    Workload("bias_gelu_residual", applying(models.bias_gelu_residual), (_ROWS, Input((1024,)), _ROWS), bound=BYTES),
+    Workload("chain20", applying(models.chain), (_ROWS,), bound=BYTES),
+    Workload("attention", applying(models.attention), (Input((1, 8, 512, 64)),) * 3),
+    *_gemms(),
+    *_convolutions(),
+)
 WORKLOADS = NETWORKS | LAYERS
 GROUPS = {"networks": NETWORKS, "layers": LAYERS}
 
-HIDDEN = {  # for tests of the benchmark itself
-    workload.name: workload
-    for workload in (
-        Workload("tiny", models.tiny, (Input((2, 5)),)),
-        _training("tiny_train", models.tiny, Input((2, 5)), Input((2,), 3)),
-    )
-}
+HIDDEN = _table(  # for tests of the benchmark itself
+    Workload("tiny", models.tiny, (Input((2, 5)),)),
+    _training("tiny_train", models.tiny, Input((2, 5)), Input((2,), 3)),
+)
 
 
 def named(name: str) -> Workload:
