@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..dtype import dtype as dtype_of
+from ..dtype import float32
 from ..errors import GraphcError, GraphError, ShapeError
 from ..ir.location import here
 from ..tensor import Tensor, Variable
+from ..tensor.core import wanted_dtype
 from .parameter import Buffer, Parameter
 from .serialization import load_state
 
@@ -254,8 +255,10 @@ class Module:
         return missing, unexpected
 
     def to(self: M, dtype: Any) -> M:
-        """Float parameters and buffers in another dtype: new variables, so call it before the first use."""
-        kind = dtype_of(dtype)
+        """Float parameters and buffers in another dtype: new variables, so call it before the first use. "cpu" is let pass."""
+        if dtype == "cpu":
+            return self
+        kind = wanted_dtype(dtype, float32)
         for module in self.modules():
             for variables in (module._parameters, module._buffers):
                 for name, variable in variables.items():
@@ -263,6 +266,14 @@ class Module:
                         variables[name] = variable.twin(kind)
         self._name_variables()
         return self
+
+    def cpu(self: M) -> M:
+        """This module, for the sake of ported programs."""
+        return self
+
+    def cuda(self: M) -> M:
+        """Refused, with what to do."""
+        return self.to("cuda")
 
     def float(self: M) -> M:
         return self.to("float32")

@@ -58,6 +58,10 @@ class Compositions(Algebra):
         gone = tuple(range(added)) + tuple(added + i for i, n in enumerate(shape) if n == 1)
         return (self.sum(gone, dtype=self.dtype) if gone else self).reshape(shape)
 
+    # numpy's names.
+    power, mod, rint, invert = Algebra.__pow__, Algebra.__mod__, Algebra.round, Algebra.__invert__
+    degrees, radians, take_along_axis = Algebra.rad2deg, Algebra.deg2rad, Algebra.take_along_dim
+
     # Tensors like this one.
     def new_full(self, size: Any, fill_value: Any, dtype: Any = None) -> Tensor:
         """A tensor of one number, with this dtype unless another is given."""
@@ -67,6 +71,8 @@ class Compositions(Algebra):
     def new_zeros(self, *size: Any, dtype: Any = None) -> Tensor:
         """Zeros, with this dtype unless another is given."""
         return self.new_full(sizes(size, "new_zeros"), 0, dtype)
+
+    new_empty = new_zeros
 
     def new_ones(self, *size: Any, dtype: Any = None) -> Tensor:
         """Ones, with this dtype unless another is given."""

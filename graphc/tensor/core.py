@@ -104,12 +104,26 @@ class Core:
         """The number of elements."""
         return self.value.type.size
 
+    ndimension, nelement = dim, numel
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floats."""
+        return self.dtype.is_float
+
     def to(self, dtype: Any, non_blocking: bool = False, copy: bool = False) -> Tensor:
         """The same elements in another dtype, or in that of a tensor. Float to integer truncates, saturates, NaN is 0.
 
-        There are no devices to go to: `gc.compile(..., target=...)` says where a program runs.
+        There are no devices to go to; "cpu" is let pass.
         """
-        return self.wrap(cast_value(self.value, dtype.dtype if isinstance(dtype, Core) else _dtype(dtype)))
+        return self.wrap(cast_value(self.value, wanted_dtype(dtype, self.dtype)))
+
+    def cpu(self) -> Tensor:
+        """This tensor, for the sake of ported programs."""
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        """Refused, with what to do."""
+        return self.to("cuda")
 
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other.dtype)
@@ -220,6 +234,16 @@ def _outrank(high: DType | None, low: DType | None) -> DType | None:
     if high.is_float:
         return high
     return promote(high, low) if high.is_bool or low.is_float else high
+
+
+def wanted_dtype(wanted: Any, own: DType) -> DType:
+    """What `.to(wanted)` asks for: a dtype, that of a tensor, or `own` for "cpu". Raises DTypeError for other devices."""
+    device = str(wanted).partition(":")[0] if not isinstance(wanted, DType | Core | type) else ""
+    if device in ("cuda", "mps", "xpu"):
+        raise DTypeError(
+            f"tensors are on no device such as {wanted!r}: gc.compile(..., target=...) says where programs run", here()
+        )
+    return own if device == "cpu" else wanted.dtype if isinstance(wanted, Core) else dtype(wanted)
 
 
 def is_number(x: Any) -> bool:

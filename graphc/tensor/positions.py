@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -140,6 +140,26 @@ class Positions(Scans):
         table = stack(rows, 1) if rows else places.reshape(wanted, 1)[:, :0]
         rest = make("pad", table.value, low=(0, 0), high=(size - wanted, 0), interior=(0, 0), value=fill_value)
         return self.wrap(rest) if size > wanted else table
+
+    # What PyTorch has, and a static shape cannot have.
+    def _unknown_shape(self, name: str, instead: str) -> NoReturn:
+        raise ShapeError(f"{name}: the shape of its result depends on values, and shapes are static here; {instead}", here())
+
+    def masked_select(self, mask: Any) -> NoReturn:
+        """Refused: see `where`, `masked_fill`, or products with the mask."""
+        self._unknown_shape("masked_select", "use gc.where(mask, x, other), x.masked_fill(~mask, value), or sum x * mask")
+
+    def nonzero(self, *, as_tuple: bool = False) -> NoReturn:
+        """Refused: see `nonzero_static`."""
+        self._unknown_shape("nonzero", "use x.nonzero_static(size=...), or gc.where(x != 0, a, b)")
+
+    def argwhere(self) -> NoReturn:
+        """Refused: see `nonzero_static`."""
+        self._unknown_shape("argwhere", "use x.nonzero_static(size=...)")
+
+    def unique(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: see `sort` and `bincount`."""
+        self._unknown_shape("unique", "use x.sort(), or x.bincount(minlength=...) of integers")
 
     def unravel_index(self, shape: Any) -> tuple[Tensor, ...]:
         """Positions in a flattened tensor of `shape` as one tensor per dimension."""

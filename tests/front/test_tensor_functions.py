@@ -125,12 +125,19 @@ def test_numpys_names() -> None:
     x = gc.placeholder((4, 5))
     assert x.sum(axis=1, keepdims=True).shape == gc.mean(x, axis=1, keepdims=True).shape == (4, 1)
     assert gc.concatenate([x, x], axis=1).shape == (4, 10) and gc.exp(input=x).shape == (4, 5)
+    assert x.to("cpu").dtype is x.to(x.long()).float().dtype is gc.float32 and gc.nn.Linear(2, 2).to("cpu").cpu()
     assert x.flip(dims=(0, 1)).shape == (4, 5) and x.permute(dims=(1, 0)).shape == (5, 4)
 
 
 REFUSED: list[tuple[type[GraphcError], str, Callable[[Any], Any]]] = [
     (DTypeError, "masked_fill", lambda x: x[x > 0]),
     (ShapeError, "masked_fill", lambda x: x.__setitem__(0, 1.0)),
+    (ShapeError, "masked_fill", lambda x: x.masked_select(x > 0)),
+    (ShapeError, "nonzero_static", lambda x: gc.nonzero(x)),
+    (ShapeError, "nonzero_static", lambda x: x.argwhere()),
+    (ShapeError, "bincount", lambda x: x.unique()),
+    (DTypeError, "target=", lambda x: x.to("cuda:0")),
+    (DTypeError, "target=", lambda x: gc.nn.Linear(2, 2).cuda()),
     (DTypeError, "rounding_mode", lambda x: x.div(2, rounding_mode="up")),
     (ShapeError, "one for each", lambda x: x.roll((1, 2), 0)),
     (ShapeError, "each once", lambda x: x.movedim((0, 0), (0, 1))),

@@ -25,6 +25,11 @@ def test_a_function_that_is_a_method(name: str) -> None:
     assert hasattr(gc, name) == hasattr(gc.Tensor, name)
 
 
+def test_methods_that_are_functions_of_torch_are_functions_here() -> None:
+    methods = {name for name in dir(gc.Tensor) if not name.startswith("_") and callable(getattr(torch, name, None))}
+    assert [name for name in sorted(methods) if not hasattr(gc, name)] == []
+
+
 def test_there_are_such_names() -> None:
     assert sum(hasattr(gc, name) for name in BOTH) > 200
 
