@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from graphc.dtype import DType, int32, int64
-from graphc.ir.expr import Array, Expr, Index, Load, Var, as_index, combine, linear
+from graphc.ir.expr import Array, Expr, Index, Load, Var, as_index, combine, linear, load
 from graphc.ir.kernel import UNROLLED, Accumulate, Call, For, If, Let, Local, Stmt, Store, expressions, walk
 
 from . import types, words
@@ -53,7 +53,8 @@ class _Emitter:
         ]
         self.begin()
         self.body(kernel.body)
-        head = f"__global__ void __launch_bounds__({mapped.block}) {self.symbol}("
+        bounds = f"{mapped.block}, {mapped.resident}" if mapped.resident > 1 else str(mapped.block)
+        head = f"__global__ void __launch_bounds__({bounds}) {self.symbol}("
         return "\n".join([head + _wrapped(params, len(head)) + ") {", *self.shared, *self.lines, "}", ""])
 
     def begin(self) -> None:
@@ -77,8 +78,11 @@ class _Emitter:
 
     @contextmanager
     def braces(self, head: str) -> Iterator[None]:
-        """A block of lines behind `head`."""
-        self.put(f"{head} {{".lstrip())
+        """A block of lines behind `head`; none is needed where there is no head, since every name is used once."""
+        if not head:
+            yield
+            return
+        self.put(f"{head} {{")
         self.depth += 1
         yield
         self.depth -= 1
@@ -213,7 +217,9 @@ class _Emitter:
     def assign(self, stmt: Store | Accumulate) -> None:
         if stmt in self.writes:
             value = self.scope.value(stmt.value)
-            self.put(f"{self.writes[stmt]} = {_stored(value)};")
+            lane = self.writes[stmt]
+            self.put(f"{lane} = {_stored(value)};")
+            self.scope.packets[load(stmt.array, stmt.index)] = _loaded(lane, stmt.array.dtype).text  # for who reads it again
             return
         array, index = stmt.array, stmt.index
         where = self.own(array, index) if array in self.mapped.parts else index
@@ -274,30 +280,29 @@ class _Emitter:
         outer, writes = self.scope, self.writes
         self.scope, self.writes = replace(outer, packets=dict(outer.packets)), dict(writes)
         packets: list[tuple[Store, str]] = []
-        with self.braces(""):
-            counter = self.names.fresh(loop.var.name)
-            self.scope.bound[loop.var] = "0"
-            for load in loads:
-                name = self.names.fresh(f"{load.array.name}_packet")
-                kind = f"Packet<{types.memory(load.dtype)}>"
-                at = self.scope.position(as_index(load.index))
-                self.put(f"const {kind} {name} = GRAPHC_LOAD({kind}, {self.arrays[load.array]}, {at});")
-                lane = f"{name}.lane[{counter}]"
-                self.scope.packets[load] = f"{lane} != 0" if load.dtype.is_bool else lane
-            for store in stores:
-                name = self.names.fresh(f"{store.array.name}_packet")
-                self.put(f"Packet<{types.memory(store.array.dtype)}> {name};")
-                packets.append((store, name))
-                self.writes[store] = f"{name}.lane[{counter}]"
-            self.scope.bound[loop.var] = counter
-            self.put("#pragma unroll")
-            with self.braces(f"for (int {counter} = 0; {counter} < {loop.var.extent}; ++{counter})"):
-                self.body(loop.body)
-            self.scope.bound[loop.var] = "0"
-            for store, name in packets:
-                at = self.scope.position(store.index)
-                kind = f"Packet<{types.memory(store.array.dtype)}>"
-                self.put(f"GRAPHC_STORE({kind}, {self.arrays[store.array]}, {at}, {name});")
+        counter = self.names.fresh(loop.var.name)
+        self.scope.bound[loop.var] = "0"
+        for read in loads:
+            name = self.names.fresh(f"{read.array.name}_packet")
+            kind = f"Packet<{types.memory(read.dtype)}>"
+            at = self.scope.position(as_index(read.index))
+            self.put(f"const {kind} {name} = GRAPHC_LOAD({kind}, {self.arrays[read.array]}, {at});")
+            lane = f"{name}.lane[{counter}]"
+            self.scope.packets[read] = f"{lane} != 0" if read.dtype.is_bool else lane
+        for store in stores:
+            name = self.names.fresh(f"{store.array.name}_packet")
+            self.put(f"Packet<{types.memory(store.array.dtype)}> {name};")
+            packets.append((store, name))
+            self.writes[store] = f"{name}.lane[{counter}]"
+        self.scope.bound[loop.var] = counter
+        self.put("#pragma unroll")
+        with self.braces(f"for (int {counter} = 0; {counter} < {loop.var.extent}; ++{counter})"):
+            self.body(loop.body)
+        self.scope.bound[loop.var] = "0"
+        for store, name in packets:
+            at = self.scope.position(store.index)
+            kind = f"Packet<{types.memory(store.array.dtype)}>"
+            self.put(f"GRAPHC_STORE({kind}, {self.arrays[store.array]}, {at}, {name});")
         self.scope, self.writes = outer, writes
 
     def together(self, loop: For) -> tuple[list[Load], list[Store]]:
@@ -312,16 +317,21 @@ class _Emitter:
             return guard is None and self.moves(array, as_index(index), loop.var) and inner.isdisjoint(below(index))
 
         written = [stmt.array for stmt in writes]
-        loads = [e for e in reads if e.array not in written and can(e.array, e.index, e.guard)]
-        stores = [
-            s
+        stores = {
+            s.array: s
             for s in loop.body
             if isinstance(s, Store)
             and can(s.array, s.index, s.guard)
             and written.count(s.array) == 1
             and all(e.index is s.index for e in reads if e.array is s.array)
+        }
+        early = {part for s in stores.values() for part in _read_until(s, loop.body)}
+        loads = [
+            e
+            for e in reads
+            if can(e.array, e.index, e.guard) and (e.array not in written or (e.array in stores and e in early))
         ]
-        return loads, stores
+        return loads, list(stores.values())
 
     def moves(self, array: Array, index: Index, var: Var) -> bool:
         """Whether `var` counts through 16 aligned bytes of an array that is not a thread's own."""
@@ -334,6 +344,13 @@ class _Emitter:
         rest = [atom for atom, factor in terms.items() if atom is not var and factor % count]
         hidden = [atom for atom in terms if atom is not var and var in below(atom)]
         return not rest and not hidden
+
+
+def _read_until(store: Store, body: tuple[Stmt, ...]) -> set[Expr]:
+    """What the statements up to a store of the body load from its array."""
+    before = body[: body.index(store) + 1]
+    parts = {part for stmt in walk(before) for root in expressions(stmt) for part in below(root)}
+    return {part for part in parts if isinstance(part, Load) and part.array is store.array}
 
 
 def _mentions(body: tuple[Stmt, ...]) -> set[Expr]:

@@ -8,10 +8,10 @@ whose guard is false touch nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
-from graphc.dtype import int32, int64
+from graphc.dtype import bool_, int32, int64
 from graphc.ir.expr import COMPARISONS, Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var
 from graphc.ir.kernel import operands
 
@@ -78,7 +78,7 @@ class Scope:
         """The expressions of one statement; what they share is computed once, in lines before it."""
         wanted = list(exprs)
         self._texts: dict[Expr, Text] = {}
-        uses = _uses(wanted)
+        uses = _uses(wanted, self.packets)
         for expr in uses:
             text = self._index(expr) if isinstance(expr, Index) else self._value(expr)
             self._texts[expr] = self._named(expr, text) if _worth_naming(expr, text, uses[expr]) else text
@@ -93,7 +93,7 @@ class Scope:
         """An index alone, as text for brackets. It must be an operand of the statement's expressions, or simple."""
         found = self._texts.get(index)
         if found is None:
-            for part in _uses([index]):
+            for part in _uses([index], self.packets):
                 if part not in self._texts:
                     self._texts[part] = self._index(part) if isinstance(part, Index) else self._value(part)
             found = self._texts[index]
@@ -120,7 +120,7 @@ class Scope:
             case Call(word="cast", args=(arg,), dtype=dtype):
                 return words.convert(self._texts[arg], dtype)
             case Call(word=word, args=args) if word in COMPARISONS and all(self._texts[a].dtype is int32 for a in args):
-                return words.speak(word, int32, tuple(self._texts[arg] for arg in args))
+                return words.speak(word, bool_, tuple(self._texts[arg] for arg in args))
             case Call(word=word, args=args):
                 return words.speak(word, expr.dtype, tuple(self._as_data(arg) for arg in args))
         raise AssertionError(f"no such expression: {type(expr).__name__}")
@@ -182,8 +182,8 @@ class Scope:
                 result = size
         if constant or not result:
             result = f"{result} {'-' if constant < 0 else '+'} {abs(constant)}" if result else str(constant)
-        plain = len(terms) == 1 and not constant
-        return Text(result, int32 if narrow else int64, PRODUCT if plain else SUM)
+        level = ATOM if result.isalnum() else PRODUCT if len(terms) == 1 and not constant else SUM
+        return Text(result, int32 if narrow else int64, level)
 
 
 def below(expr: Expr) -> list[Expr]:
@@ -191,9 +191,13 @@ def below(expr: Expr) -> list[Expr]:
     return list(_uses([expr]))
 
 
-def _uses(roots: list[Expr]) -> dict[Expr, int]:
-    """Every expression below the roots, operands first, with the number of its users."""
+def _uses(roots: list[Expr], leaves: Container[Expr] = ()) -> dict[Expr, int]:
+    """Every expression below the roots (and not below leaves), operands first, with the number of its users."""
     uses: dict[Expr, int] = {}
+
+    def parts(expr: Expr) -> tuple[Expr, ...]:
+        return () if expr in leaves else operands(expr)
+
     for root in roots:
         todo: list[tuple[Expr, bool]] = [(root, False)]
         while todo:
@@ -202,9 +206,9 @@ def _uses(roots: list[Expr]) -> dict[Expr, int]:
                 uses.setdefault(expr, 0)
             elif expr not in uses:
                 todo.append((expr, True))
-                todo += [(part, False) for part in reversed(operands(expr))]
+                todo += [(part, False) for part in reversed(parts(expr))]
     for expr in uses:
-        for part in operands(expr):
+        for part in parts(expr):
             uses[part] += 1
     for root in roots:
         uses[root] += 1

@@ -2,6 +2,7 @@
 
 In: a kernel. Out: a `Mapped` kernel with the same meaning. Kernels are tried in turn as
 
+    products   tiles in shared memory and registers, or a dot product a team          (contract.py)
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
     teams      a row or a block of columns a team, folds through shuffles             (teams.py)
     anything   a task a thread, its loops one after the other; always right
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from graphc.ir.kernel import Kernel
 
+from .contract import contract
 from .maps import flatten
 from .roles import Mapped
 from .target import Gpu
@@ -21,6 +23,9 @@ from .tidy import serial, tidy
 def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     """The kernel with its places."""
     kernel = tidy(kernel)
+    contraction = contract(kernel, gpu)
+    if contraction is not None:
+        return contraction
     flat = flatten(kernel)
     if flat is not None:
         return Mapped(tidy(flat), 1, gpu.block)

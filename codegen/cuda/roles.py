@@ -34,6 +34,7 @@ class Mapped:
     shared: frozenset[Array] = frozenset()
     parts: Mapping[Array, int] = field(default_factory=dict)  # elements of an array that one thread holds
     barriers: frozenset[Stmt] = frozenset()
+    resident: int = 1  # blocks for which a multiprocessor must have registers
 
     @property
     def block(self) -> int:

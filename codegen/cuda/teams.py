@@ -188,20 +188,19 @@ class _Team:
 
     def _region(self, loop: For) -> list[Stmt]:
         """A loop with, around it, the partial results of folds that only it takes part in."""
-        inside = list(_accesses((loop,)))
-        here = [array for array in dict.fromkeys(a.array for a in inside) if array in self.folded - self.partial.keys()]
-        combines = {array: {a.how for a in inside if a.array is array} for array in here}
-        alone = [
-            array for array in here
-            if len(combines[array]) == 1 and all(a.loop is not None for a in inside if a.array is array)
-            and "load" not in combines[array]
-        ]  # fmt: skip
+        uses: dict[Array, set[str]] = {}
+        everywhere: set[Array] = set()
+        for access in _accesses((loop,)):
+            uses.setdefault(access.array, set()).add(access.how)
+            everywhere |= {access.array} if access.loop is None else set()
+        here = [a for a, hows in uses.items() if a in self.folded - self.partial.keys() and hows & COMBINES.keys()]
+        alone = [array for array in here if len(uses[array]) == 1 and array not in everywhere]
         if loop.kind == VECTOR and alone != here:
             raise _Unfit
         before: list[Stmt] = []
         behind: list[Stmt] = []
         for array in alone:
-            (word,) = combines[array]
+            (word,) = uses[array]
             before += self._start(array, word)
             behind += self._finish(array, word)
         middle = self._threads(loop) if loop.kind == VECTOR else For(loop.var, self._block(loop.body), loop.kind, loop.width)
