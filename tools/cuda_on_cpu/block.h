@@ -39,6 +39,7 @@ struct Block {
   unsigned fresh = 0;       // the next thread that has not started
   unsigned at_barrier = 0;  // threads that wait
   bool abandoned = false;
+  volatile bool in_fibre = false;  // and not in the scheduler
   Fibre* running = nullptr;
   Thread threads[MAX_THREADS];
   Warp warps[MAX_THREADS / WARP];
@@ -158,7 +159,9 @@ inline bool run_block() {
     } else {
       break;
     }
+    block.in_fibre = true;
     resume(*block.running);
+    block.in_fibre = false;
     if (block.abandoned) break;
   }
   bool good = !block.abandoned;

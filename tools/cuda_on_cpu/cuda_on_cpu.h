@@ -6,7 +6,7 @@
 //   void* cuda_on_cpu_allocate(bytes)       device memory, the only one that kernels may be given (device.h)
 //
 // Blocks run one after another, the threads of a block as fibres (block.h), accesses to memory are checked (memory.h).
-// What is not found: wrong launch bounds, infinite loops, and which of two roundings a GPU's own instructions give.
+// A launch has a minute (deadline.h). What is not found: wrong launch bounds, and where a GPU's own instructions round otherwise.
 #pragma once
 
 #include <math.h>
@@ -16,6 +16,7 @@
 
 #include <tuple>
 
+#include "deadline.h"
 #include "memory.h"
 
 namespace cuda_cpu __attribute__((visibility("hidden"))) {
@@ -55,6 +56,7 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 threads, cud
   Arguments arguments;
   std::tuple<P...> parameters{arguments.template bind<P>(given)...};
   arguments.ready();
+  const Deadline deadline;
   const auto call = [&] { std::apply(kernel, parameters); };
   if (!fault.present) run_grid([](const void* self) { (*static_cast<const decltype(call)*>(self))(); }, &call);
   current.kernel = nullptr;
