@@ -37,6 +37,8 @@ def contract(kernel: Kernel, gpu: Gpu) -> Mapped | None:
     found = product(kernel)
     if found is None or not found.rows.size * found.columns.size * found.batch.size * found.steps.size:
         return None
+    if found.rows.size * found.columns.size == 1:  # nothing is used twice
+        return spread(_dots(found), gpu)
     tiles = [tile for tile in TILES if found.dtype.size <= 4 or tile.own_rows * tile.own_columns <= 16]
     best = min(tiles, key=lambda tile: tile_cost(found, tile, gpu))
     if dot_cost(found, gpu) < tile_cost(found, best, gpu):

@@ -123,6 +123,7 @@ class _Team:
         self.inner = {s.array for loop in self.loops for s in walk(loop.body) if isinstance(s, Local)}
         self.folded = {a.array for a in self.accesses if a.loop is not None and a.how in COMBINES and self._folds(a)}
         self._check()
+        self.cut: dict[Array, Array] = {}  # scratch -> the same, a part for each thread
         self.parts: dict[Array, int] = {}
         self.shared: set[Array] = set()
         self._place()
@@ -151,8 +152,9 @@ class _Team:
             loops = [a.loop for a in uses]
             extents = {loop.var.extent for loop in loops if loop is not None}
             if len(extents) == 1 and None not in loops and all(a.index is a.loop.var for a in uses if a.loop is not None):
-                rounds, width, _ = self._split(extents.pop())
-                self.parts[stmt.array] = rounds * width
+                rounds, width, threads = self._split(extents.pop())
+                cut = Array(stmt.array.name, stmt.array.dtype, threads * rounds * width)
+                self.cut[stmt.array], self.parts[cut] = cut, rounds * width
             elif any(a.loop is not None and a.how == "store" for a in uses) or stmt.array.size > COPIED:
                 self.shared.add(stmt.array)
         if sum(array.size * array.dtype.size for array in self.shared) > self.gpu.shared_bytes - 1024:
@@ -182,6 +184,8 @@ class _Team:
                 result += self._region(stmt)
             elif isinstance(stmt, If):
                 result.append(If(stmt.condition, self._block(stmt.then), self._block(stmt.orelse)))
+            elif isinstance(stmt, Local):
+                result.append(Local(self.cut.get(stmt.array, stmt.array)))
             else:
                 result += serial((stmt,))
         return tuple(result)
@@ -258,15 +262,18 @@ class _Lanes(Rewriter):
         return self.at if expr is self.var else expr
 
     def load(self, array: Array, index: Index, guard: Expr | None) -> Expr:
-        return load(array, self.own if array in self.team.parts else index, guard)
+        cut = self.team.cut.get(array)
+        return load(array, index, guard) if cut is None else load(cut, self.own, guard)
 
     def stmt(self, stmt: Stmt) -> Stmt:
         new = super().stmt(stmt)
         if isinstance(new, Accumulate) and new.array in self.team.partial:
             part, size = self.team.partial[new.array], new.array.size
             return Accumulate(part, self.thread * size + new.index, new.combine, cast(new.value, part.dtype))
-        if isinstance(new, Store | Accumulate) and new.array in self.team.parts:
+        cut = self.team.cut.get(new.array) if isinstance(new, Store | Accumulate) else None
+        if cut is not None:
             if isinstance(new, Store):
-                return Store(new.array, self.own, new.value, new.guard)
-            return Accumulate(new.array, self.own, new.combine, new.value)
+                return Store(cut, self.own, new.value, new.guard)
+            assert isinstance(new, Accumulate)
+            return Accumulate(cut, self.own, new.combine, new.value)
         return new

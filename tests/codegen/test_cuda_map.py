@@ -1,0 +1,226 @@
+"""Where the loops of kernels run on a GPU: every mapping computes what the kernel did, and is what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from cuda_kernels import both_sides, kernel_of, kernels_of, x
+
+import graphc as gc
+from graphc.codegen.cuda.contract import TILES, contract
+from graphc.codegen.cuda.map import map_kernel
+from graphc.codegen.cuda.maps import flatten
+from graphc.codegen.cuda.products import product
+from graphc.codegen.cuda.roles import FOLD, PACKET, THREADS, Mapped
+from graphc.codegen.cuda.sync import barriers
+from graphc.codegen.cuda.target import gpu
+from graphc.codegen.cuda.teams import spread
+from graphc.codegen.cuda.tidy import tidy
+from graphc.codegen.cuda.tiles import Tile, tiled
+from graphc.dtype import float32, int64
+from graphc.ir.expr import Array, Var, as_index, const, load, temp
+from graphc.ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
+
+GPU = gpu("sm_90")
+F = gc.nn.functional
+
+
+def kinds(mapped: Mapped) -> set[str]:
+    return {stmt.kind for stmt in walk(mapped.kernel.body) if isinstance(stmt, For)}
+
+
+# ----------------------------------------------------------------------------------------------------------- contractions
+
+PRODUCTS: dict[str, Callable[[], tuple[list[gc.Tensor], gc.Tensor]]] = {
+    "plain": lambda: ([a := x(37, 19), b := x(19, 50, name="b")], a @ b),
+    "both_transposed": lambda: ([a := x(24, 36), b := x(20, 24, name="b")], a.T @ b.T),
+    "batch_with_epilogue": lambda: ([a := x(3, 10, 12), b := x(3, 12, 16, name="b")], gc.relu(a @ b) + 1.0),
+    "integers": lambda: ([a := x(18, 9, dtype=gc.int32), b := x(9, 21, dtype=gc.int32, name="b")], a @ b),
+    "halves": lambda: ([a := x(33, 17, dtype=gc.float16), b := x(17, 40, dtype=gc.float16, name="b")], a @ b),
+}
+
+
+@pytest.mark.parametrize("tile", TILES[1:], ids=str)
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_every_tile_computes_the_product_in_the_same_order(case: str, tile: Tile) -> None:
+    kernel = kernel_of(*PRODUCTS[case]())
+    found = product(kernel)
+    assert found is not None
+    before, after = both_sides(kernel, tiled(found, tile))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_large_tiles_are_loaded_and_stored_16_bytes_at_a_time() -> None:
+    kernel = kernel_of([a := x(128, 24), b := x(24, 256, name="b")], a @ b)
+    found = product(kernel)
+    assert found is not None
+    mapped = tiled(found, TILES[0])
+    before, after = both_sides(kernel, mapped)
+    np.testing.assert_array_equal(before[-1], after[-1])
+    assert mapped.grid == 2 and mapped.block == 256 and len(mapped.shared) == 2
+    packets = [s for s in walk(mapped.kernel.body) if isinstance(s, For) and s.kind == PACKET]
+    assert len(packets) == 8  # panels: both first, both next, the right one stored; both fragments; the results
+
+
+def test_convolutions_are_products_of_pixels_and_channels() -> None:
+    image, weight = x(2, 3, 9, 9), x(5, 3, 3, 3, name="w")
+    *_, kernel = (k for k in kernels_of([image, weight], F.conv2d(image, weight, padding=1)) if "conv" in k.name)
+    found = product(kernel)
+    assert found is not None and found.steps.size == 27
+    assert sorted((found.rows.size, found.columns.size)) == [5, 162]
+    before, after = both_sides(kernel, tiled(found, TILES[3]))
+    np.testing.assert_array_equal(before[-1], after[-1])
+
+
+def test_few_results_of_many_steps_are_dot_products() -> None:
+    kernel = kernel_of([a := x(3, 9000), b := x(9000, 2, name="b")], a @ b)
+    mapped = contract(kernel, GPU)
+    assert mapped is not None and mapped.kernel.task.extent == 6 and FOLD in kinds(mapped)
+    before, after = both_sides(kernel, mapped)
+    np.testing.assert_allclose(after[-1], before[-1], rtol=1e-4, atol=1e-3)
+
+
+def test_what_is_no_product_is_not_taken_for_one() -> None:
+    a = x(6, 5)
+    assert product(kernel_of([a], a.sum(1))) is None
+    assert product(kernel_of([a], a * a)) is None
+
+
+def test_products_that_use_nothing_twice_are_not_tiled() -> None:
+    kernel = kernel_of([a := x(6, 500)], (a * a).sum(1))
+    mapped = contract(kernel, GPU)
+    assert mapped is not None and mapped.kernel.task.extent == 6 and not mapped.shared and FOLD in kinds(mapped)
+
+
+# ------------------------------------------------------------------------------------------------------------------- rows
+
+ROWS: dict[str, Callable[[gc.Tensor], gc.Tensor]] = {
+    "softmax": lambda a: F.softmax(a, -1),
+    "layer_norm": lambda a: F.layer_norm(a, (a.shape[1],)),
+    "sum": lambda a: a.sum(1),
+    "argmax": lambda a: a.argmax(1),
+    "columns": lambda a: a.sum(0) * 2.0,
+    "all": lambda a: (a > 0).all(1),
+}
+
+
+@pytest.mark.parametrize("width", (31, 128, 1003, 2312))
+@pytest.mark.parametrize("name", ROWS)
+def test_teams_compute_rows(name: str, width: int) -> None:
+    a = x(3, width)
+    for kernel in kernels_of([a], ROWS[name](a)):
+        mapped = spread(kernel, GPU)
+        assert mapped is not None and mapped.block % 32 == 0
+        before, after = both_sides(kernel, mapped)
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_chain_is_one_kernel_with_its_row_in_registers() -> None:
+    mapped = map_kernel(kernel_of([a := x(64, 1024)], F.softmax(a, -1)), GPU)
+    assert (mapped.grid, mapped.block) == (64, 256) and not mapped.shared and not mapped.barriers
+    assert {FOLD, THREADS, PACKET} <= kinds(mapped)
+    assert sorted(size for array, size in mapped.parts.items() if array.name.startswith("kept")) == [4]
+
+
+def test_short_rows_of_many_tasks_are_a_thread_each() -> None:
+    kernel = kernel_of([a := x(4096, 5)], F.softmax(a, -1))
+    mapped = map_kernel(kernel, GPU)
+    assert (mapped.team, mapped.block, mapped.grid) == (1, 256, 16)
+    assert kinds(mapped) == {SERIAL}
+
+
+def test_lanes_that_may_meet_in_a_cell_are_left_to_one_thread() -> None:
+    places, counts = Array("places", int64, 64), Array("counts", float32, 8)
+    lane, place = Var("v", 64), temp("place", int64, (0, 7))
+    meet = Accumulate(counts, as_index(place), "add", const(1, float32))
+    kernel = Kernel(
+        "histogram", (places, counts), Var("task", 1), (For(lane, (Let(place, load(places, lane)), meet), VECTOR, 8),)
+    )
+    assert spread(kernel, GPU) is None and flatten(kernel) is None
+    assert map_kernel(kernel, GPU).team == 1
+
+
+# ------------------------------------------------------------------------------------------------------------------- maps
+
+
+def test_maps_have_a_thread_for_16_bytes() -> None:
+    kernel = kernel_of([a := x(40, 512)], a * 2 + 1)
+    mapped = map_kernel(kernel, GPU)
+    assert mapped.kernel.task.extent == 40 * 512 // 4 and mapped.grid * mapped.block == 40 * 512 // 4
+    before, after = both_sides(kernel, mapped)
+    np.testing.assert_array_equal(before[-1], after[-1])
+    (store,) = (s for s in walk(mapped.kernel.body) if isinstance(s, Store))
+    assert str(store.index.terms[0][1]) == "4"  # type: ignore[attr-defined]  # item * 4 + lane, whatever the chunks were
+
+
+def test_maps_of_odd_extents_have_a_thread_for_each_element() -> None:
+    kernel = kernel_of([a := x(3, 5007)], a.exp())
+    flat = flatten(kernel)
+    assert flat is not None and not any(isinstance(s, For) for s in walk(flat.body))
+    before, after = both_sides(kernel, map_kernel(kernel, GPU))
+    np.testing.assert_array_equal(before[-1], after[-1])
+
+
+# --------------------------------------------------------------------------------------------------------------- barriers
+
+CELLS = Array("cells", float32, 64)
+OTHER = Array("other", float32, 64)
+
+
+def store(array: Array, kind: str = THREADS) -> For:
+    lane = Var("t", 64)
+    return For(lane, (Store(array, lane, const(1, float32)),), kind)
+
+
+def copy(source: Array, target: Array) -> For:
+    lane = Var("t", 64)
+    return For(lane, (Store(target, lane, load(source, 63 - lane)),), THREADS)
+
+
+def meets(*body: Stmt) -> list[bool]:
+    found = barriers(body, {CELLS, OTHER})
+    return [stmt in found for stmt in walk(body) if isinstance(stmt, For) and stmt.kind == THREADS]
+
+
+def test_threads_meet_between_a_store_and_a_load_and_the_other_way_round() -> None:
+    assert meets(store(CELLS), copy(CELLS, OTHER)) == [False, True]
+    assert meets(copy(CELLS, OTHER), store(CELLS)) == [False, True]
+    assert meets(store(CELLS), store(CELLS)) == [False, True]
+
+
+def test_threads_do_not_meet_for_what_does_not_touch() -> None:
+    assert meets(store(CELLS), store(OTHER)) == [False, False]
+    assert meets(copy(CELLS, OTHER), copy(CELLS, Array("third", float32, 64))) == [False, False]
+    assert meets(store(CELLS), copy(CELLS, OTHER), store(Array("third", float32, 64))) == [False, True, False]
+
+
+def test_the_end_of_a_round_meets_the_start_of_the_next() -> None:
+    assert meets(For(Var("k", 3), (store(CELLS), copy(CELLS, OTHER)))) == [True, True]
+    assert meets(For(Var("k", 3), (copy(CELLS, OTHER),))) == [True]  # stores of OTHER, again and again
+
+
+def test_both_branches_are_remembered() -> None:
+    condition = load(Array("flags", gc.bool_, 1), as_index(0))
+    assert meets(If(condition, (store(CELLS),), (store(OTHER),)), copy(OTHER, CELLS)) == [False, False, True]
+
+
+# ------------------------------------------------------------------------------------------------------------------- tidy
+
+
+def test_what_nothing_reads_is_dropped_with_all_it_took() -> None:
+    out, dead, first = Array("out", float32, 4), Array("dead", float32, 4), Array("first", float32, 4)
+    once, i, unused = Var("once", 1), Var("i", 4), temp("unused", float32)
+    body = (
+        Local(first),
+        Local(dead),
+        For(i, (Store(first, i, const(1, float32)), Let(unused, load(first, i)), Store(dead, i, load(first, i)))),
+        For(once, (Store(out, once, const(2, float32)),)),
+    )
+    kernel = tidy(Kernel("k", (out,), Var("task", 1), body))
+    (left,) = kernel.body
+    assert isinstance(left, Store) and left.array is out
+    assert tidy(kernel) is kernel
