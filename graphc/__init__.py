@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 # isort: off
 from .config import manual_seed
 from .dtype import DType, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
-from .dtype import bool_ as bool
+from .dtype import bool_ as bool, float16 as half, float32 as float, float64 as double
+from .dtype import int16 as short, int32 as int, int64 as long
 from .errors import GraphcError
 from .function import Function, function, grad
 from .tensor import (
-    Tensor, Variable, as_tensor, cat, constant, einsum, placeholder, result_type, stack, stop_gradient, variable, where,
+    Tensor, Variable, as_tensor, cat, constant, einsum, from_numpy, is_tensor, no_grad, placeholder, result_type, stack,
+    stop_gradient, variable, where,
 )
 from .tensor import functions as _functions
 from .tensor.creation import (
@@ -66,12 +68,12 @@ __all__ = [
     "DType", "Function", "GraphcError", "Tensor", "Variable", "arange", "as_tensor", "atleast_1d", "atleast_2d",
     "atleast_3d", "bernoulli", "bfloat16", "block_diag", "bool", "bool_", "broadcast_shapes", "broadcast_tensors",
     "cartesian_prod", "cat", "column_stack", "combinations", "compile", "concat", "concatenate", "constant", "data",
-    "dstack", "einsum", "empty", "empty_like", "eye", "float16", "float32", "float64", "full", "full_like", "function",
-    "grad", "hstack", "int8", "int16", "int32", "int64", "linspace", "load", "load_state", "logspace", "manual_seed",
-    "meshgrid", "multinomial", "nn", "normal", "one_hot", "ones", "ones_like", "optim", "placeholder", "quantization",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack",
-    "save_state", "stack", "stop_gradient", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where",
-    "zeros", "zeros_like",
+    "double", "dstack", "einsum", "empty", "empty_like", "eye", "float", "float16", "float32", "float64", "from_numpy",
+    "full", "full_like", "function", "grad", "half", "hstack", "int", "int8", "int16", "int32", "int64", "is_tensor",
+    "linspace", "load", "load_state", "logspace", "long", "manual_seed", "meshgrid", "multinomial", "nn", "no_grad",
+    "normal", "one_hot", "ones", "ones_like", "optim", "placeholder", "quantization", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack", "save_state", "short", "stack",
+    "stop_gradient", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 __all__ += [name for name in vars(_functions) if not name.startswith("_")]

@@ -37,12 +37,16 @@ LAYERS_WITHOUT_MEANING = {  # name -> why there is nothing to compare
 
 @dataclass
 class Case:
-    """One call. `ours` takes a function that makes symbolic tensors of PyTorch's; `owner`: its parameters differ too."""
+    """One call. `ours` takes a function that makes symbolic tensors of PyTorch's; `owner`: its parameters differ too.
 
-    theirs: Callable[[], Any]
-    ours: Callable[[Callable[[Any], Any]], Any]
+    check: how to compare, where that is not by values and gradients; it is told whether to compile.
+    """
+
+    theirs: Callable[[], Any] = lambda: None
+    ours: Callable[[Callable[[Any], Any]], Any] = lambda convert: None
     skip: str = ""
     owner: tuple[Any, Any] | None = None  # (module of graphc, module of PyTorch)
+    check: Callable[[bool], None] | None = None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Compares tensor functions and layers with PyTorch's on its own samples, and writes the table tools/parity_table.md.
+"""Compares tensor functions, layers and optimisers with PyTorch's on its own samples; writes tools/parity_table.md.
 
     python tools/parity_table.py [NAME ...] [--samples N] [--compiled] [--write]
 
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from parity_optimizers import optimizers
 from parity_samples import Case, Entry, as_dtype, as_function, entries
 
 import graphc as gc
@@ -90,6 +91,8 @@ def flat(result: Any) -> list[Any]:
 
 def check(case: Case, compiled: bool = False) -> None:
     """Raises AssertionError, or whatever graphc raises, where the libraries differ."""
+    if case.check:
+        return case.check(compiled)
     bridge = Bridge()
     before = {} if case.owner is None else {k: v.clone() for k, v in case.owner[1].state_dict().items()}
     results = [torch.as_tensor(result) for result in flat(case.theirs())]
@@ -193,7 +196,7 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     counts = collections.Counter((row.entry.kind, row.verdict) for row in rows)
     lines = ["# graphc beside PyTorch", "", f"PyTorch {torch.__version__}; written by tools/parity_table.py.", ""]
-    for kind in ("tensor", "functional", "module"):
+    for kind in ("tensor", "functional", "module", "optimizer"):
         verdicts = ("pass", "fail", "not offered", "not applicable")
         good, bad, missing, none = (counts[kind, verdict] for verdict in verdicts)
         share = 100 * good / max(good + bad + missing, 1)
@@ -218,7 +221,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
-    for entry in entries():
+    for entry in [*entries(), *optimizers()]:
         if not options.names or entry.name in options.names:
             rows.append(judge(entry, options.samples, options.compiled))
             if rows[-1].verdict == "fail" or rows[-1].compiled not in ("", "pass"):
@@ -226,7 +229,7 @@ def main() -> int:
     text = table(rows)
     if options.write:
         TABLE.write_text(text)
-    print(*text.splitlines()[4:7], sep="\n")
+    print(*text.splitlines()[4:8], sep="\n")
     return any(row.verdict == "fail" for row in rows)
 
 

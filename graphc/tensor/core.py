@@ -10,6 +10,7 @@ Algebra -> Compositions -> Tensor; each layer uses only those before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator
 from functools import wraps
 from operator import index as as_int
 from types import FunctionType
@@ -52,6 +53,22 @@ def signature_names(function: FunctionType) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
+class no_grad(ContextDecorator):
+    """A block, or a decorated function, whose tensors no gradient flows through (torch.no_grad).
+
+    with gc.no_grad():
+        target = reward + discount * net(following).amax(1)
+    """
+
+    depth = 0  # how many blocks are open
+
+    def __enter__(self) -> None:
+        no_grad.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        no_grad.depth -= 1
+
+
 class Core:
     """A symbolic tensor: it has a dtype and a static shape, and a value only when a compiled function runs.
 
@@ -66,7 +83,7 @@ class Core:
                 setattr(cls, name, numpy_names(method))
 
     def __init__(self, value: Value) -> None:
-        self.value = value
+        self.value = make("stop_gradient", value) if no_grad.depth and value.operands else value
         self.location = here()
 
     @staticmethod

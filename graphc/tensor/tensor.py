@@ -163,6 +163,16 @@ def is_placeholder(value: Value) -> bool:
     return isinstance(value.attrs.get("info"), PlaceholderInfo)
 
 
+def is_tensor(x: Any) -> bool:
+    """Whether x is a symbolic tensor."""
+    return isinstance(x, Tensor)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A constant of an array."""
+    return constant(array)
+
+
 def stop_gradient(x: Any) -> Tensor:
     """The same value, through which no gradient flows."""
     return as_tensor(x).detach()

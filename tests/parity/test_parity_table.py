@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("expecttest", reason="torch.testing._internal needs it")
 
 import parity_table
+from parity_optimizers import optimizers
 from parity_samples import Case, Entry, entries
 
 import graphc as gc
@@ -24,13 +25,14 @@ SOME = [
     "triplet_margin_with_distance_loss", "InstanceNorm2d", "LPPool2d", "TransformerDecoderLayer", "MultiheadAttention",
     "CrossEntropyLoss", "ReplicationPad3d", "RNN", "LazyConv1d", "FractionalMaxPool2d", "cummax", "cov", "quantile", "mode",
     "scatter_reduce/prod", "index_put", "linspace", "searchsorted", "lgamma", "erfinv", "tensordot", "nonzero", "lu",
+    "SGD", "Muon",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, Entry]:
     """By name; where a function of tensors and one of layers share it, the latter."""
-    return {entry.name: entry for entry in entries()}
+    return {entry.name: entry for entry in [*entries(), *optimizers()]}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -45,9 +47,9 @@ def test_row(known: dict[str, Entry], name: str) -> None:
 def test_nearly_all_applicable_rows_pass() -> None:
     text = parity_table.TABLE.read_text()
     shares = [float(share) for share in re.findall(r"\(([\d.]+) %\)", text)]
-    assert len(shares) == 3 and shares[0] >= 90 and min(shares[1:]) >= 95
+    assert len(shares) == 4 and shares[0] >= 90 and min(shares[1:]) >= 95
     for line in text.splitlines():
-        if re.match(r"\| (tensor|functional|module) \| [^|]* \| (fail|not) ", line):
+        if re.match(r"\| (tensor|functional|module|optimizer) \| [^|]* \| (fail|not) ", line):
             assert line.split("|")[6].strip(), line
 
 
