@@ -85,7 +85,8 @@ def method(net: Net, signature: Signature, careful: Callable[..., Any], pack: Ca
     if signature.structure != BARE:
         record.pack = pack
     entry = net.library.address(f"{manifest.name}_python")
-    record.method = _Method(signature.name.encode(), entry, _FASTCALL_WITH_KEYWORDS, str(signature).encode())
+    documentation = f"{signature.name}(*inputs, **named)\n--\n\n{signature}"  # its first line is for `inspect.signature`
+    record.method = _Method(signature.name.encode(), entry, _FASTCALL_WITH_KEYWORDS, documentation.encode())
     new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi)
     )
