@@ -58,7 +58,7 @@ ERRORS: dict[int, tuple[str, str]] = {
 }
 
 # What the method of a function (llvm/python_entry.py) finds of Python's, bytes from the start of the record that
-# graphc/runtime/direct.py makes; VERSION changes with it. Everything is a pointer but net_bytes and function.
+# graphc/runtime/direct.py makes; PYTHON_VERSION changes with it. Everything is a pointer but net_bytes and function.
 PYTHON_VERSION = 1
 RECORD = {
     field: 8 * place
