@@ -105,6 +105,7 @@ class CudaCompilation:
             functions=self.signatures(),
             variables=tuple(Variable(v.name, v.dtype, v.shape, offsets[v]) for v in self.program.variables),
             launches=tuple(_launches(routine) for routine in self.plan.routines),
+            staged=tuple(routine.staged for routine in self.plan.routines),
             device_size=memory.size,
             constants=memory.constants,
             image=self.image,

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import CallError, GraphcError
 from .arrays import bind, conform
 from .device import DeviceArray, Driver, on_device, open_driver
-from .manifest import Signature, Variable, describe
+from .manifest import Port, Signature, Variable, describe
 from .program import packer
 
 Compiler = Callable[[str], bytes]  # architecture -> cubin
@@ -40,13 +40,14 @@ class Launch:
 @dataclass(frozen=True)
 class Recipe:
     """A program for a GPU as data: device memory of `device_size` bytes starts with the state; constants lie at `constants`,
-    and come with the initial state (from `initial` on) in `image`."""
+    and come with the initial state (from `initial` on) in `image`. `staged`: where each function's arrays have room there."""
 
     name: str
     source: str
     functions: tuple[Signature, ...]
     variables: tuple[Variable, ...]
     launches: tuple[tuple[Launch, ...], ...]
+    staged: tuple[tuple[int, ...], ...]
     device_size: int
     constants: int
     image: np.ndarray
@@ -67,8 +68,8 @@ class GpuProgram:
                 raise GraphcError(f"a function cannot be called {name!r}: every program has attributes of its own; rename it")
         self._recipe = recipe
         self._net = _Net(recipe, compiler)
-        rows = zip(recipe.functions, recipe.launches, strict=True)
-        self._functions = {s.name: GpuFunction(self._net, s, launches) for s, launches in rows}
+        rows = zip(recipe.functions, recipe.launches, recipe.staged, strict=True)
+        self._functions = {s.name: GpuFunction(self._net, s, launches, staged) for s, launches, staged in rows}
         self._state = GpuState(self._net)
         vars(self).update(self._functions)
 
@@ -108,10 +109,10 @@ class GpuProgram:
 class GpuFunction:
     """One function of a program on a GPU."""
 
-    def __init__(self, net: _Net, signature: Signature, launches: tuple[Launch, ...]) -> None:
+    def __init__(self, net: _Net, signature: Signature, launches: tuple[Launch, ...], staged: tuple[int, ...]) -> None:
         self.signature = signature
         self.__name__ = signature.name
-        self._net, self._launches = net, launches
+        self._net, self._launches, self._staged = net, launches, staged
         self._pack = packer(signature.structure)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -124,17 +125,28 @@ class GpuFunction:
             for value, port in zip(args, self.signature.inputs, strict=True)
         ]
         net = self._net
+        stays = any(isinstance(value, DeviceArray) for value in given)
         with net.lock:
             driver = net.open()
-            inputs = [value if isinstance(value, DeviceArray) else driver.upload(value) for value in given]
-            outputs = [driver.allocate(port.shape, port.dtype) for port in self.signature.outputs]
-            net.launch(self._launches, [array.address for array in (*inputs, *outputs)])
-            stays = any(isinstance(value, DeviceArray) for value in given)
-            results: list[Any] = list(outputs) if stays else [array.numpy() for array in outputs]
+            places = [net.address + offset for offset in self._staged]
+            for n, value in enumerate(given):
+                if isinstance(value, DeviceArray):
+                    places[n] = value.address
+                else:
+                    driver.copy_in(places[n], value)
+            net.launch(self._launches, places)
+            ports = zip(self.signature.outputs, places[len(given) :], strict=True)
+            results: list[Any] = [_result(driver, port, place, stays) for port, place in ports]
         return self._pack(results)
 
     def __repr__(self) -> str:
         return f"<compiled for a GPU {self.signature}>"
+
+
+def _result(driver: Driver, port: Port, place: int, stays: bool) -> DeviceArray | np.ndarray:
+    """A copy of a result, on the device or on the host."""
+    found = DeviceArray(driver, place, port.shape, port.dtype, None)
+    return driver.copy(found) if stays else found.numpy()
 
 
 class GpuState(Mapping[str, "DeviceArray"]):
@@ -189,6 +201,7 @@ class _Net:
     def open(self) -> Driver:
         """The driver, with the program's memory and kernels on its device. Raises what is missing, leaving nothing behind."""
         if self.driver is not None:
+            self.driver.enter()
             return self.driver
         driver, recipe = open_driver(), self.recipe
         module = driver.load(self.compiler(driver.arch))

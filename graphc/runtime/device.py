@@ -114,9 +114,17 @@ class Driver:
         self.api.cuMemFree(self.api.CUdeviceptr(address))
 
     def allocate(self, shape: tuple[int, ...], kind: DType) -> DeviceArray:
-        """A fresh array."""
-        address = self.reserve(prod(shape) * kind.size, "a result")
+        """A fresh array, from the driver's pool, in the order of the stream."""
+        address = int(self.call("cuMemAllocAsync", max(prod(shape) * kind.size, 1), self.stream))
         return DeviceArray(self, address, shape, kind, _Owner(self, address))
+
+    def copy(self, array: DeviceArray) -> DeviceArray:
+        """A copy on the device."""
+        result = self.allocate(array.shape, array.dtype)
+        if array.nbytes:
+            target, source = (self.api.CUdeviceptr(each.address) for each in (result, array))
+            self.call("cuMemcpyDtoDAsync", target, source, array.nbytes, self.stream)
+        return result
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         """A copy of a host's array."""
@@ -135,13 +143,13 @@ class Driver:
 
 
 class _Owner:
-    """Frees device memory with the last array that refers to it."""
+    """Gives memory back to the pool with the last array that refers to it."""
 
     def __init__(self, driver: Driver, address: int) -> None:
         self._driver, self._address = driver, address
 
     def __del__(self) -> None:
-        self._driver.release(self._address)
+        self._driver.api.cuMemFreeAsync(self._driver.api.CUdeviceptr(self._address), self._driver.stream)
 
 
 @cache

@@ -208,7 +208,7 @@ def test_float_literals_keep_every_bit(dtype: gc.DType) -> None:
     values = [0.1, -0.0, 1 / 3, limits.max, limits.tiny, limits.smallest_subnormal, np.inf, -np.inf, 2.0**24 + 1]
     for value in np.array(values, dtype.numpy):
         text = types.number(float(value), dtype)
-        bits = re.fullmatch(r"bitcast<\w+, \w+>\((0x[0-9A-F]+)u?l?l?\)", text)
+        bits = re.fullmatch(r"bitcast<\w+(?:, \w+)?>\((0x[0-9A-F]+)u?l?l?\)", text)
         unsigned = np.uint32 if dtype is gc.float32 else np.uint64
         read = np.array(int(bits[1], 16), unsigned).view(dtype.numpy) if bits else dtype.numpy.type(text.rstrip("f"))
         assert read.tobytes() == value.tobytes(), text

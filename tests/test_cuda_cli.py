@@ -1,0 +1,71 @@
+"""The command line for GPUs: the files it writes, and what it says where no compiler for them is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from graphc import cli
+
+MODEL = """
+import graphc as gc
+x = gc.placeholder((4, 3), gc.float32, name="x")
+weight = gc.variable([1.0, 2.0, 3.0], name="weight")
+step = gc.function([x], (x * weight).sum(1))
+"""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def graphc_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    (tmp_path / "model.py").write_text(MODEL)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main(["compile", str(tmp_path / "model.py"), "-o", str(tmp_path / "out"), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "out").iterdir()}
+
+
+@pytest.mark.parametrize("options", ([], ["--emit", "cu"], ["--arch", "sm_80", "--emit", "cu"]), ids=str)
+def test_the_source_is_written_with_all_it_needs(graphc_command: Command, tmp_path: Path, options: list[str]) -> None:
+    code, out, err = graphc_command("--target", "cuda", *options)
+    assert code == 0, err
+    assert written(tmp_path) == {"model.cu", "model.h", "model.image", "model.d"} == {Path(p).name for p in out.split()}
+    assert "__global__" in (tmp_path / "out" / "model.cu").read_text()
+    assert "model.py" in (tmp_path / "out" / "model.d").read_text()
+
+
+def test_without_a_compiler_the_source_is_the_product(
+    graphc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphc.codegen.cuda.build.nvcc", lambda: None)
+    monkeypatch.setattr("graphc.codegen.cuda.build.nvrtc", lambda: None)
+    code, _, err = graphc_command("--target", "cuda", "--emit", "ptx")
+    assert code == 2
+    assert "model.cu was written" in err and "nvcc is not on the PATH" in err
+    assert written(tmp_path) == {"model.cu", "model.h", "model.image", "model.d"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "cuda", "--emit", "obj"], ["'obj'", "cu, h, image, ptx, cubin, so"]),
+        (["--target", "cuda", "--arch", "sm_9x"], ["'sm_9x' is no CUDA architecture"]),
+        (["--arch", "sm_90"], ["only --target cuda has architectures"]),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told(graphc_command: Command, options: list[str], said: list[str]) -> None:
+    code, _, err = graphc_command(*options)
+    assert code == 2
+    assert all(text in err for text in said), err
