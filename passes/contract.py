@@ -18,7 +18,7 @@ from functools import partial
 from math import ceil, prod
 
 from graphc.ir import kernel
-from graphc.ir.expr import Expr, Index, Temp, Var, all_of, as_index, cast, combine, const, load, temp, unravel
+from graphc.ir.expr import Array, Expr, Index, Temp, Var, all_of, as_index, cast, combine, const, load, temp, unravel
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, Launch, Let, Local, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
@@ -30,7 +30,8 @@ from .machine import Machine
 from .nest import Nest
 from .operand import Address, address
 from .panels import Layout, Walk, pack, tile_start
-from .schedule import CONSTANT, STORED, Loop, Origin, choose, computed, moves
+from .schedule import choose
+from .tiles import CONSTANT, STORED, Loop, Origin, computed, moves
 
 SIDES = ("lhs", "rhs")
 
@@ -84,27 +85,23 @@ class Contract:
             for leaf, buffer in self.made.items()
         ]
         first += [launch for side in self.layouts for launch in self._pack(side)]
-        kept = list(self.schedule.order)
-        counts = [self._tiles(n) for n in kept]
-        task, parts, named = self.frame.task(tuple(counts))
-        self.tiles = dict(zip(kept, parts, strict=True))
-        at, lets, guards = self._tile_starts(self.tiles)
-        body = (*named, *lets, *(self._dots(at, guards) if self._lane.reduced else self._lanes(at, guards)))
+        kept, group = self.schedule.order, dict(self.schedule.group)
+        task, parts, named = self.frame.task(tuple(self.schedule.tiles(self.loops, n) // group.get(n, 1) for n in kept))
+        self.group = {n: Var(f"g{n}", size) for n, size in group.items()}
+        self.tiles = {n: part * group.get(n, 1) + self.group.get(n, 0) for n, part in zip(kept, parts, strict=True)}
+        body = (*named, *(self._dots() if self._lane.reduced else self._lanes()))
         return [*first, self.frame.launch(self.name, task, body, comment)]
 
     @property
     def _lane(self) -> Loop:
         return self.loops[self.schedule.lane]
 
-    def _tiles(self, axis: int) -> int:
-        return ceil(self.loops[axis].extent / self.schedule.tile_of(axis))
-
-    def _tile_starts(self, tiles: dict[int, Index]) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
+    def _tile_starts(self) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
         at: dict[int, Index] = {}
         lets: list[Stmt] = []
         guards: dict[int, Index] = {}
-        for axis, tile in tiles.items():
+        for axis, tile in self.tiles.items():
             size, extent = self.schedule.tile_of(axis), self.loops[axis].extent
             at[axis], let = tile_start(tile, size, extent, f"start{axis}")
             lets += let
@@ -112,16 +109,18 @@ class Contract:
                 guards[axis] = tile * size
         return at, lets, guards
 
-    def _lanes(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
+    def _lanes(self) -> list[Stmt]:
         """Outer products: lanes along a kept axis. Rows of accumulators are whole vectors, so that they stay in registers;
-        lanes beyond the last column multiply zeros, and only the epilogue leaves them out."""
+        lanes beyond the last column multiply zeros, and only the epilogue leaves them out. A group of tiles is visited block
+        by block, with its sums in scratch memory between the visits."""
         axis = self.schedule.lane
         lane, column = Var("v", self.pitch), Var("c", self.schedule.columns)
+        at, lets, guards = self._tile_starts()
         tile, at = self._tile_vars(at)
         self.inside = {axis: lane, **dict(zip(dict(self.schedule.tile), tile, strict=True))}
-        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile) * self.pitch)
-        row = _flat(tile) * self.pitch
-        steps, at = self._step_vars(at)
+        size = prod(v.extent for v in tile) * self.pitch
+        acc, row = self.frame.scratch("acc", self.dtype, size), _flat(tile) * self.pitch
+        blocks, steps, at = self._step_vars(at)
 
         def over_tile(along: Var, *body: Stmt) -> Stmt:
             nest: Stmt = For(along, body, VECTOR, self.schedule.width)
@@ -129,13 +128,24 @@ class Contract:
                 nest = For(var, (nest,), UNROLLED)
             return nest
 
+        def epilogue(array: Array, cell: Index) -> Stmt:
+            return over_tile(column, *self._epilogue(load(array, cell + column), at | {axis: at[axis] + column}, guards))
+
         inside = at | {axis: at[axis] + lane}
         product = Accumulate(acc, row + lane, "add", self._operand(0, inside) * self._operand(1, inside))
+        summed = _loops(steps, over_tile(lane, product))
+        zero = const(0, self.dtype)
+        if not self.group:
+            return [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), summed, epilogue(acc, row)]
+        group = list(self.group.values())
+        sums, cell = self.frame.scratch("sums", self.dtype, prod(v.extent for v in group) * size), _flat(group) * size + row
+        fetch = over_tile(lane, Store(acc, row + lane, load(sums, cell + lane)))
+        keep = over_tile(lane, Store(sums, cell + lane, load(acc, row + lane)))
         return [
-            Local(acc),
-            over_tile(lane, Store(acc, row + lane, const(0, self.dtype))),
-            _loops(steps, over_tile(lane, product)),
-            over_tile(column, *self._epilogue(load(acc, row + column), at | {axis: at[axis] + column}, guards)),
+            Local(sums),
+            _loops(group, over_tile(lane, Store(sums, cell + lane, zero))),
+            _loops([*blocks, *group], *lets, Local(acc), fetch, summed, keep),
+            _loops(group, *lets, epilogue(sums, cell)),
         ]
 
     @property
@@ -143,13 +153,14 @@ class Contract:
         """The columns of a tile, rounded up to whole vectors."""
         return ceil(self.schedule.columns / self.schedule.width) * self.schedule.width
 
-    def _dots(self, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
+    def _dots(self) -> list[Stmt]:
         """Dot products: lanes along a reduced axis."""
+        at, lets, guards = self._tile_starts()
         tile, at = self._tile_vars(at)
         acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile))
         cell = _flat(tile)
         lane = Var("v", self.schedule.columns)
-        steps, at = self._step_vars(at | {self.schedule.lane: lane})
+        _, steps, at = self._step_vars(at | {self.schedule.lane: lane})
 
         def over_tile(*body: Stmt) -> tuple[Stmt, ...]:
             for var in reversed(tile):
@@ -158,6 +169,7 @@ class Contract:
 
         product = Accumulate(acc, cell, "add", self._operand(0, at) * self._operand(1, at))
         return [
+            *lets,
             Local(acc),
             *over_tile(Store(acc, cell, const(0, self.dtype))),
             _loops(steps, For(lane, over_tile(product), VECTOR, self.schedule.width)),
@@ -173,20 +185,19 @@ class Contract:
             tile.append(var)
         return tile, at
 
-    def _step_vars(self, at: dict[int, Index]) -> tuple[list[Var], dict[int, Index]]:
-        """Variables over the reduced axes outside the lanes, slowest first."""
-        variables = []
-        for axis in self._reduced_order():
-            var = Var(f"k{axis}", self.loops[axis].extent)
-            at = at | {axis: var}
-            variables.append(var)
-        return variables, at
-
-    def _reduced_order(self) -> list[int]:
-        """Reduced axes by falling stride of the operand that is read in place."""
-        side = 1 if self.schedule.packed == (0,) else 0
-        reduced = [n for n, loop in enumerate(self.loops) if loop.reduced and n != self.schedule.lane]
-        return sorted(reduced, key=lambda n: (-moves(self.loops[n], side), -moves(self.loops[n], 1 - side)))
+    def _step_vars(self, at: dict[int, Index]) -> tuple[list[Var], list[Var], dict[int, Index]]:
+        """Variables over the blocks of the reduced axes and over the steps of one block, slowest first; without groups all
+        is one block."""
+        blocks, steps = [], []
+        cut, size = self.schedule.block if self.group else (-1, 0)
+        for n, axis in enumerate(self.schedule.steps):
+            extent = self.loops[axis].extent
+            inside = 1 if n < cut else size if n == cut else extent
+            block, step = Var(f"b{axis}", extent // max(inside, 1)), Var(f"k{axis}", inside)
+            at = at | {axis: block * inside + step}
+            blocks += [block] if block.extent > 1 else []
+            steps += [step] if inside != 1 else []
+        return blocks, steps, at
 
     # ------------------------------------------------------------------------------------------------ elements
 
@@ -257,7 +268,7 @@ class Contract:
         """The other axes that move the operand, slowest first: kept ones, then reduced ones."""
         inner = self._panel_axis(side)
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != inner and moves(loop, side)]
-        return kept + [n for n in self._reduced_order() if moves(self.loops[n], side)]
+        return kept + [n for n in self.schedule.steps if moves(self.loops[n], side)]
 
     def _layout(self, side: int) -> Layout:
         inner = self._panel_axis(side)
@@ -318,7 +329,9 @@ def _flat(variables: list[Var]) -> Index:
     return position
 
 
-def _loops(variables: list[Var], body: Stmt) -> Stmt:
+def _loops(variables: list[Var], *body: Stmt) -> Stmt:
+    """`body` inside loops, the first one outermost."""
     for var in reversed(variables):
-        body = For(var, (body,), SERIAL)
-    return body
+        body = (For(var, body, SERIAL),)
+    (nest,) = body
+    return nest

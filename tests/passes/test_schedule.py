@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphc.passes.locality import ordered
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import (
+from graphc.passes.schedule import choose
+from graphc.passes.tiles import (
     MAX_DOTS,
     MAX_ROWS,
     MAX_VECTORS,
     Loop,
     Schedule,
     candidates,
-    choose,
     moves,
-    ordered,
 )
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)

@@ -1,0 +1,240 @@
+"""Register tiles of a contraction: what one pass over the reduced axes computes, and what that costs.
+
+In: the axes of a contraction with their memory strides, and where its operands come from. Out: candidates for its
+`Schedule`, with cycles of one core.
+
+    lanes      one kept axis runs along vector lanes; each k-step multiplies a few vectors of one operand with elements
+               of the other that are broadcast over the rows of the tile (an outer product of registers). Operands that
+               are read far apart, or not by 1 along the lanes, are packed into panels first.
+    dots       a reduced axis that both operands walk by 1 runs along lanes; a tile of dot products ends in horizontal sums.
+
+An operand is in memory already, or a constant (then its panels are made by the compiler), or computed for this
+contraction alone, straight into panels or else into memory (`Origin`). Fused multiply-adds come at two a cycle, loads at
+two a cycle; there is a latency floor for small tiles, gathered packing, scattered stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from math import ceil, prod
+
+from .machine import Machine
+
+FMA_LATENCY = 4.0
+GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
+COPY_COST = 0.3  # cycles per element copied in a row
+FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
+STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
+ELEMENT_BYTES = 4
+LINE_BYTES = 64
+FAR_STORE = 4.0  # what a store to a line of its own costs at most, in stores to a shared line
+HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
+TILE_COST = 8.0  # cycles to start a tile
+MAX_ROWS = 14
+WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
+MAX_DOTS = 6
+MAX_VECTORS = 4
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One axis: its extent and what it moves in each operand and the result (elements)."""
+
+    extent: int
+    lhs: int
+    rhs: int
+    out: int
+    reduced: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an operand comes from: cycles to have all of it in memory, cycles an element to have it at hand for packing;
+    whether panels of it can be made before the program runs."""
+
+    store: float = 0.0
+    compute: float = 0.0
+    constant: bool = False
+
+
+STORED = Origin()
+CONSTANT = Origin(constant=True)
+
+
+def computed(elements: int, operations: int, width: int) -> Origin:
+    """An operand whose every element takes so many operations, in lanes."""
+    cycles = operations / width
+    return Origin(store=elements * (cycles + COPY_COST), compute=cycles)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Axes by position in the list of loops. `columns` lanes of `lane` are computed at once (all of a reduced lane axis);
+    `tile` lists further kept axes with the number of their elements held in registers."""
+
+    lane: int
+    columns: int
+    tile: tuple[tuple[int, int], ...]
+    packed: tuple[int, ...]  # the operands (0, 1) that are packed into panels first
+    width: int
+    cost: float
+    order: tuple[int, ...] = ()  # the kept axes, slowest first
+    steps: tuple[int, ...] = ()  # the reduced axes outside the lanes, slowest first
+    group: tuple[tuple[int, int], ...] = ()  # kept axes with how many of their tiles one task visits in turn
+    block: tuple[int, int] = (0, 0)  # how many of `steps` are outside of these visits, and what of the next is inside
+
+    def tile_of(self, axis: int) -> int:
+        """Elements of a kept axis in one tile."""
+        return self.columns if axis == self.lane else dict(self.tile).get(axis, 1)
+
+    def tiles(self, loops: tuple[Loop, ...], axis: int) -> int:
+        """Tiles along a kept axis."""
+        return ceil(loops[axis].extent / self.tile_of(axis))
+
+
+Origins = tuple[Origin, Origin]
+
+
+def candidates(
+    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)
+) -> Iterator[Schedule]:
+    """All tiles that are considered, as yet in no order."""
+    yield from _lane_schedules(loops, width, machine, origins)
+    yield from _dot_schedules(loops, width, machine, origins)
+
+
+def moves(loop: Loop, side: int) -> int:
+    """The stride of an axis in operand `side`."""
+    return loop.rhs if side else loop.lhs
+
+
+def _tiles_of(loops: tuple[Loop, ...], sizes: dict[int, int]) -> int:
+    """How many tiles cover the result."""
+    return prod(ceil(loop.extent / sizes.get(n, 1)) for n, loop in enumerate(loops) if not loop.reduced)
+
+
+def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
+    """Distinct elements of an operand in a tile."""
+    return prod(size for n, size in tile.items() if moves(loops[n], side))
+
+
+def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
+    kept = [n for n, loop in enumerate(loops) if not loop.reduced]
+    for lane in kept:
+        others = [n for n in kept if n != lane]
+        whole = [n for n in others if 1 < loops[n].extent <= WHOLE_AXIS]
+        rows = [(), *((n,) for n in others), *((n, m) for n in whole for m in others if m != n)]
+        for axes in rows:
+            for packed in _packings(loops, (lane, *axes)):
+                at_hand = sum(_origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side]) for side in (0, 1))
+                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand)
+
+
+def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The sets of operands that may be packed: a panel runs along one axis of the tile and serves all the others."""
+    can = [side for side in (0, 1) if sum(moves(loops[n], side) != 0 for n in tiled) == 1]
+    for count in range(len(can) + 1):
+        yield from combinations(can, count)
+
+
+def _packed_schedules(
+    loops: tuple[Loop, ...],
+    lane: int,
+    axes: tuple[int, ...],
+    packed: tuple[int, ...],
+    width: int,
+    machine: Machine,
+    at_hand: float,
+) -> Iterator[Schedule]:
+    """Register tiles for operands that cost `at_hand` cycles before the first product."""
+    steps = prod(loop.extent for loop in loops if loop.reduced)
+    far = sum(_far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed)
+    for tile, vectors in _register_tiles(loops, lane, axes, width, machine):
+        rows = prod(tile.values())
+        loads = 0.0
+        for side in (0, 1):
+            stride = moves(loops[lane], side)
+            gathers = stride not in (0, 1) and side not in packed
+            loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
+        streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
+        beyond_l1 = steps * streamed * width * ELEMENT_BYTES > machine.l1
+        step = max(rows * vectors / 2, loads / 2, FMA_LATENCY) + far + beyond_l1 * STREAM_COST * streamed
+        store = rows * vectors * _store_cost(loops[lane].out, width)
+        tiles = _tiles_of(loops, tile | {lane: vectors * width})
+        columns = min(vectors * width, loops[lane].extent)
+        cost = tiles * (steps * step + store + TILE_COST) + at_hand
+        yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost)
+
+
+def _store_cost(stride: int, width: int) -> float:
+    """Cycles to store a vector of results: at once, or lane by lane, and then each to a line of its own if these lie apart."""
+    lines = stride * ELEMENT_BYTES / LINE_BYTES
+    return 1.0 if stride == 1 else GATHER_COST * width * min(max(lines, 1.0), FAR_STORE)
+
+
+def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -> float:
+    """Cycles a step for reading an operand in place whose reduced axes jump far: new pages, and lines that share sets."""
+    elements = _elements(loops, side)
+    cost, between = 0.0, 1
+    once = FAR_COST[moves(loops[lane], side) != 0]
+    for loop in sorted((x for x in loops if x.reduced and moves(x, side)), key=lambda x: moves(x, side)):
+        jump = min(moves(loop, side) * ELEMENT_BYTES / 1024, 4.0)
+        cost = max(cost, once * jump * jump / between) if jump >= 1 else cost
+        between *= loop.extent
+    return cost if elements * ELEMENT_BYTES > machine.l1 else 0.0
+
+
+def _register_tiles(
+    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], width: int, machine: Machine
+) -> Iterator[tuple[dict[int, int], int]]:
+    """(elements along each axis, vectors) whose accumulators, one row of vectors and a broadcast fit the registers. Of two
+    axes the first is taken whole."""
+    whole = {n: loops[n].extent for n in axes[:-1]}
+    for vectors in range(1, min(MAX_VECTORS, ceil(loops[lane].extent / width)) + 1):
+        for rows in range(1, min(MAX_ROWS, loops[axes[-1]].extent) + 1) if axes else (1,):
+            if prod(whole.values()) * rows * vectors + vectors + 1 < machine.vector_registers:
+                yield whole | dict.fromkeys(axes[-1:], rows), vectors
+
+
+def _origin_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, packed: bool, width: int, origin: Origin) -> float:
+    """Cycles until an operand can be read as the schedule wants it: made in memory, or copied once into panels."""
+    if not packed:
+        return origin.store
+    if origin.constant:
+        return 0.0
+    inner = next(n for n in tiled if moves(loops[n], side))
+    padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
+    return _elements(loops, side) * padded * (origin.compute + (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST))
+
+
+def _elements(loops: tuple[Loop, ...], side: int) -> int:
+    """Elements of an operand, counted once for each index that reads them."""
+    return prod(loop.extent for loop in loops if moves(loop, side))
+
+
+def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
+    at_hand = sum(origin.store for origin in origins)
+    kept = [n for n, loop in enumerate(loops) if not loop.reduced]
+    for lane, along in enumerate(loops):
+        if not (along.reduced and along.lhs == along.rhs == 1):
+            continue
+        others = prod(loop.extent for n, loop in enumerate(loops) if loop.reduced and n != lane)
+        steps = others * ceil(along.extent / width)
+        for first, row in enumerate(kept):
+            for column in [None, *kept[first + 1 :]]:
+                for tile in _dot_tiles(loops, row, column, machine):
+                    accumulators = prod(tile.values())
+                    loads = _uses(loops, tile, 0) + _uses(loops, tile, 1)
+                    step = max(accumulators / 2, loads / 2, FMA_LATENCY)
+                    cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST) + at_hand
+                    yield Schedule(lane, along.extent, tuple(tile.items()), (), width, cost)
+
+
+def _dot_tiles(loops: tuple[Loop, ...], row: int, column: int | None, machine: Machine) -> Iterator[dict[int, int]]:
+    """Tiles of dot products along one or two kept axes that fit the registers."""
+    for rows in range(1, min(MAX_DOTS, loops[row].extent) + 1):
+        for columns in range(1, min(MAX_DOTS, loops[column].extent) + 1) if column is not None else (1,):
+            if rows * columns + rows + columns < machine.vector_registers:
+                yield {row: rows} if column is None else {row: rows, column: columns}
