@@ -27,7 +27,7 @@ FLOAT_RULES: dict[str, Rule] = {
     "tanh": exponentials.tanh, "erf": exponentials.erf, "log": logarithms.log, "log1p": logarithms.log1p,
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan, "asin": trigonometry.asin,
     "acos": trigonometry.acos, "atan": trigonometry.atan, "atan2": trigonometry.atan2, "pow": powers.pow,
-    "rsqrt": divisions.rsqrt, "sign": divisions.sign, "mod": divisions.mod,
+    "scalb": exponentials.scalb, "rsqrt": divisions.rsqrt, "sign": divisions.sign, "mod": divisions.mod,
     "floordiv": divisions.floordiv,
 }  # fmt: skip
 

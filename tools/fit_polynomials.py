@@ -33,7 +33,6 @@ class Fit:
     weight: Real
     degrees: tuple[int | None, int | None]
     short_in_f64: bool = False  # float32 takes the short polynomial, but evaluates it in float64
-    around: float = 0  # the polynomial is in x minus this
 
 
 def _sqrt_argument(f: Real) -> Real:
@@ -62,11 +61,9 @@ FITS = (
     Fit("SINH", "(sinh(x) / x - 1) / z with z = x**2 <= 1",
         _sqrt_argument(lambda x: (mp.sinh(x) / x - 1) / x**2), TINY, mp.mpf(1),
         _sqrt_argument(lambda x: x**3 / mp.sinh(x)), (3, 6)),
-    Fit("ERF", "erf(x) / x - 1 with z = x**2 <= 1",
-        _sqrt_argument(lambda x: mp.erf(x) / x - 1), TINY, mp.mpf(1),
-        _sqrt_argument(lambda x: x / mp.erf(x)), (6, 11)),
-    Fit("ERF_TAIL", "log(erfc(x)) in x - 1, for 1 <= x <= 3.95 (float32) or 5.95 (float64)",
-        lambda x: mp.log(mp.erfc(x)), mp.mpf(1), (mp.mpf("3.95"), mp.mpf("5.95")), mp.erfc, (6, 18), around=1),
+    Fit("ERF", "log(erfc(x)) / x + 1 on 0 <= x <= 3.95 (float32) or 5.95 (float64), relative to erf",
+        lambda x: mp.log(mp.erfc(x)) / x + 1, TINY, (mp.mpf("3.95"), mp.mpf("5.95")), lambda x: x * mp.erfc(x) / mp.erf(x),
+        (8, 26)),
     Fit("SIN", "(sin(r) / r - 1) / z with z = r**2, |r| <= pi / 4",
         _sqrt_argument(lambda r: (mp.sin(r) / r - 1) / r**2), TINY, QUARTER,
         _sqrt_argument(lambda r: r**3 / mp.sin(r)), (2, 5), short_in_f64=True),
@@ -107,7 +104,7 @@ def remez(fit: Fit, low: mp.mpf, high: mp.mpf, which: int) -> tuple[list[mp.mpf]
         if error < abs(solution[degree + 1]) * mp.mpf("1.02"):
             break
         nodes = _extrema(grid, errors, count)
-    return _unscale(scaled, middle - fit.around, half), error
+    return _unscale(scaled, middle, half), error
 
 
 def _off_zero(x: mp.mpf) -> mp.mpf:

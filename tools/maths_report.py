@@ -21,7 +21,7 @@ import numpy as np
 from graphc.codegen.expand import expand_kernel
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.emit import emit_kernel
-from graphc.codegen.llvm.words import says
+from graphc.codegen.llvm.words import speaker
 from graphc.codegen.target import host
 from graphc.dtype import DType, dtype, float32, float64
 from graphc.ir.expr import Array, Expr, Var, call, load, ravel
@@ -45,7 +45,7 @@ class Compiled:
     """A kernel as a function on flat arrays of one size."""
 
     def __init__(self, kernel: Kernel) -> None:
-        text = emit_kernel(expand_kernel(kernel, says), "kernel", host())
+        text = emit_kernel(expand_kernel(kernel, speaker(host())), "kernel", host())
         names = ", ".join([*(f"ptr %p{i}" for i in range(len(kernel.params))), "i64 %begin", "i64 %end"])
         entry = f"define void @run({names}) {{\n call void @kernel({names})\n ret void\n}}"
         self._code = Jit("\n".join([*sorted(text.declarations), text.text, entry]), host())

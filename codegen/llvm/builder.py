@@ -74,6 +74,13 @@ class Builder:
             return ""
         return self.op(text)
 
+    def once(self, intrinsic: str, *args: tuple[str, str]) -> None:
+        """`call void @intrinsic(...)`, not repeated within a block."""
+        key = f"{intrinsic} {args}"
+        if key not in self._known:
+            self._known[key] = ""
+            self.call(intrinsic, "void", *args)
+
     def slot(self, scalar: str, count: int) -> str:
         """A stack slot of `count` elements, aligned for any vector, made once at the entry of the function."""
         name = f"%{self.name('slot')}"
@@ -114,6 +121,25 @@ class Builder:
         kind = types.vector(scalar, lanes)
         first = self.op(f"insertelement {kind} poison, {scalar} {operand}, i32 0")
         return self.op(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+
+    def part(self, value: Value, start: int, count: int) -> Value:
+        """`count` lanes from `start`; those beyond the end hold anything."""
+        if count == 1 or value.lanes == count:
+            return self.lane(value, start) if count == 1 else value
+        scalar = types.register(value.dtype)
+        kind, text = types.vector(scalar, value.lanes), value.text
+        if value.lanes == 1:
+            return Value(self.op(f"insertelement <{count} x {scalar}> poison, {scalar} {text}, i32 0"), value.dtype, count)
+        order = types.vector_of([str(start + i) if start + i < value.lanes else "poison" for i in range(count)], "i32")
+        taken = self.op(f"shufflevector {kind} {text}, {kind} poison, <{count} x i32> {order}")
+        return Value(taken, value.dtype, count)
+
+    def joined(self, low: Value, high: Value) -> Value:
+        """The lanes of both."""
+        kind, count = types.vector(types.register(low.dtype), low.lanes), low.lanes + high.lanes
+        order = types.vector_of([str(i) for i in range(count)], "i32")
+        text = self.op(f"shufflevector {kind} {low.text}, {kind} {high.text}, <{count} x i32> {order}")
+        return Value(text, low.dtype, count)
 
     def lane(self, value: Value, lane: int) -> Value:
         """One lane of a vector, or a scalar itself."""

@@ -23,7 +23,7 @@ from ..sharing import Step, share, work
 from ..target import Target
 from .emit import emit_kernel
 from .python_entry import emit_python, has_python
-from .words import says
+from .words import speaker
 from .workers import emit_workers
 
 # Stands right before the image in every file that holds one.
@@ -121,7 +121,7 @@ class _Module:
         key = fingerprint(based)
         if key not in self._distinct:
             symbol = f"k{len(self._distinct)}.{abi.c_identifier(kernel.name)}"
-            text = emit_kernel(expand_kernel(based, says), symbol, self.target)
+            text = emit_kernel(expand_kernel(based, speaker(self.target)), symbol, self.target)
             self._kernels.append(text.text)
             self._declarations.update(text.declarations)
             self._distinct[key] = symbol

@@ -17,7 +17,7 @@ from graphc.ir.expr import Call, Expr, Index, Var
 from graphc.ir.kernel import COMBINES, Accumulate, operands
 
 from . import memory, types
-from .builder import Builder, Value, constant
+from .builder import Value, constant
 from .casts import convert
 from .expressions import Scope
 from .indices import Position
@@ -87,7 +87,7 @@ def across(scope: Scope, word: str, value: Value) -> Value:
     """All lanes folded into one, halves first: the same order on every target."""
     while value.lanes > 1:
         half = value.lanes // 2
-        folded = combine(scope, word, _lanes(scope.b, value, 0, half), _lanes(scope.b, value, half, half))
+        folded = combine(scope, word, scope.b.part(value, 0, half), scope.b.part(value, half, half))
         if value.lanes % 2:
             folded = combine(scope, word, folded, scope.b.widen(scope.b.lane(value, value.lanes - 1), half))
             assert half == 1 or word in ("max", "min", "and", "or"), f"{value.lanes} lanes cannot be halved"
@@ -98,15 +98,6 @@ def across(scope: Scope, word: str, value: Value) -> Value:
 def neutral(word: str, dtype: DType) -> Value:
     """The constant that changes nothing, not even the sign of a zero."""
     return constant(-0.0 if word == "add" and dtype.is_float else COMBINES[word](dtype), dtype)
-
-
-def _lanes(b: Builder, value: Value, start: int, count: int) -> Value:
-    if count == 1:
-        return b.lane(value, start)
-    kind = types.vector(types.register(value.dtype), value.lanes)
-    order = types.vector_of([str(start + i) for i in range(count)], "i32")
-    text = b.op(f"shufflevector {kind} {value.text}, {kind} poison, <{count} x i32> {order}")
-    return Value(text, value.dtype, count)
 
 
 def _stays(loop: VectorLoop, scope: Scope, index: Index) -> bool:

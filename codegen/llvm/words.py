@@ -12,6 +12,7 @@ from collections.abc import Callable
 from graphc.dtype import DType, bool_, float32, float64, int32
 from graphc.ir.expr import COMPARISONS, WORDS
 
+from ..target import Target
 from . import types
 from .builder import Builder, Value, constant
 from .casts import convert
@@ -61,6 +62,17 @@ def says(word: str, dtype: DType) -> bool:
     )
 
 
+def speaker(target: Target) -> Callable[[str, DType], bool]:
+    """`says`, and the words that only the processors of `target` have."""
+    scales = _scales_vectors(target)
+    return lambda word, dtype: says(word, dtype) or (scales and word == "scalb" and _kind(dtype) == "f")
+
+
+def _scales_vectors(target: Target) -> bool:
+    """AVX-512 multiplies by powers of two, down to denormals, in one instruction."""
+    return target.arch == "x86_64" and target.vector_bits == 512
+
+
 def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value:
     """`word(*args)`, of element type `dtype`. All args have the same lanes."""
     lanes, operand = args[0].lanes, args[-1].dtype
@@ -82,6 +94,8 @@ def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value
     if word in ("max", "min") and kind == "f" and b.target.arch in _NATIVE_MAXIMUM:
         name = f"llvm.{word}imum.{types.suffix(scalar, lanes)}"
         return Value(b.call(name, full, *((full, arg.text) for arg in args)), dtype, lanes)
+    if word == "scalb" and kind == "f" and _scales_vectors(b.target):
+        return _scalb(b, *args)
     assert (word, kind) in _WRITTEN, f"LLVM has no word {word} for {operand}"
     return _WRITTEN[word, kind](b, *args)
 
@@ -141,6 +155,22 @@ def _isnan(b: Builder, x: Value) -> Value:
 def _isinf(b: Builder, x: Value) -> Value:
     size = speak(b, "abs", x.dtype, (x,))
     return Value(b.op(f"fcmp oeq {_type(x)} {size.text}, {_of(b, x, float('inf')).text}"), bool_, x.lanes)
+
+
+def _scalb(b: Builder, x: Value, n: Value) -> Value:
+    """One instruction for every vector register that x fills."""
+    whole = 512 // x.dtype.bits
+    if x.lanes > whole:
+        half = x.lanes // 2
+        low, high = (_scalb(b, b.part(x, start, half), b.part(n, start, half)) for start in (0, half))
+        return b.joined(low, high)
+    lanes = max(x.lanes, 128 // x.dtype.bits)
+    a, c = b.part(x, 0, lanes), b.part(n, 0, lanes)
+    letter, full = "s" if x.dtype is float32 else "d", _type(a)
+    operands = [(full, a.text), (full, c.text), (full, a.text), ("i16" if lanes == 16 else "i8", "-1")]
+    rounding = [("i32 immarg", "4")] if lanes == whole else []
+    text = b.call(f"llvm.x86.avx512.mask.scalef.p{letter}.{lanes * x.dtype.bits}", full, *operands, *rounding)
+    return b.part(Value(text, x.dtype, lanes), 0, x.lanes)
 
 
 def _negate(b: Builder, x: Value) -> Value:

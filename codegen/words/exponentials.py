@@ -7,6 +7,8 @@ in the low bits of the sum, one shift away from the exponent field of 2**n. At m
 
 from __future__ import annotations
 
+import math
+
 from graphc.ir.expr import Expr, call, const, select
 
 from . import coefficients as table
@@ -54,7 +56,7 @@ def cosh(x: Expr) -> Expr:
 def tanh(x: Expr) -> Expr:
     """d = t / (t + 2) with t = expm1(2 |x|); where t is small, d = t / 2 - d * t / 2 carries less of its error."""
     form = format_of(x)
-    double = between(0, magnitude(x), form.coarse / 2) * 2
+    double = call("min", magnitude(x), number(form.coarse / 2, x)) * 2
     n, mark = nearest(double, form.bias)
     scale = power(mark)
     t = fma(scale, _expm1_near_zero(rest(double, n)), scale - 1)
@@ -63,24 +65,34 @@ def tanh(x: Expr) -> Expr:
 
 
 def erf(x: Expr) -> Expr:
-    """Below 1 an odd polynomial; above, 1 - exp(polynomial), which is fitted to log(erfc)."""
+    """-expm1(log(erfc |x|)), whose logarithm is |x| times a polynomial; beyond its interval erf is 1."""
     form = format_of(x)
     single = form is F32
-    near = fma(x, polynomial(x * x, table.ERF_32 if single else table.ERF_64), x)
-    beyond = between(1, magnitude(x), 3.95 if single else 5.95) - 1
-    exponent = polynomial(beyond, table.ERF_TAIL_32 if single else table.ERF_TAIL_64)
-    n, mark = nearest(exponent, form.bias)
-    complement = _exp_near_zero(rest(exponent, n)) * power(mark)
-    return select(magnitude(x) < 1, near, with_sign(1 - complement, x))
+    size = call("min", magnitude(x), number(3.95 if single else 5.95, x))
+    log = fma(size, polynomial(size, table.ERF_32 if single else table.ERF_64), -size)
+    n, mark = nearest(log, form.bias)
+    scale = power(mark)
+    rest = fma(n, number(-math.log(2), x), log)  # one rounding more does not matter where n is not 0
+    return with_sign(fma(-scale, _expm1_near_zero(rest), 1 - scale), x)
 
 
 def _exp(x: Expr, halvings: int) -> Expr:
-    """exp(x) / 2**halvings, as a product with two powers of two: one alone may be out of range."""
+    """exp(x) / 2**halvings."""
+    bounded = call("min", x, number(format_of(x).exp_limits[1] + halvings, x))
+    n, _ = nearest(bounded, 0)
+    return scaled(_exp_near_zero(rest(bounded, n)), n - halvings if halvings else n, x)
+
+
+def scaled(size: Expr, n: Expr, x: Expr) -> Expr:
+    """size * 2**n = exp(x), but 0 at once where nothing is left of it: processors are slow to find out themselves."""
+    return select(x < format_of(x).exp_limits[0], 0.0, call("scalb", size, n))
+
+
+def scalb(x: Expr, n: Expr) -> Expr:
+    """x * 2**n for whole |n| <= 2 * bias, as a product with two powers of two: one alone may be out of range."""
     form = format_of(x)
-    x = between(form.exp_limits[0], x, form.exp_limits[1] + halvings)
-    n, mark = nearest(x, 2 * form.bias - halvings)
-    first, second = power_pair(mark)
-    return _exp_near_zero(rest(x, n)) * first * second
+    first, second = _power_pair(n + number(form.round_offset + 2 * form.bias, n))
+    return x * first * second
 
 
 def nearest(x: Expr, offset: int) -> tuple[Expr, Expr]:
@@ -111,7 +123,7 @@ def power(mark: Expr) -> Expr:
     return float_of(bits_of(mark) << format_of(mark).mantissa)
 
 
-def power_pair(mark: Expr) -> tuple[Expr, Expr]:
+def _power_pair(mark: Expr) -> tuple[Expr, Expr]:
     """Two powers of two whose exponent fields add up to the low bits of `mark`; what lies above is shifted out."""
     form, bits = format_of(mark), bits_of(mark)
     half = call("lshr", bits, const(1, form.bits))

@@ -25,7 +25,7 @@ class Format:
     mantissa: int
     bias: int
     ln2: tuple[float, float]
-    exp_limits: tuple[float, float]  # below, both factors of 2**n are 0 (no slow underflow); above, exp is infinite
+    exp_limits: tuple[float, float]  # below, exp is 0; above, it is infinite
     coarse: float  # exp(-coarse) vanishes beside 1, and tanh(coarse / 2) is 1
 
     @property
@@ -43,8 +43,8 @@ class Format:
         return -(1 << (self.bits.bits - 1))
 
 
-F32 = Format(float32, int32, 23, 127, (0.6931471824645996, -1.9046542121259336e-09), (-176.0, 89.0), 18.0)
-F64 = Format(float64, int64, 52, 1023, (0.6931471805599453, 2.3190468138462996e-17), (-1418.0, 710.0), 40.0)
+F32 = Format(float32, int32, 23, 127, (0.6931471824645996, -1.9046542121259336e-09), (-104.0, 89.0), 18.0)
+F64 = Format(float64, int64, 52, 1023, (0.6931471805599453, 2.3190468138462996e-17), (-746.0, 710.0), 40.0)
 _FORMATS = {float32: F32, float64: F64}
 
 
@@ -64,7 +64,7 @@ def fma(a: Expr, b: Expr | float, c: Expr | float) -> Expr:
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     """The polynomial with `coefficients` (lowest first): Horner's rule, on even and odd powers apart when it is long, so
     that two chains run side by side."""
-    if len(coefficients) > 8:
+    if len(coefficients) > 9:
         square = x * x
         return fma(x, _horner(square, coefficients[1::2]), _horner(square, coefficients[0::2]))
     return _horner(x, coefficients)

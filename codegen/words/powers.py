@@ -10,7 +10,7 @@ from graphc.dtype import float32, float64
 from graphc.ir.expr import Const, Expr, call, cast, const, select
 
 from . import coefficients as table
-from .exponentials import nearest, power, power_pair, rest
+from .exponentials import nearest, power, rest, scaled
 from .formats import between, bits_of, float_of, fma, format_of, infinity, magnitude, nan, polynomial, two_product, two_sum
 from .logarithms import split
 
@@ -76,11 +76,10 @@ def _pow_float64(base: Expr, exponent: Expr) -> Expr:
     product, error = two_product(factor, high)
     error = fma(factor, low, error)
     form = format_of(base)
-    x = between(form.exp_limits[0], product, form.exp_limits[1])
-    n, mark = nearest(x, 2 * form.bias)
+    x = call("min", product, const(form.exp_limits[1], base.dtype))
+    n, _ = nearest(x, 0)
     r = rest(x, n) + select(magnitude(product) < 800, error, 0.0)
-    first, second = power_pair(mark)
-    return fma(fma(polynomial(r, table.EXP_64), r, 1.0), r, 1.0) * first * second
+    return scaled(fma(fma(polynomial(r, table.EXP_64), r, 1.0), r, 1.0), n, product)
 
 
 def _log_in_two(size: Expr) -> tuple[Expr, Expr]:

@@ -69,6 +69,11 @@ def _rsqrt(x: float) -> float:
     return _divide(1.0, float(np.sqrt(x)))
 
 
+def _scalb(x: float, n: float) -> float:
+    """x * 2**n for a whole n."""
+    return float(np.ldexp(x, int(n))) if math.isfinite(n) else math.nan
+
+
 def _fma(a: float, b: float, c: float) -> float:
     """a * b + c, of a product that float64 holds exactly (so not of float64 itself), rounded to odd: rounding the
     result once more to a dtype of at most 51 bits of precision is then the one correct rounding."""
@@ -93,7 +98,7 @@ def _fma_float64(a: float, b: float, c: float) -> float:
     try:
         return numerator / denominator
     except OverflowError:
-        return math.copysign(math.inf, numerator)
+        return math.inf if numerator > 0 else -math.inf
 
 
 def _numpy(name: str) -> Function:
@@ -116,6 +121,7 @@ _FLOAT: dict[str, Function] = {
     "min": _minimum,
     "max": _maximum,
     "fma": _fma,
+    "scalb": _scalb,
     "sign": _sign,
     "erf": math.erf,
     "rsqrt": _rsqrt,

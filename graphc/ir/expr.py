@@ -295,7 +295,7 @@ PREDICATES = (*COMPARISONS, "isnan", "isinf")
 WORDS: dict[str, int] = (
     dict.fromkeys("neg abs not sqrt floor ceil round trunc isnan isinf cast bitcast".split(), 1)
     | dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf rsqrt sign".split(), 1)
-    | dict.fromkeys("add sub mul div quot rem min max and or xor shl shr lshr pow atan2 mod floordiv".split(), 2)
+    | dict.fromkeys("add sub mul div quot rem min max and or xor shl shr lshr pow atan2 mod floordiv scalb".split(), 2)
     | dict.fromkeys(COMPARISONS, 2)
     | {"fma": 3, "select": 3}
 )

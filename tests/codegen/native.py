@@ -15,7 +15,7 @@ import numpy as np
 from graphc.codegen.expand import expand_kernel
 from graphc.codegen.llvm.build import Jit, compile_module
 from graphc.codegen.llvm.emit import KernelText, emit_kernel
-from graphc.codegen.llvm.words import says
+from graphc.codegen.llvm.words import speaker
 from graphc.codegen.target import Target, host
 from graphc.interp.kernel import run_kernel
 from graphc.ir.kernel import Kernel
@@ -62,7 +62,7 @@ def module_text(texts: Sequence[KernelText], params: Sequence[int]) -> str:
 
 def text_of(kernels: Sequence[Kernel], target: Target) -> str:
     """The module of the kernels k0, k1 ..., in words of the target."""
-    texts = [emit_kernel(expand_kernel(kernel, says), f"k{i}", target) for i, kernel in enumerate(kernels)]
+    texts = [emit_kernel(expand_kernel(kernel, speaker(target)), f"k{i}", target) for i, kernel in enumerate(kernels)]
     return module_text(texts, [len(kernel.params) for kernel in kernels])
 
 

@@ -7,7 +7,7 @@ import pytest
 from native import assembly, assert_same, check_native, run_native, text_of
 
 from graphc.codegen.llvm.emit import emit_kernel
-from graphc.codegen.llvm.words import says
+from graphc.codegen.llvm.words import says, speaker
 from graphc.codegen.target import host, named
 from graphc.dtype import DTYPES, FLOATS, INTS, DType, bfloat16, bool_, float16, float32, float64, int32, int64
 from graphc.ir.expr import Array, Expr, Var, as_index, call, cast, const, load, select, temp
@@ -103,6 +103,17 @@ def test_extremes_with_a_constant_keep_nan_in_one_comparison(word: str) -> None:
     assert np.isnan(out[1][1]).all()
     text = emit_kernel(kernels[0], "k", named("x86-64-v3")).text
     assert text.count("fcmp") == text.count("select") == len(range(0, 100, 16)) - 5  # loop, and the remainder
+
+
+def test_powers_of_two_in_any_number_of_lanes() -> None:
+    """Where the processor multiplies by them in one instruction: from one lane to several registers."""
+    for dtype in (float32, float64):
+        x, n = sample(dtype, 37), np.arange(37).astype(dtype.numpy) - 18
+        kernels = [mapping(dtype, 37, w, lambda a, b: call("scalb", a, b), dtype, 2) for w in (1, 2, 4, 8, 16, 32)]
+        check_native(kernels, [[x, n, np.zeros_like(x)] for _ in kernels])
+    text = emit_kernel(mapping(float32, 64, 32, lambda a, b: call("scalb", a, b), float32, 2), "k", named("x86-64-v4")).text
+    assert text.count("scalef.ps.512") == 4
+    assert not speaker(named("x86-64-v3"))("scalb", float32) and not speaker(named("aarch64"))("scalb", float32)
 
 
 def test_shifts() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from maths_report import BINARY, RANGES, arguments, compiled, errors, points, reference, speak
 
+from graphc.codegen.words.exponentials import scalb
 from graphc.dtype import DType, bfloat16, float16, float32, float64
 from graphc.ir.expr import call, const
 
@@ -86,6 +88,17 @@ def assert_same(result: np.ndarray, expected: np.ndarray) -> None:
 def test_special_values(word: str, kind: DType) -> None:
     x, expected = np.array([*SPECIAL[word], (NAN, NAN)]).T.astype(kind.numpy)
     assert_same(speak(word, x), expected)
+
+
+@pytest.mark.parametrize("kind", [float32, float64], ids=str)
+def test_scalb_is_exact_down_to_denormals(kind: DType) -> None:
+    reach = 2 * (127 if kind is float32 else 1023)
+    x = points(-2, 2, 5000, kind)
+    n = np.random.default_rng(1).integers(-reach, reach + 1, 5000).astype(kind.numpy)
+    with np.errstate(all="ignore"):
+        expected = np.ldexp(x, n.astype(np.int32))
+    for said in (scalb, partial(call, "scalb")):  # in basic words, and as the processor says it
+        assert_same(compiled(said, (kind, kind))(x, n), expected)
 
 
 EDGES = [0.0, -0.0, 0.5, -0.5, 1, -1, 1.5, -1.5, 2, -2, 3, -3, 4, 1e30, -1e30, 2.0**24 + 2, 2.0**53, INF, -INF, NAN]

@@ -105,6 +105,16 @@ def test_integer_words(word, args, expected):
     assert meaning(word, int8, int8)(*args) == expected
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_scalb_rounds_once(dtype):
+    half = float(np.finfo(dtype.numpy).smallest_subnormal) if dtype.bits > 16 else 0.0
+    scalb = meaning("scalb", dtype, dtype)
+    with np.errstate(over="ignore"):
+        assert [scalb(1.5, 3.0), scalb(-1.5, -1.0), scalb(1.0, 5000.0), scalb(-1.0, -5000.0)] == [12, -0.75, np.inf, 0]
+    assert half == 0 or scalb(1.5, float(np.log2(half))) == 2 * half  # a tie, to even
+    assert all(np.isnan(scalb(*args)) for args in ((np.nan, 1.0), (1.0, np.nan)))
+
+
 def test_a_shift_count_out_of_range_gives_garbage_rather_than_zero():
     assert meaning("shl", int32, int32)(1, 32) not in (0, 1)
     assert meaning("shr", uint8, uint8)(200, -1) not in (0, 200)
