@@ -23,6 +23,7 @@ from .expressions import Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
+from .streams import streams
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
 UNROLL_VECTORS = 4
@@ -62,6 +63,7 @@ class _Emitter:
         widths = [stmt.width for stmt in walk(kernel.body) if isinstance(stmt, For)]
         self.margin = max(widths, default=1)  # elements by which vectors may pass the end of a stack array
         self.slots: dict[tuple[Array, int], str] = {}
+        self.streams = streams(kernel, self.b.target)
 
     def tasks(self) -> None:
         """The loop over tasks, from %begin up to %end."""
@@ -134,6 +136,9 @@ class _Emitter:
         b, extent = self.b, loop.var.extent
         width = min(loop.width, _power_of_two(extent))
         self.loop = gathered = VectorLoop(frozenset(self.scope.bound))
+        places = self.scope.places
+        ahead = {array: replace(places[array], ahead=n) for array, n in self.streams.get(loop, {}).items()}
+        self.scope.places = places | ahead
         outer_lines, b.lines = b.lines, []
         whole, rest = divmod(extent, width)
         if whole <= UNROLL_VECTORS and not any(isinstance(stmt, For) and stmt.kind != UNROLLED for stmt in loop.body):
@@ -144,7 +149,7 @@ class _Emitter:
                 self.lanes(loop, width, width, Position(0, ((counter, width),), 1))
         if rest:
             self.lanes(loop, _power_of_two(rest), rest, Position(whole * width, (), 1))
-        self.loop = None
+        self.loop, self.scope.places = None, places
         b.lines = outer_lines + gathered.before + b.lines
         for partial in gathered.partials.values():
             folds.finish(self.scope, partial)

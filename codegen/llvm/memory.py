@@ -14,16 +14,20 @@ from . import types
 from .builder import Builder, Value
 from .indices import Indexer, Position
 
+LINE = 64  # bytes that move between caches
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where an array lives. `local`: on the stack, with room for a vector beyond its end. `private`: it has an instance
-    for each of so many lanes, element by element; 0 when lanes share it."""
+    for each of so many lanes, element by element; 0 when lanes share it. `ahead`: rows of lanes fetch what lies so many bytes
+    behind them; 0 for nothing."""
 
     pointer: str
     dtype: DType
     local: bool = False
     private: int = 0
+    ahead: int = 0
 
 
 def locate(x: Indexer, place: Place, p: Position) -> Position:
@@ -111,6 +115,7 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
         pointer, guard = _or_zeros(b, pointer, guard, n * dtype.size), None
     active = both(b, mask, guard, n)
     if active is None:
+        _fetch(b, place, pointer, n, write=False)
         return _plain_load(b, pointer, dtype, n)
     kind = types.vector(types.memory(dtype), n)
     name = f"llvm.masked.load.{types.suffix(types.memory(dtype), n)}.p0"
@@ -118,6 +123,15 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
         name, kind, (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text), (kind, "zeroinitializer")
     )
     return _from_memory(b, text, dtype, n)
+
+
+def _fetch(b: Builder, place: Place, pointer: str, n: int, write: bool) -> None:
+    """Has the lines brought to the first cache that will be read or written `ahead` bytes later."""
+    if not place.ahead:
+        return
+    for offset in range(0, n * place.dtype.size, LINE):
+        line = b.op(f"getelementptr i8, ptr {pointer}, i64 {place.ahead + offset}")
+        b.once("llvm.prefetch.p0", ("ptr", line), ("i32 immarg", str(int(write))), ("i32 immarg", "3"), ("i32 immarg", "1"))
 
 
 def _plain_load(b: Builder, pointer: str, dtype: DType, n: int) -> Value:
@@ -188,6 +202,7 @@ def _store_row(x: Indexer, place: Place, p: Position, value: Value, active: Valu
         active = None
     text = _to_memory(b, value)
     if active is None:
+        _fetch(b, place, pointer, n, write=True)
         b.put(f"store {kind} {text}, ptr {pointer}, align {dtype.size}")
         return
     name = f"llvm.masked.store.{types.suffix(types.memory(dtype), n)}.p0"

@@ -1,0 +1,73 @@
+"""Which memory the loops of a kernel should fetch before they need it.
+
+In: a kernel whose words the target says. Out: for each outermost vector loop the large params to fetch ahead, and how far.
+Processors fetch ahead by themselves within a page, and wait at the start of the next one: a row, often. Of several passes
+over the same row the one that computes most fetches the next row, so that moving overlaps with computing. What fits the
+second cache, and what inner loops read, is left to the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphc.ir.expr import Array, Call, Expr, Load
+from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Stmt, Store, expressions, operands, walk
+
+from ..target import Target
+
+Streams = dict[For, dict[Array, int]]
+
+AHEAD = 4096  # bytes: far enough for memory to answer, near enough to stay in the first cache
+
+
+def streams(kernel: Kernel, target: Target) -> Streams:
+    """For each loop: the arrays it fetches ahead, and by how many bytes."""
+    found: Streams = {}
+    for body in _branches(kernel.body):
+        loops = [stmt for stmt in body if isinstance(stmt, For) and stmt.kind == VECTOR]
+        touched = {loop: _touched(loop) for loop in loops}
+        for array in kernel.params:
+            passes = [loop for loop in loops if array in touched[loop]]
+            if passes and array.size * array.dtype.size > target.l2_bytes:
+                best = max(passes, key=_operations)
+                row = best.var.extent * array.dtype.size
+                repeated = len(passes) > 1 and row <= target.l1_bytes // 2
+                found.setdefault(best, {})[array] = row if repeated else AHEAD
+    return found
+
+
+def _branches(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
+    """The statements of a task, and those under its conditions."""
+    yield body
+    for stmt in body:
+        if isinstance(stmt, If):
+            yield from _branches(stmt.then)
+            yield from _branches(stmt.orelse)
+
+
+def _touched(loop: For) -> set[Array]:
+    """The arrays that a loop without loops inside loads or stores."""
+    found: set[Array] = set()
+    for stmt in walk(loop.body):
+        if isinstance(stmt, For):
+            return set()
+        if isinstance(stmt, Store | Accumulate):
+            found.add(stmt.array)
+        found |= {expr.array for expr in _parts(stmt) if isinstance(expr, Load)}
+    return found
+
+
+def _operations(loop: For) -> int:
+    return sum(isinstance(expr, Call) for stmt in walk(loop.body) for expr in _parts(stmt))
+
+
+def _parts(stmt: Stmt) -> set[Expr]:
+    """Every expression inside of a statement's own."""
+    seen: set[Expr] = set()
+    todo = list(expressions(stmt))
+    while todo:
+        expr = todo.pop()
+        if expr not in seen:
+            seen.add(expr)
+            todo.extend(operands(expr))
+    return seen

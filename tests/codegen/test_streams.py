@@ -1,0 +1,72 @@
+"""What loops fetch ahead: large params, once, in the pass that computes most."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from native import check_native
+
+from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.llvm.streams import AHEAD, streams
+from graphc.codegen.target import host, named
+from graphc.dtype import float32
+from graphc.ir.expr import Array, Var, as_index, call, const, load
+from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Local, Stmt, Store
+
+TARGET = named("x86-64-v4")
+LARGE = TARGET.l2_bytes // 4 + 16  # elements
+ROW = 64
+ZERO = as_index(0)
+
+
+def rows(size: int, row: int = ROW) -> tuple[Kernel, list[For]]:
+    """y[t, v] = x[t, v] * x[t, v] + (sum of row t): two passes, of which the second computes more."""
+    x, y, total = Array("x", float32, size), Array("y", float32, size), Array("sum", float32, 1)
+    task, lane = Var("t", size // row), Var("v", row)
+    at = task * row + lane
+    first = For(lane, (Accumulate(total, ZERO, "add", load(x, at)),), VECTOR, 32)
+    second = For(lane, (Store(y, at, call("fma", load(x, at), load(x, at), load(total, ZERO))),), VECTOR, 32)
+    start: tuple[Stmt, ...] = (Local(total), Store(total, ZERO, const(0, float32)))
+    return Kernel("rows", (x, y), task, (*start, first, second)), [first, second]
+
+
+def test_the_pass_that_computes_most_fetches_the_next_row() -> None:
+    kernel, (_, second) = rows(LARGE)
+    x, y = kernel.params
+    assert streams(kernel, TARGET) == {second: {x: ROW * 4, y: AHEAD}}
+
+
+def test_rows_beyond_the_first_cache_are_fetched_as_they_come() -> None:
+    kernel, (_, second) = rows(LARGE, TARGET.l1_bytes)
+    assert streams(kernel, TARGET) == {second: dict.fromkeys(kernel.params, AHEAD)}
+
+
+def test_what_fits_the_second_cache_is_left_alone() -> None:
+    assert streams(rows(TARGET.l2_bytes // 4)[0], TARGET) == {}
+
+
+def test_loops_inside_loops_are_left_alone() -> None:
+    kernel, (_, second) = rows(LARGE)
+    inside = Kernel("k", kernel.params, kernel.task, (*kernel.body[:2], For(Var("r", 2), (second,))))
+    around = For(Var("w", 16), (For(Var("r", 2), (Store(kernel.params[1], ZERO, load(kernel.params[0], ZERO)),)),), VECTOR, 16)
+    assert streams(inside, TARGET) == streams(Kernel("k", kernel.params, kernel.task, (around,)), TARGET) == {}
+
+
+def test_each_way_through_a_condition_fetches() -> None:
+    kernel, (_, second) = rows(LARGE)
+    branch = If(kernel.task < 3, (second,), (second,))
+    assert set(streams(Kernel("k", kernel.params, kernel.task, (*kernel.body[:3], branch)), TARGET)) == {second, kernel.body[2]}
+
+
+@pytest.mark.parametrize("spec", ["x86-64-v4", "x86-64-v3", "aarch64"])
+def test_each_line_is_fetched_once(spec: str) -> None:
+    kernel, _ = rows(LARGE)
+    text = emit_kernel(kernel, "k", named(spec)).text
+    assert text.count("@llvm.prefetch") == 8  # rows of four lines, of x and of y
+    assert text.count("immarg 0, i32 immarg 3") == text.count("immarg 1, i32 immarg 3") == 4
+
+
+def test_nothing_beyond_the_end_is_touched() -> None:
+    kernel, _ = rows(host().l2_bytes // 4 + ROW)
+    x = np.ones(kernel.params[0].size, np.float32)
+    check_native([kernel], [[x, np.zeros_like(x)]])
