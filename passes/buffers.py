@@ -4,6 +4,7 @@ In: a program in which every value has a buffer of its own. Out: the same progra
 buffers, and its exact state and arena sizes. All functions use the same arena, one call at a time.
 
     overwrite    t = f(x[i]); y[i] = t   with x dead afterwards   ->   x[i] = f(x[i])
+                 loops over x[i] of the task may come before, as those of a reduction do
     place        largest buffer first, at the lowest offset free of every buffer it interferes with
 """
 
@@ -119,21 +120,56 @@ def _overwritable(launch: Launch, n: int, spans: dict[Buffer, tuple[int, int]]) 
 
 
 def _element_by_element(kernel: Kernel, source: Array, target: Array) -> bool:
-    """Whether every load of `source` is at the index at which the same innermost block later stores `target`."""
+    """Whether every load of `source` is at the index at which `target` is stored later: in the same innermost block, or by
+    another statement of the task, after which nothing is loaded."""
     found = False
-    for block in _blocks(kernel.body):
-        loads = [e for stmt in block for e in _loads(stmt, source)]
-        stores = [n for n, stmt in enumerate(block) if isinstance(stmt, Store | Accumulate) and stmt.array is target]
-        if not loads and not stores:
-            continue
-        store = block[stores[0]] if len(stores) == 1 else None
-        if not isinstance(store, Store) or store.guard is not None or not loads:
+    for body in _alternatives(kernel.body):
+        read: list[Load] = []
+        stored = False
+        for stmt in body:
+            only, stores = [], False  # loads in blocks that do not store
+            for block in _blocks((stmt,)):
+                loads = [e for part in block for e in _loads(part, source)]
+                if loads and stored:
+                    return False
+                if not any(_stores(part, target) for part in block):
+                    only += loads
+                elif not _in_order(block, source, target, read):
+                    return False
+                else:
+                    stores = True
+            if only and stores:
+                return False
+            read += only
+            stored |= stores
+        if read and not stored:
             return False
-        late = any(True for stmt in block[stores[0] + 1 :] for _ in _loads(stmt, source))
-        if late or any(e.index is not store.index for e in loads):
-            return False
-        found = True
+        found |= stored
     return found
+
+
+def _in_order(block: tuple[Stmt, ...], source: Array, target: Array, read: list[Load]) -> bool:
+    """Whether one statement of the block stores `target`, behind all loads of `source`, at the index of all of them."""
+    (n, *more) = [n for n, stmt in enumerate(block) if _stores(stmt, target)]
+    store = block[n]
+    if more or not isinstance(store, Store) or store.guard is not None:
+        return False
+    loads = [*read, *(e for stmt in block[: n + 1] for e in _loads(stmt, source))]
+    late = any(True for stmt in block[n + 1 :] for _ in _loads(stmt, source))
+    return bool(loads) and not late and all(e.index is store.index for e in loads)
+
+
+def _stores(stmt: Stmt, array: Array) -> bool:
+    return isinstance(stmt, Store | Accumulate) and stmt.array is array
+
+
+def _alternatives(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
+    """The statements of a task, one after the other: for each way through a condition that ends it."""
+    if body and isinstance(body[-1], If):
+        for branch in (body[-1].then, body[-1].orelse):
+            yield from _alternatives((*body[:-1], *branch))
+    else:
+        yield body
 
 
 def _blocks(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:

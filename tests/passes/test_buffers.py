@@ -12,7 +12,7 @@ from programs import check_kernels, optimised
 from random_graphs import random_case
 
 from graphc.dtype import float32, float64
-from graphc.ir.expr import Array, Var, load, temp
+from graphc.ir.expr import Array, Var, as_index, const, load, temp
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import (
     ALIGNMENT,
@@ -23,11 +23,13 @@ from graphc.ir.kernel import (
     Accumulate,
     Buffer,
     For,
+    If,
     Kernel,
     KernelFunction,
     KernelProgram,
     Launch,
     Let,
+    Local,
     Stmt,
     Store,
 )
@@ -109,6 +111,7 @@ def test_a_gap_that_fits_is_used() -> None:
 # ----------------------------------------------------------------------------------------------------------- overwriting
 
 N = 16
+ZERO = as_index(0)
 T, AT, V = Var("t", 1), Var("i", N), Var("v", N)
 
 
@@ -148,16 +151,38 @@ def test_a_let_before_the_store_is_fine() -> None:
     assert is_overwritten(function_of((For(AT, (Let(t, load(A, AT)), Store(B, AT, t))),), (A, B), *dying()))
 
 
-T2 = temp("t", float32)
+def test_passes_over_the_operand_may_come_before_the_store() -> None:
+    total, kept = Array("total", float32, 1), Array("kept", float32, N)
+    folds = For(AT, (Store(kept, AT, load(A, AT) * 2.0), Accumulate(total, ZERO, "add", load(A, AT))))
+    before = (Local(total), Store(total, ZERO, const(0, float32)), Local(kept), folds)
+    for value in (load(A, AT) / load(total, 0), load(kept, AT) / load(total, 0)):
+        store = For(AT, (Store(B, AT, value),))
+        assert is_overwritten(function_of((*before, store), (A, B), *dying()))
+        assert is_overwritten(function_of((*before, If(load(total, 0) < 1, (store,), (store,))), (A, B), *dying()))
+
+
+T2, SUM, AGAIN = temp("t", float32), Array("sum", float32, 1), Var("again", 2)
 REFUSED: dict[str, tuple[Stmt, ...]] = {
     "another index": (For(AT, (Store(B, AT, load(A, N - 1 - AT)),)),),
     "two indices": (For(AT, (Store(B, AT, load(A, AT) + load(A, N - 1 - AT)),)),),
     "read after the store": (For(AT, (Store(B, AT, load(A, AT)), Let(T2, load(A, AT)))),),
     "read in another loop": (For(AT, (Store(B, AT, load(A, AT)),)), For(AT, (Let(T2, load(A, AT)),))),
-    "stored in another loop": (
-        For(AT, (Let(T2, load(A, AT)),)),
-        For(AT, (Store(B, AT, load(A, AT) * 0.0),)),
-        For(AT, (Store(B, AT, T2),)),
+    "read in an earlier loop at another index": (
+        For(AT, (Accumulate(SUM, ZERO, "add", load(A, N - 1 - AT)),)),
+        For(AT, (Store(B, AT, load(A, AT)),)),
+    ),
+    "read in a loop between two stores": (
+        For(AT, (Store(B, AT, load(A, AT)),)),
+        For(AT, (Accumulate(SUM, ZERO, "add", load(A, AT)),)),
+        For(AT, (Store(B, AT, load(SUM, 0)),)),
+    ),
+    "read by each of two loops that store": (For(AT, (Store(B, AT, load(A, AT)),)), For(AT, (Store(B, AT, load(A, AT)),))),
+    "read again by the next round of a loop around both": (
+        For(AGAIN, (For(AT, (Accumulate(SUM, ZERO, "add", load(A, AT)),)), For(AT, (Store(B, AT, load(SUM, 0)),)))),
+    ),
+    "read on another way through a condition only": (
+        For(AT, (Accumulate(SUM, ZERO, "add", load(A, AT)),)),
+        If(load(SUM, 0) < 1, (For(AT, (Store(B, AT, load(SUM, 0)),)),), ()),
     ),
     "stored twice": (For(AT, (Store(B, AT, load(A, AT)), Store(B, AT, load(A, AT)))),),
     "guarded store": (For(AT, (Store(B, AT, load(A, AT), AT < 3),)),),
