@@ -42,6 +42,7 @@ struct Block {
   volatile bool in_fibre = false;  // and not in the scheduler
   Fibre* running = nullptr;
   Thread threads[MAX_THREADS];
+  Place places[MAX_THREADS];
   Warp warps[MAX_THREADS / WARP];
   unsigned ready[MAX_THREADS], first_ready = 0, count_ready = 0;  // a ring of those that may go on
   Fibre fibres[MAX_THREADS];
@@ -52,7 +53,13 @@ inline Block block;
 
 inline void become(unsigned thread) {
   current.thread = thread;
-  current.thread_place = place_of(thread, current.block);
+  current.thread_place = block.places[thread];
+}
+
+// Blocks of this launch look like `extents`.
+inline void shape_blocks(dim3 extents) {
+  block.size = extents.x * extents.y * extents.z;
+  for (unsigned thread = 0; thread < block.size; ++thread) block.places[thread] = place_of(thread, extents);
 }
 
 inline void make_ready(unsigned thread) {
@@ -62,24 +69,69 @@ inline void make_ready(unsigned thread) {
 
 [[noreturn]] inline void abandon_block() {
   block.abandoned = true;
-  hand_back(*block.running);
+  switch_context(block.running->context, scheduler);
   __builtin_unreachable();
+}
+
+inline Fibre* next_fibre();
+
+// Leaves the fibre that runs, `mine`, for the next one, or for the scheduler when no thread can go on.
+inline void go_on(Fibre* mine) {
+  Fibre* const next = next_fibre();
+  if (next == mine) return;
+  block.running = next;
+  switch_context(mine->context, next == nullptr ? scheduler : next->context);
 }
 
 // What a fibre does: threads that have not started, one after another; then it is idle.
 inline void run_fresh_threads() {
+  Fibre* const mine = block.running;
   for (;;) {
     while (block.fresh < block.size) {
       const unsigned thread = block.fresh++;
       become(thread);
-      block.threads[thread].fibre = block.running;
+      block.threads[thread].fibre = mine;
       block.body(block.arguments);
       block.threads[current.thread].status = ENDED;
       if (block.count_ready != 0) break;
     }
-    block.idle[block.count_idle++] = block.running;
-    hand_back(*block.running);
+    block.idle[block.count_idle++] = mine;
+    go_on(mine);
   }
+}
+
+inline Fibre* idle_fibre() {
+  if (block.count_idle != 0) return block.idle[--block.count_idle];
+  Fibre* fibre = &block.fibres[block.made];
+  if (!start(*fibre, block.made, run_fresh_threads)) {
+    host_fault("no memory for the stacks of threads");
+    return nullptr;
+  }
+  ++block.made;
+  return fibre;
+}
+
+inline bool release_barrier() {
+  if (block.at_barrier != block.size) return false;
+  for (unsigned t = 0; t < block.size; ++t)
+    if (block.threads[t].line != block.threads[0].line) return false;
+  block.at_barrier = 0;
+  ++current.barriers;
+  for (unsigned t = 0; t < block.size; ++t) make_ready(t);
+  return true;
+}
+
+// The fibre of a thread that can go on, or one for threads that have not started.
+inline Fibre* next_fibre() {
+  if (block.count_ready == 0) {
+    if (block.fresh < block.size) return idle_fibre();
+    if (!release_barrier()) return nullptr;
+  }
+  const unsigned thread = block.ready[block.first_ready];
+  block.first_ready = (block.first_ready + 1) % MAX_THREADS;
+  --block.count_ready;
+  become(thread);
+  return block.threads[thread].fibre;
 }
 
 // The thread that runs waits with `status` until somebody makes it ready.
@@ -87,15 +139,7 @@ inline void wait(Status status, int line) {
   Thread& thread = block.threads[current.thread];
   thread.status = status;
   thread.line = line;
-  hand_back(*thread.fibre);
-}
-
-inline Fibre* idle_fibre() {
-  if (block.count_idle != 0) return block.idle[--block.count_idle];
-  Fibre* fibre = &block.fibres[block.made];
-  if (!start(*fibre, run_fresh_threads)) return nullptr;
-  ++block.made;
-  return fibre;
+  go_on(thread.fibre);
 }
 
 inline const char* state_of(const Thread& thread, char (&text)[64]) {
@@ -125,49 +169,21 @@ inline void report_stall() {
   describe(waiting, found.line, "waits at a shuffle in a warp that has fewer than 32 threads");
 }
 
-inline bool release_barrier() {
-  if (block.at_barrier != block.size) return false;
-  for (unsigned t = 0; t < block.size; ++t)
-    if (block.threads[t].line != block.threads[0].line) return false;
-  block.at_barrier = 0;
-  ++current.barriers;
-  for (unsigned t = 0; t < block.size; ++t) make_ready(t);
-  return true;
-}
-
 // Runs all threads of one block. False after a fault.
 inline bool run_block() {
   block.fresh = block.at_barrier = block.first_ready = block.count_ready = 0;
   block.abandoned = false;
   for (Warp& warp : block.warps) warp.arrived = 0;
   for (unsigned t = 0; t < block.size; ++t) block.threads[t] = {FRESH, 0, 0, 0, nullptr};
-  for (;;) {
-    if (block.count_ready != 0) {
-      const unsigned thread = block.ready[block.first_ready];
-      block.first_ready = (block.first_ready + 1) % MAX_THREADS;
-      --block.count_ready;
-      become(thread);
-      block.running = block.threads[thread].fibre;
-    } else if (block.fresh < block.size) {
-      block.running = idle_fibre();
-      if (block.running == nullptr) {
-        host_fault("no memory for the stacks of threads");
-        return false;
-      }
-    } else if (release_barrier()) {
-      continue;
-    } else {
-      break;
-    }
-    block.in_fibre = true;
-    resume(*block.running);
-    block.in_fibre = false;
-    if (block.abandoned) break;
-  }
-  bool good = !block.abandoned;
+  block.running = next_fibre();
+  if (block.running == nullptr) return false;
+  block.in_fibre = true;
+  switch_context(scheduler, block.running->context);
+  block.in_fibre = false;
+  bool good = !block.abandoned && !fault.present;
   for (unsigned t = 0; good && t < block.size; ++t) good = block.threads[t].status == ENDED;
   if (good) return true;
-  if (!block.abandoned) report_stall();
+  if (!block.abandoned && !fault.present) report_stall();
   block.made = block.count_idle = 0;  // fibres that stopped in the middle start anew
   return false;
 }

@@ -35,7 +35,7 @@ inline void run_grid(void (*body)(const void*), const void* arguments) {
   const unsigned blocks = current.grid.x * current.grid.y * current.grid.z;
   block.body = body;
   block.arguments = arguments;
-  block.size = current.block.x * current.block.y * current.block.z;
+  shape_blocks(current.block);
   for (unsigned number = 0; number < blocks; ++number) {
     current.block_number = current.first_block + number;
     current.block_place = place_of(number, current.grid);

@@ -1,7 +1,7 @@
-// Stacks that take turns: a fibre runs until it hands control back, and goes on from there when it is resumed.
+// Stacks that take turns: a fibre runs until it switches to another, and goes on from there when one switches back.
 //
-// In: functions to run. Out: `resume(fibre)` and, inside of one, `hand_back()`. Switching is a dozen instructions on x86-64;
-// elsewhere, or with CUDA_CPU_UCONTEXT, it is swapcontext, which enters the kernel of the system each time.
+// In: functions to run. Out: contexts, and `switch_context`, a dozen instructions on x86-64; elsewhere, or with
+// CUDA_CPU_UCONTEXT, it is swapcontext, which enters the kernel of the system each time.
 #pragma once
 
 #include <sys/mman.h>
@@ -23,10 +23,10 @@ constexpr size_t STACK_BYTES = 256 << 10;  // address space; only what is touche
 using Context = ucontext_t;
 inline void switch_context(Context& from, Context& to) { swapcontext(&from, &to); }
 
-inline void prepare(Context& context, char* stack, void (*body)()) {
+inline void prepare(Context& context, char* stack, size_t bytes, void (*body)()) {
   getcontext(&context);
   context.uc_stack.ss_sp = stack;
-  context.uc_stack.ss_size = STACK_BYTES;
+  context.uc_stack.ss_size = bytes;
   context.uc_link = nullptr;
   makecontext(&context, body, 0);
 }
@@ -63,8 +63,8 @@ cuda_cpu_switch:
 )");
 inline void switch_context(Context& from, Context& to) { cuda_cpu_switch(&from, &to); }
 
-inline void prepare(Context& context, char* stack, void (*body)()) {
-  auto top = reinterpret_cast<uintptr_t*>(stack + STACK_BYTES);
+inline void prepare(Context& context, char* stack, size_t bytes, void (*body)()) {
+  auto top = reinterpret_cast<uintptr_t*>(stack + bytes);
   *--top = 0;                                  // where `body` would return to; below it lies what a called function expects
   *--top = reinterpret_cast<uintptr_t>(body);  // where the first switch returns to
   for (int saved = 0; saved < 6; ++saved) *--top = 0;
@@ -80,18 +80,16 @@ struct Fibre {
 
 inline Context scheduler;
 
-// Makes `fibre` start with `body`, whatever it did before. False when there is no memory for its stack.
-inline bool start(Fibre& fibre, void (*body)()) {
+// Makes `fibre` start with `body`, whatever it did before. False when there is no memory for its stack. The stacks of fibres
+// with different numbers end at different places of a page, or all of them would want the same lines of the caches.
+inline bool start(Fibre& fibre, unsigned number, void (*body)()) {
   if (fibre.stack == nullptr) {
     void* memory = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return false;
     fibre.stack = static_cast<char*>(memory);
   }
-  prepare(fibre.context, fibre.stack, body);
+  prepare(fibre.context, fibre.stack, STACK_BYTES - number * 13 % 512 * 64, body);
   return true;
 }
-
-inline void resume(Fibre& fibre) { switch_context(scheduler, fibre.context); }
-inline void hand_back(Fibre& fibre) { switch_context(fibre.context, scheduler); }
 
 }  // namespace cuda_cpu
