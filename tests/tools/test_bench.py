@@ -144,7 +144,10 @@ def test_ratios_compare_rounds_side_by_side() -> None:
     """The machine was twice as slow in the second round, for everybody."""
     result = Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [1.0, 2.0, 1.0]), "torch": Entry("torch", [3.0, 6.0, 3.0])})
     assert result.ratio("wall") == 3.0
+    assert "behind" not in report._caption([result], "wall")
     assert Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [1.0])}).ratio("wall") is None
+    slow = Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [4.0, 4.0]), "torch": Entry("torch", [2.0, 2.0])})
+    assert "behind the best peer: tiny 0.50" in report._caption([slow], "wall")
     assert report.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
 
 

@@ -111,6 +111,9 @@ def _caption(results: Sequence[Contest], clock: str) -> str:
         )
         if ratios
     ]
+    behind = sorted((ratio, r.workload.name) for r in results if (ratio := r.ratio(clock)) is not None and ratio < 1)
+    if behind:
+        lines.append(f"behind the best peer: {', '.join(f'{name} {ratio:.2f}' for ratio, name in behind)}")
     spreads = [(f"{r.workload.name} {e.name}", e.spread(clock)) for r in results for e in r.timed()]
     noisy = [f"{which}: {spread:.0%}" for which, spread in spreads if spread > NOISY]
     if noisy:
