@@ -13,11 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 import llvmlite.binding as llvm
 
 from .. import __version__, config
+from ..codegen.cuda.build import missing, nvcc, nvrtc
 from ..codegen.link import linkers
 from ..codegen.target import host
 from ..runtime.host import cpu_name, quota, required_features, thread_count
 
-_PACKAGES = ("numpy", "llvmlite", "networkx", "ml_dtypes", "safetensors", "click", "rich", "ziglang", "torch")
+_PACKAGES = ("numpy", "llvmlite", "networkx", "ml_dtypes", "safetensors", "click", "rich", "ziglang", "torch", "cuda-bindings")
 
 
 def findings() -> Iterator[tuple[str, str]]:
@@ -36,6 +37,7 @@ def findings() -> Iterator[tuple[str, str]]:
         ", ".join(f"{name} ({' '.join(command)})" for name, command in found.items())
         or ("none: programs run, but cannot be saved; install a C compiler or `pip install ziglang`"),
     )
+    yield "CUDA", missing(["ptx"]) or f"nvcc {nvcc() or 'missing'}, NVRTC {'found' if nvrtc() else 'missing'}"
     yield "LLVM", ".".join(map(str, llvm.llvm_version_info))
     yield "packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
 
