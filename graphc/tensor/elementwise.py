@@ -218,7 +218,7 @@ class Elementwise(Shapes):
         return self.log() * (1 / math.log(10))
 
     def exp2(self) -> Tensor:
-        return (self * math.log(2)).exp()
+        return 2.0**self
 
     def sqrt(self) -> Tensor:
         return self._real("sqrt")
@@ -261,9 +261,6 @@ class Elementwise(Shapes):
 
     def erf(self) -> Tensor:
         return self._real("erf")
-
-    def erfc(self) -> Tensor:
-        return 1 - self.erf()
 
     def sign(self) -> Tensor:
         return self._apply("sign")

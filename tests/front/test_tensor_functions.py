@@ -20,6 +20,7 @@ SAME: dict[str, Callable[[Any, Any, Any], Any]] = {
     "atanh": lambda x, y, i: x.tanh().atanh(),
     "lgamma": lambda x, y, i: (x * 9).lgamma(),
     "digamma": lambda x, y, i: (x * 3 + 0.01).digamma(),
+    "erfc": lambda x, y, i: (x * 4).erfc(),
     "erfinv": lambda x, y, i: x.erf().erfinv(),
     "i0": lambda x, y, i: (x * 12).i0(),
     "sinc": lambda x, y, i: x.sinc(),
@@ -104,6 +105,11 @@ def test_special_values() -> None:
     np.testing.assert_allclose(gammas, [0, 0, math.log(24), math.inf, math.inf, math.inf], rtol=1e-6, atol=1e-14)
     inverse = value(gc.erfinv(np.array([-1.0, 0.0, 1.0, 2.0])))
     assert inverse[0] == -math.inf and inverse[1] == 0 and inverse[2] == math.inf and math.isnan(inverse[3])
+    tail = [2.0, math.erfc(-1.5), 1.0, math.erfc(0.5), math.erfc(1.0), math.erfc(5.0), math.erfc(20.0), 0.0]
+    np.testing.assert_allclose(
+        value(gc.erfc(np.array([-math.inf, -1.5, 0.0, 0.5, 1.0, 5.0, 20.0, math.inf]))), tail, rtol=1e-12
+    )
+    assert value(gc.erfc([4.0]))[0] == pytest.approx(math.erfc(4.0), rel=1e-6)  # float32 keeps its digits
     assert value(gc.sinc([0.0, 1.0])).tolist() == [1, pytest.approx(0, abs=1e-7)]
     assert value(gc.atanh([1.0, -1.0])).tolist() == [math.inf, -math.inf]
     assert value(gc.asinh([1e30, -1e30])).tolist() == pytest.approx([math.asinh(1e30), math.asinh(-1e30)])
