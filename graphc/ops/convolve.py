@@ -20,7 +20,7 @@ from ..ir.op import Axis, Contraction, ContractionSpec, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, full, make
 from .geometry import Sweep, spread
-from .shape import pad, reshape, reverse, transpose
+from .shape import pad, reshape, reverse, slice_, transpose
 
 Spec = tuple[int, ...]
 
@@ -215,9 +215,14 @@ def _kernel_gradient(node: Value, ct: Value) -> Value:
 
 
 def _expand(node: Value) -> Value | None:
-    """Padding and data dilation become a `pad` of the data; the convolution that remains reads inside it only."""
+    """Dilated data is taken phase by phase; padding becomes a `pad` of the data, and the convolution that remains reads
+    inside it only."""
     x, w = node.operands
     attrs = node.attrs
+    dense = zip(attrs["lhs_dilation"], attrs["strides"], attrs["rhs_dilation"], strict=True)
+    for dim, (spacing, stride, dilation) in enumerate(dense):
+        if spacing > 1 and stride == dilation == 1 and node.type.size:
+            return _by_phases(node, dim)
     rank = len(x.shape)
     plain = {"padding": ((0, 0),) * (rank - 2), "lhs_dilation": (1,) * (rank - 2)}
     if all(attrs[name] == value for name, value in plain.items()):
@@ -226,6 +231,32 @@ def _expand(node: Value) -> Value | None:
     low, high = (_arranged([p[side] for p in pads], attrs["lhs_spec"]) for side in (0, 1))
     interior = _arranged([0, 0, *(d - 1 for d in attrs["lhs_dilation"])], attrs["lhs_spec"])
     return conv_general(pad(x, low, high, interior, 0), w, **(attrs | plain))
+
+
+def _by_phases(node: Value, dim: int) -> Value:
+    """A convolution of data dilated in one spatial dimension multiplies mostly zeros. Its results at every so many positions
+    are those of a convolution of the data as it is with every so many taps; their sum, spread out, is the whole."""
+    x, w = node.operands
+    attrs = node.attrs
+    spacing, axis, taps = attrs["lhs_dilation"][dim], attrs["out_spec"][2 + dim], attrs["rhs_spec"][2 + dim]
+
+    def replaced(name: str, entry: Any) -> tuple[Any, ...]:
+        return (*attrs[name][:dim], entry, *attrs[name][dim + 1 :])
+
+    def along(rank_entry: int, others: Sequence[int], at: int) -> tuple[int, ...]:
+        return tuple(rank_entry if d == at else other for d, other in enumerate(others))
+
+    zeros = (0,) * x.type.rank
+    total = full(node.type, 0)
+    for n, phase in enumerate(sweeps(x.shape, w.shape, attrs)[dim].phases):
+        some = slice_(w, along(phase.tap, zeros, taps), w.shape, along(spacing, (1,) * x.type.rank, taps))
+        plain = {"lhs_dilation": replaced("lhs_dilation", 1), "padding": replaced("padding", phase.padding)}
+        part = conv_general(x, some, **(attrs | plain))
+        after = node.shape[axis] - phase.first - spread(phase.count, spacing)
+        low, high, between = (along(entry, zeros, axis) for entry in (phase.first, after, spacing - 1))
+        part = pad(part, low, high, between, 0)
+        total = total + part if n else part
+    return total
 
 
 def _spec(node: Value) -> ContractionSpec:

@@ -7,6 +7,7 @@ sweeps that differentiate it. All rules follow from one sentence: output o, tap 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 Padding = tuple[int, int]
@@ -54,3 +55,27 @@ class Sweep:
         """Padding of the sweep of the outputs (as taps, `stride` apart) over the same spread input, in steps of
         `dilation`: one position for each tap."""
         return self.padding[0], self.span - 1 + spread(self.count, self.stride) - self.padded + self.padding[1]
+
+    @property
+    def phases(self) -> Iterator[Phase]:
+        """The sweep over an input spread by `spacing`, as sweeps over the input itself: every `spacing`-th position meets
+        the same taps, `spacing` apart. For steps of 1 and dense taps; positions that meet no tap are left out."""
+        assert self.stride == self.dilation == 1
+        low, _ = self.padding
+        for first in range(min(self.spacing, self.count)):
+            tap = (low - first) % self.spacing
+            taps = len(range(tap, self.window, self.spacing))
+            count = len(range(first, self.count, self.spacing))
+            before = (low - first - tap) // self.spacing
+            if taps:
+                yield Phase(first, tap, (before, count + taps - 1 - self.size - before), count)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Positions `first`, `first + spacing`, ... (`count` of them): a dense sweep with the taps `tap`, `tap + spacing`, ..."""
+
+    first: int
+    tap: int
+    padding: Padding
+    count: int

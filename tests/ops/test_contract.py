@@ -12,12 +12,14 @@ from laws import assert_close, gradients, operands_of
 from graphc.dtype import float32, float64, int32
 from graphc.errors import DTypeError, ShapeError
 from graphc.interp.graph import evaluate
+from graphc.ir.graph import Graph
 from graphc.ir.op import OPS, Axis, Contraction, Op, Sample
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, constant, make
 from graphc.ops.contract import conv_general, dot_general
 from graphc.ops.geometry import Sweep, spread
 from graphc.ops.source import placeholder
+from graphc.passes.expand import expand
 
 CONTRACTIONS = [op for op in OPS.values() if isinstance(op.lower, Contraction)]
 
@@ -67,11 +69,13 @@ def test_strides_compute_the_reference(op: Op) -> None:
             continue
         operands = operands_of(sample)
         node = make(op.name, *operands, **sample.attrs)
-        plain = op.lower.expand(node) or node
-        assert plain.op is op and plain.type == node.type
-        arrays = evaluate(plain.operands, dict(zip(operands, sample.arrays, strict=True)))
+        known = dict(zip(operands, sample.arrays, strict=True))
+        for value in expand(Graph("f", operands, (node,))).values():
+            if value not in known:
+                arrays = tuple(known[operand] for operand in value.operands)
+                known[value] = by_strides(value, arrays) if value.op is op else value.op.reference(*arrays, **value.attrs)
         expected = op.reference(*sample.arrays, **sample.attrs)
-        assert_close(by_strides(plain, tuple(arrays)), expected, node.dtype, slack=20, scale=20)
+        assert_close(known[value], expected, node.dtype, slack=20, scale=20)
 
 
 def test_kept_axes_follow_the_result() -> None:
@@ -242,7 +246,39 @@ def test_expansion_leaves_plain_convolutions_alone() -> None:
     lower = OPS["conv_general"].lower
     assert lower.expand(conv_general(x, w, strides=(2,), padding=[(0, 0)], rhs_dilation=(2,))) is None
     assert lower.expand(conv_general(x, w, strides=(1,), padding=[(-1, 0)])).operands[0].shape == (1, 1, 4)
-    assert lower.expand(conv_general(x, w, strides=(1,), padding=[(0, 0)], lhs_dilation=(3,))).operands[0].shape == (1, 1, 13)
+    assert lower.expand(conv_general(x, w, strides=(2,), padding=[(0, 0)], lhs_dilation=(3,))).operands[0].shape == (1, 1, 13)
+
+
+def test_dilated_data_is_not_multiplied() -> None:
+    """Every second result meets every second tap: together as many products as there are pairs of data and taps."""
+    x, w = constant(numbers(1, 2, 5, 6)), constant(numbers(3, 2, 3, 3))
+    y = conv_general(x, w, strides=(1, 1), padding=[(2, 1), (1, 2)], lhs_dilation=(2, 2))
+    expanded = Graph("f", (), (y,))
+    parts = [value for value in expand(expanded).values() if value.op.name == "conv_general"]
+    assert sorted(part.operands[1].shape[2:] for part in parts) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    (expected,), (actual,) = (evaluate(graph.roots, {}) for graph in (expanded, expand(expanded)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5])
+@pytest.mark.parametrize("spacing", [2, 3, 4])
+def test_phases_of_a_sweep(window: int, spacing: int) -> None:
+    """Positions that are no phase's meet no tap; every other position is one phase's, with all its taps."""
+    for size, padding in product((1, 2, 5), ((0, 0), (2, 1), (-1, 3), (4, -2))):
+        sweep = Sweep(size, window, 1, padding, 1, spacing)
+        meets = {
+            (o, k, (o + k - padding[0]) // spacing)
+            for o, k in product(range(sweep.count), range(window))
+            if (o + k - padding[0]) % spacing == 0 and 0 <= o + k - padding[0] < spread(size, spacing)
+        }
+        found = set()
+        for phase in sweep.phases:
+            dense = Sweep(size, len(range(phase.tap, window, spacing)), 1, phase.padding, 1)
+            assert dense.count == phase.count
+            for q, j in product(range(dense.count), range(dense.window)):
+                if 0 <= q + j - phase.padding[0] < size:
+                    found.add((phase.first + spacing * q, phase.tap + spacing * j, q + j - phase.padding[0]))
+        assert found == meets
 
 
 # ----------------------------------------------------------------------------------------------------------- geometry
