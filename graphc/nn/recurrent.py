@@ -17,6 +17,7 @@ from ..tensor.creation import zeros
 from . import functional, init
 from .linear import empty
 from .module import Module
+from .utils.rnn import PackedSequence
 
 State = tuple[Tensor, ...]
 
@@ -160,12 +161,15 @@ class _Recurrent(Module):
             for suffix in self._suffixes:
                 _add_weights(self, self.kind, into, hidden_size, bias, f"_l{layer}{suffix}", dtype, proj_size)
 
-    def forward(self, input: Tensor, hx: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(self, input: Any, hx: Any = None, lengths: Tensor | None = None) -> tuple[Any, Any]:
         """(outputs of the last layer at all times, the last states of all layers and directions).
 
         lengths: (N,) integers; a sequence ends after as many steps: outputs behind are 0, the last state is that of its
-        end, and the reverse direction starts there (PyTorch's packed sequences, without reordering).
+        end, and the reverse direction starts there. A PackedSequence brings its lengths, and gives a PackedSequence.
         """
+        if isinstance(input, PackedSequence):
+            result, states = self._run(input.data, None if hx is None else _as_tuple(hx), input.lengths)
+            return PackedSequence(result, input.lengths), self._packed(states)
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: takes (L, N, {self.input_size}) or (L, {self.input_size}), got {input.shape}", here()

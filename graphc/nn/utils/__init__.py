@@ -4,7 +4,7 @@ grads = nn.utils.clip_grad_norm(optimizer.gradients(loss), 1.0)
 train_step = gc.function([x, y], loss, updates=optimizer.updates(grads))
 """
 
-from . import prune
+from . import prune, rnn
 from .gradients import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -28,6 +28,7 @@ __all__ = [
     "parameters_to_vector",
     "prune",
     "remove_weight_norm",
+    "rnn",
     "vector_to_parameters",
     "weight_norm",
 ]
