@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import digits_mlp
 import fuzz
@@ -123,11 +123,9 @@ def digits(size: int, batch: int, steps: int) -> tuple[tuple[np.ndarray, ...], .
     return tuple(tuple(arrays) for arrays, _ in zip(loader, range(steps), strict=False))
 
 
-CHOICES = lenet.Choices(batch_norm=True, dropout=0.2, l2=1e-4)
 STEPS = {
-    "mlp": lambda: (digits_mlp.declare()[0], digits(28, digits_mlp.BATCH, 3)),
-    "lenet": lambda: (lenet.declare()[0], digits(32, lenet.BATCH, 2)),
-    "lenet, normalised and dropping": lambda: (lenet.declare(CHOICES)[0], digits(32, lenet.BATCH, 2)),
+    "mlp": lambda: (digits_mlp.declare()[0], digits(28, digits_mlp.BATCH, 2)),
+    "lenet": lambda: (lenet.declare(lenet.Choices(batch_norm=True, dropout=0.2, l2=1e-4))[0], digits(32, lenet.BATCH, 1)),
 }
 
 
@@ -139,27 +137,23 @@ def test_training_steps_compute_what_numpy_does(name: str, tmp_path: Path) -> No
     subject.check_cuda(Net(Stages({"f": step}, "cuda").planned, tmp_path))
 
 
-# After one epoch of LeNet an equal maximum in a window is enough for another course of the training.
-EXAMPLES = {
-    "mlp": (digits_mlp.declare, 28, digits_mlp.BATCH, 6),
-    "lenet": (lenet.declare, 32, lenet.BATCH, 1),
-}
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_training_goes_as_native_code_does(name: str, tmp_path: Path) -> None:
-    declare, size, batch, epochs = EXAMPLES[name]
-    step, predict = declare()
-    learn, test = (data.Digits(train=part, size=size) for part in (True, False))
+@pytest.mark.parametrize(("example", "size", "samples"), [(digits_mlp, 28, 640), (lenet, 32, 128)], ids=["mlp", "lenet"])
+def test_training_goes_as_native_code_does(example: ModuleType, size: int, samples: int, tmp_path: Path) -> None:
+    """Losses of some steps and the accuracy after them, without checks. Much later roundings may send LeNet elsewhere."""
+    step, predict = example.declare()
+    learn, test = (
+        data.TensorDataset(*(array[:count] for array in data.Digits(train=part, size=size).arrays))
+        for part, count in ((True, samples), (False, 128))
+    )
     net = Net(Stages({"train_step": step, "predict": predict}, "cuda").planned, tmp_path, checked=False)
     emulated = SimpleNamespace(
         train_step=lambda *arrays: net.call("train_step", *arrays)[0], predict=lambda *arrays: net.call("predict", *arrays)[0]
     )
     results = []
     for program in (gc.compile(train_step=step, predict=predict), emulated):
-        loader = data.DataLoader(learn, batch, shuffle=True, drop_last=True, seed=0)
-        losses, _ = train(program, loader, epochs, quiet=True)
-        results.append((losses, accuracy(program, test, batch)))
+        loader = data.DataLoader(learn, example.BATCH, shuffle=True, drop_last=True, seed=0)
+        _, losses = train(program, loader, 1, quiet=True)
+        results.append((losses, accuracy(program, test, example.BATCH)))
     (losses, share), (losses_of_cuda, share_of_cuda) = results
     np.testing.assert_allclose(losses_of_cuda, losses, rtol=1e-3)
-    assert abs(share_of_cuda - share) <= 2 / len(test)
+    assert abs(share_of_cuda - share) <= 1 / len(test)
