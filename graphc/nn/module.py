@@ -35,13 +35,31 @@ class StateError(GraphcError, KeyError):
         return str(self.args[0])
 
 
+class Hook:
+    """A registered function, until it is removed."""
+
+    def __init__(self, hooks: dict[Hook, Callable[..., Any]], function: Callable[..., Any]) -> None:
+        self._hooks = hooks
+        hooks[self] = function
+
+    def remove(self) -> None:
+        """No longer call the function."""
+        self._hooks.pop(self, None)
+
+    def __enter__(self) -> Hook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
 class Module:
     """Base class of layers and networks; subclasses define `forward`."""
 
     training: bool
 
     def __init__(self) -> None:
-        for name in (*HELD, COMPUTED):
+        for name in (*HELD, COMPUTED, "_before", "_after"):
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_path", "")
         object.__setattr__(self, "training", True)
@@ -57,7 +75,23 @@ class Module:
                 "the model becomes a tensor by gc.constant(array)",
                 here(),
             )
-        return self.forward(*args, **kwargs)
+        for before in self._before.values():
+            changed = before(self, args)
+            args = args if changed is None else changed if isinstance(changed, tuple) else (changed,)
+        result = self.forward(*args, **kwargs)
+        for after in self._after.values():
+            changed = after(self, args, result)
+            result = result if changed is None else changed
+        return result
+
+    # Hooks see what goes in and comes out while a graph is declared; what they return, unless None, takes its place.
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Hook:
+        """Call hook(module, arguments) before forward; returns a handle with remove()."""
+        return Hook(self._before, hook)
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Hook:
+        """Call hook(module, arguments, result) after forward; returns a handle with remove()."""
+        return Hook(self._after, hook)
 
     # Attributes. Parameters, buffers and modules live in dictionaries of their own, in order of definition.
     def __setattr__(self, name: str, value: Any) -> None:
