@@ -17,9 +17,12 @@ from training import accuracy, train
 
 import graphc as gc
 from graphc import data
-from graphc.codegen.cuda import teams
+from graphc.codegen.cuda import contract, teams, tiles
+from graphc.codegen.cuda.products import Product
+from graphc.codegen.cuda.target import Gpu
 from graphc.driver import Stages
 from graphc.ir.graph import Graph
+from graphc.ir.kernel import Kernel
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++, which compiles CUDA source for the CPU")
 
@@ -110,9 +113,28 @@ def test_large_shapes_compute_what_numpy_does() -> None:
         subject.check_cuda(net)
 
 
-def test_a_mapping_that_forgets_barriers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teams, "barriers", lambda body, visible: frozenset())
-    subject = subject_of("sort")
+def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernel after kernel takes the next tile, however large the product."""
+    turns: dict[Kernel, int] = {}
+
+    def cost(found: Product, tile: tiles.Tile, gpu: Gpu) -> float:
+        turn = turns.setdefault(found.kernel, len(turns))
+        return abs(contract.TILES.index(tile) - turn % len(contract.TILES))
+
+    monkeypatch.setattr(contract, "tile_cost", cost)
+    monkeypatch.setattr(contract, "dot_cost", lambda found, gpu: np.inf)
+    names = ("matrix_product", "matrix_products", "product_of_halves", "layer_with_all_around_it", "convolution_in_strides")
+    subjects = [subject_of(name) for name in names]
+    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    assert len(turns) >= len(contract.TILES)
+    for subject in subjects:
+        subject.check_cuda(net)
+
+
+@pytest.mark.parametrize(("mapping", "name"), [(teams, "sort"), (tiles, "convolution_of_points")], ids=["teams", "tiles"])
+def test_a_mapping_that_forgets_barriers_is_found(mapping: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "barriers", lambda body, visible: frozenset())
+    subject = subject_of(name)
     with pytest.raises(fuzz.Wrong, match=r"race: |nobody has written"):
         subject.check_cuda(fuzz.compile_cuda([subject.optimised]))
 
