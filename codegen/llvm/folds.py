@@ -10,29 +10,34 @@ Additions of products are fused where the processor can. Float sums are reordere
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from graphc.dtype import DType
+from graphc.dtype import DType, bool_
 from graphc.ir.expr import Call, Expr, Index, Var
 from graphc.ir.kernel import COMBINES, Accumulate, operands
 
-from . import memory, types
-from .builder import Value, constant
+from . import memory, types, words
+from .builder import Builder, Value, constant
 from .casts import convert
 from .expressions import Scope
 from .indices import Position
 from .memory import Place
 
+_EXTREMES = {"max": "ogt", "min": "olt"}
+
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A vector of partial results on the stack, and the cell that they will be folded into."""
+    """A vector of partial results on the stack, and the cell that they will be folded into. `numbers` points to bits that
+    say where no NaN was met; results that have them hold numbers only."""
 
     slot: Place
     lanes: int
     cell: Place
     position: Position
     combine: str
+    numbers: str = ""
 
 
 @dataclass
@@ -53,7 +58,10 @@ def accumulate(scope: Scope, loop: VectorLoop | None, stmt: Accumulate) -> None:
         partial = _partial(scope, loop, stmt, place)
         row = Position(lane=1)
         old = memory.load(indexer, partial.slot, row, None, None)
-        memory.store(indexer, partial.slot, row, _combine_with(scope, stmt, old), scope.mask)
+        if partial.numbers:
+            memory.store(indexer, partial.slot, row, _extreme_number(scope, stmt, old, partial.numbers), None)
+        else:
+            memory.store(indexer, partial.slot, row, _combine_with(scope, stmt, old), scope.mask)
         return
     position = memory.locate(indexer, place, indexer.position(stmt.index))
     if scope.lanes > 1 and not position.varies:
@@ -71,7 +79,12 @@ def finish(scope: Scope, partial: Partial) -> None:
     """After the vector loop: folds the partial results into their cell."""
     wide = Scope(scope.b, {}, lanes=partial.lanes)
     found = memory.load(wide.indexer, partial.slot, Position(lane=1), None, None)
-    total = across(scope, partial.combine, found)
+    total = across(scope, partial.combine, found, _extreme if partial.numbers else combine)
+    if partial.numbers:
+        bits, half = types.vector("i1", found.lanes // 2), types.suffix("i1", found.lanes // 2)
+        clean = scope.b.op(f"load {bits}, ptr {partial.numbers}, align 8")
+        every = Value(scope.b.call(f"llvm.vector.reduce.and.{half}", "i1", (bits, clean)), bool_)
+        total = scope.say("select", (every, total, constant(float("nan"), total.dtype)))
     indexer = scope.indexer
     old = memory.load(indexer, partial.cell, partial.position, None, None)
     memory.store(indexer, partial.cell, partial.position, combine(scope, partial.combine, old, total), None)
@@ -83,7 +96,10 @@ def combine(scope: Scope, word: str, x: Value, y: Value) -> Value:
     return convert(scope.b, scope.say(word, (convert(scope.b, x, working), convert(scope.b, y, working))), x.dtype)
 
 
-def across(scope: Scope, word: str, value: Value) -> Value:
+Combine = Callable[[Scope, str, Value, Value], Value]
+
+
+def across(scope: Scope, word: str, value: Value, combine: Combine = combine) -> Value:
     """All lanes folded into one, halves first: the same order on every target."""
     while value.lanes > 1:
         half = value.lanes // 2
@@ -125,8 +141,43 @@ def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> P
             slot = Place(b.slot(types.memory(working), scope.lanes), working, local=True)
             start = b.widen(neutral(stmt.combine, working), scope.lanes)
             memory.store(scope.indexer, slot, Position(lane=1), start, None)
-            loop.partials[key] = Partial(slot, scope.lanes, cell, position, stmt.combine)
+            numbers = _all_numbers(b, scope.lanes) if _apart_from_nan(scope, stmt.combine, working) else ""
+            loop.partials[key] = Partial(slot, scope.lanes, cell, position, stmt.combine, numbers)
     return loop.partials[key]
+
+
+def _apart_from_nan(scope: Scope, word: str, dtype: DType) -> bool:
+    """Whether NaN is noted apart from the extreme of the numbers: an instruction that keeps it would be three."""
+    lone = word in _EXTREMES and dtype.is_float and not words.has_maximum(scope.b.target)
+    return lone and scope.lanes % 4 == 0
+
+
+def _all_numbers(b: Builder, lanes: int) -> str:
+    """A slot of bits, one for two lanes, all set."""
+    slot, bits = b.slot("i1", lanes // 2), types.vector("i1", lanes // 2)
+    b.put(f"store {bits} {types.splat('true', 'i1', lanes // 2)}, ptr {slot}, align 8")
+    return slot
+
+
+def _extreme_number(scope: Scope, stmt: Accumulate, old: Value, numbers: str) -> Value:
+    """The larger (or smaller) of `old` and the value; where the value is NaN, `old`, and a bit of `numbers` is cleared."""
+    b, n, half = scope.b, scope.lanes, scope.lanes // 2
+    value = b.widen(convert(b, scope.evaluate(stmt.value), old.dtype), n)
+    if scope.mask is not None:
+        value = scope.say("select", (scope.mask, value, neutral(stmt.combine, old.dtype)))
+    low, high = b.part(value, 0, half), b.part(value, half, half)
+    bits = types.vector("i1", half)
+    both = b.op(f"fcmp ord {types.vector(types.register(old.dtype), half)} {low.text}, {high.text}")
+    before = b.op(f"load {bits}, ptr {numbers}, align 8")
+    b.put(f"store {bits} {b.op(f'and {bits} {before}, {both}')}, ptr {numbers}, align 8")
+    return _extreme(scope, stmt.combine, value, old)
+
+
+def _extreme(scope: Scope, word: str, x: Value, y: Value) -> Value:
+    """max or min of numbers; y where x is NaN."""
+    kind = types.vector(types.register(x.dtype), x.lanes)
+    better = scope.b.op(f"fcmp {_EXTREMES[word]} {kind} {x.text}, {y.text}")
+    return scope.say("select", (Value(better, bool_, x.lanes), x, y))
 
 
 def _combine_with(scope: Scope, stmt: Accumulate, old: Value) -> Value:

@@ -68,6 +68,11 @@ def speaker(target: Target) -> Callable[[str, DType], bool]:
     return lambda word, dtype: says(word, dtype) or (scales and word == "scalb" and _kind(dtype) == "f")
 
 
+def has_maximum(target: Target) -> bool:
+    """Whether max and min of floats are one instruction, NaN and all."""
+    return target.arch in _NATIVE_MAXIMUM
+
+
 def _scales_vectors(target: Target) -> bool:
     """AVX-512 multiplies by powers of two, down to denormals, in one instruction."""
     return target.arch == "x86_64" and target.vector_bits == 512
@@ -91,7 +96,7 @@ def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value
     if kind != "h" and word in COMPARISONS:
         instruction, conditions = _COMPARE[kind]
         return Value(b.op(f"{instruction} {conditions[word]} {full} {texts}"), bool_, lanes)
-    if word in ("max", "min") and kind == "f" and b.target.arch in _NATIVE_MAXIMUM:
+    if word in ("max", "min") and kind == "f" and has_maximum(b.target):
         name = f"llvm.{word}imum.{types.suffix(scalar, lanes)}"
         return Value(b.call(name, full, *((full, arg.text) for arg in args)), dtype, lanes)
     if word == "scalb" and kind == "f" and _scales_vectors(b.target):

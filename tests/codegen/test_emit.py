@@ -105,6 +105,27 @@ def test_extremes_with_a_constant_keep_nan_in_one_comparison(word: str) -> None:
     assert text.count("fcmp") == text.count("select") == len(range(0, 100, 16)) - 5  # loop, and the remainder
 
 
+@pytest.mark.parametrize("dtype", (float32, float64), ids=str)
+@pytest.mark.parametrize("word", ("max", "min"))
+def test_extremes_find_nan_wherever_it_is(word: str, dtype: DType) -> None:
+    kernels, arrays = [], []
+    for size, width in ((1, 16), (7, 8), (33, 16), (130, 64), (130, 2)):
+        x, y, i = Array("x", dtype, size), Array("y", dtype, 1), Var("i", size)
+        start = Store(y, as_index(0), const(-np.inf if word == "max" else np.inf, dtype))
+        fold = For(i, (Accumulate(y, as_index(0), word, load(x, i)),), VECTOR, width)
+        kernel = each([start, fold], x, y)
+        for place in (None, 0, size // 2, size - 1):
+            data = np.linspace(-3, 5, size).astype(dtype.numpy)
+            if place is not None:
+                data[place] = np.nan
+            for values in (data, -data, np.full_like(data, np.inf), np.full_like(data, -np.inf)):
+                kernels.append(kernel)
+                arrays.append([values, np.zeros(1, dtype.numpy)])
+    check_native(kernels, arrays)
+    for spec in ("x86-64-v3", "x86-64"):
+        check_native(kernels[::3], arrays[::3], target=named(spec))
+
+
 def test_powers_of_two_in_any_number_of_lanes() -> None:
     """Where the processor multiplies by them in one instruction: from one lane to several registers."""
     for dtype in (float32, float64):
