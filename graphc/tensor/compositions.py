@@ -56,7 +56,7 @@ class Compositions(Algebra):
             raise ShapeError(f"sum_to_size: {shape} does not broadcast to {self.shape}", here())
         added = self.ndim - len(shape)
         gone = tuple(range(added)) + tuple(added + i for i, n in enumerate(shape) if n == 1)
-        return (self.sum(gone, dtype=self.dtype) if gone else self).reshape(shape)
+        return (self.sum(gone) if gone else self).reshape(shape)
 
     # numpy's names.
     power, mod, rint, invert = Algebra.__pow__, Algebra.__mod__, Algebra.round, Algebra.__invert__

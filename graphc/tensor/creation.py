@@ -84,7 +84,7 @@ def linspace(start: Any, end: Any, steps: int, dtype: Any = float32) -> Tensor:
         raise ShapeError(f"linspace: the number of steps must not be negative, got {steps}", here())
     kind = _dtype(dtype)
     if not kind.is_float:
-        raise DTypeError(f"linspace: the dtype must be float, not {kind}", here())
+        return linspace(start, end, steps, float64).to(kind)
     start, end = (x.to(kind) if isinstance(x, Tensor) else x for x in (start, end))
     grid = arange(steps, dtype=kind)
     step = (end - start) / max(steps - 1, 1)

@@ -263,7 +263,7 @@ class Elementwise(Shapes):
         return self._real("erf")
 
     def sign(self) -> Tensor:
-        return self._apply("sign")
+        return self.wrap(self.value) if self.dtype.is_bool else self._apply("sign")
 
     def _rounded(self, name: str) -> Tensor:
         return self._apply(name) if self.dtype.is_float else self.wrap(self.value)
@@ -298,6 +298,8 @@ class Elementwise(Shapes):
 
     def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
         """NaN and infinities replaced; by default 0 and the largest finite numbers."""
+        if not self.dtype.is_float:
+            return self.wrap(self.value)
         bound = largest(self.dtype)
         result = where(self.isnan(), nan, self)
         result = where(result == math.inf, bound if posinf is None else posinf, result)

@@ -10,7 +10,7 @@ import math
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..dtype import bool_, int64
+from ..dtype import bool_, float32, int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
@@ -69,11 +69,15 @@ class Reductions(Special):
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The largest element; NaN where there is one."""
         self._must_have_elements(dim, "amax")
+        if self.dtype.is_bool:
+            return self.any(dim, keepdim)
         return self._reduce("reduce_max", dim, keepdim)
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The smallest element; NaN where there is one."""
         self._must_have_elements(dim, "amin")
+        if self.dtype.is_bool:
+            return self.all(dim, keepdim)
         return self._reduce("reduce_min", dim, keepdim)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
@@ -156,7 +160,8 @@ class Reductions(Special):
 
     def logsumexp(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """log of the sum of exponentials; -inf where all elements are -inf."""
-        self._must_be_float("logsumexp")
+        if not self.dtype.is_float:
+            return self.to(float32).logsumexp(dim, keepdim)
         top = self.amax(dim, keepdim=True).detach()
         top = where(top.isinf(), 0, top)
         result = (self - top).exp().sum(dim, keepdim=True).log() + top

@@ -118,6 +118,16 @@ def test_special_values() -> None:
     assert value(gc.cummax([1, 3, 3, 2], dim=0).indices).tolist() == [0, 1, 2, 2]
 
 
+def test_integers_and_bools() -> None:
+    yes = gc.constant([True, False, False])
+    assert value(yes.amax()) and not value(yes.amin()) and value(gc.max(yes, dim=0).indices) == 0
+    assert value(yes.sign()).tolist() == [True, False, False] and value(gc.nan_to_num([1, 2])).tolist() == [1, 2]
+    assert value(gc.linspace(0, 10, 4, dtype="int64")).tolist() == [0, 3, 6, 10]
+    assert value(gc.logsumexp([0, 0])) == pytest.approx(math.log(2))
+    assert value(gc.cumprod([2, 3, 4], dim=0)).tolist() == [2, 6, 24] and value(gc.constant([5, 1, 7]).median()) == 5
+    assert value(gc.constant([7, -7]).div(2, rounding_mode="trunc")).tolist() == [3, -3]
+
+
 def test_multinomial() -> None:
     state: dict[Any, np.ndarray] = {}
     weights = np.array([0.0, 1.0, 3.0], np.float32)
