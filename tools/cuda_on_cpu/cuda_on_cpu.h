@@ -66,10 +66,7 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 threads, cud
 
 #define __global__
 #define __device__
-#define __host__
-#define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __restrict__
 
 #define threadIdx (cuda_cpu::current.thread_place)
 #define blockIdx (cuda_cpu::current.block_place)
@@ -114,18 +111,3 @@ CUDA_CPU_SHUFFLES(float)
 CUDA_CPU_SHUFFLES(double)
 #undef CUDA_CPU_SHUFFLES
 #undef CUDA_CPU_SHUFFLE
-
-// Numbers as bits.
-template <class To, class From>
-To cuda_cpu_bits(From value) {
-  static_assert(sizeof(To) == sizeof(From));
-  To bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-inline int __float_as_int(float x) { return cuda_cpu_bits<int>(x); }
-inline unsigned __float_as_uint(float x) { return cuda_cpu_bits<unsigned>(x); }
-inline float __int_as_float(int x) { return cuda_cpu_bits<float>(x); }
-inline float __uint_as_float(unsigned x) { return cuda_cpu_bits<float>(x); }
-inline long long __double_as_longlong(double x) { return cuda_cpu_bits<long long>(x); }
-inline double __longlong_as_double(long long x) { return cuda_cpu_bits<double>(x); }

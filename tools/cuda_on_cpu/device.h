@@ -93,7 +93,6 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream
 }
 
 inline cudaError_t cudaGetLastError() { return cuda_cpu::last_error(); }
-inline cudaError_t cudaPeekAtLastError() { return cuda_cpu::last_error(); }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cuda_cpu::last_error(); }
 
 // For the caller of the library: device memory, and its end.

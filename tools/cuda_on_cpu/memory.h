@@ -196,7 +196,6 @@ class Lvalue {
   T operator=(const Lvalue& other) const { return *this = static_cast<T>(other); }
   T operator+=(T value) const { return *this = static_cast<T>(*this) + value; }
   T operator-=(T value) const { return *this = static_cast<T>(*this) - value; }
-  T operator*=(T value) const { return *this = static_cast<T>(*this) * value; }
   Pointer<T> operator&() const { return pointer; }
 
  private:
@@ -211,7 +210,6 @@ class Pointer {
   using Value = std::remove_const_t<T>;
   using Element = std::conditional_t<std::is_const_v<T>, Value, Lvalue<T>>;
 
-  Pointer() = default;
   Pointer(T* address, const Region* region) : address(address), region(region) {}
   operator Pointer<const Value>() const { return {address, region}; }
 
@@ -222,9 +220,6 @@ class Pointer {
   }
   Element operator*() const { return (*this)[0]; }
   Pointer operator+(int64_t elements) const { return {address + elements, region}; }
-  Pointer operator-(int64_t elements) const { return {address - elements, region}; }
-  Pointer& operator+=(int64_t elements) { return address += elements, *this; }
-  Pointer& operator-=(int64_t elements) { return address -= elements, *this; }
 
   Value read(int line) const { return read_as<Value>(line); }
   void write(Value value, int line) const { write_as(value, line); }
@@ -250,8 +245,8 @@ class Pointer {
   }
 
  private:
-  T* address = nullptr;
-  const Region* region = nullptr;
+  T* address;
+  const Region* region;
 };
 
 template <class V, class T>
