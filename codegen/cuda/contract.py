@@ -26,8 +26,8 @@ TILES = (
 LANES = 128  # products a cycle of a multiprocessor
 LATENCY = 8.0  # cycles of a step, at least
 PANEL_COST = 300.0  # cycles for the loads of a panel and two barriers
-RESIDENT = 4  # blocks of dot products that a multiprocessor runs at once
-DOT_COST = 400.0  # cycles for the folds of a team
+RESIDENT = 32  # dot products that a multiprocessor runs at once, a warp each
+DOT_COST = 400.0  # cycles for the start and the folds of one
 FAR_COST = 8.0  # factor for operands whose steps are apart in memory
 CACHE_BYTES = 3000.0  # that the second cache delivers a cycle, to all multiprocessors
 
@@ -63,7 +63,7 @@ def dot_cost(found: Product, gpu: Gpu) -> float:
     """Cycles of a product as dot products."""
     dots = found.batch.size * found.rows.size * found.columns.size
     near = all(abs(found.steps.moves(side)) == 1 for side in (found.lhs, found.rhs))
-    rounds = ceil(found.steps.size / gpu.team)
+    rounds = ceil(found.steps.size / (gpu.team if dots < gpu.processors * RESIDENT else 4 * gpu.warp))
     far = 1.0 if near else FAR_COST
     waves = ceil(dots / (gpu.processors * RESIDENT))
     read = dots * found.steps.size * 2 * found.dtype.size * far

@@ -4,7 +4,7 @@ In: a kernel. Out: a `Mapped` kernel with the same meaning. Kernels are tried in
 
     products   tiles in shared memory and registers, or a dot product a team          (contract.py)
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
-    teams      a row or a block of columns a team, folds through shuffles             (teams.py)
+    teams      a row or a block of columns a team, folds through shuffles  (columns.py, teams.py)
     anything   a task a thread, its loops one after the other; always right
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from graphc.ir.kernel import Kernel
 
+from .columns import interleave
 from .contract import contract
 from .maps import flatten
 from .roles import Mapped
@@ -29,7 +30,7 @@ def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     flat = flatten(kernel)
     if flat is not None:
         return Mapped(tidy(flat), 1, gpu.block)
-    team = spread(kernel, gpu)
+    team = spread(interleave(kernel, gpu), gpu)
     if team is not None:
         return team
     return Mapped(Kernel(kernel.name, kernel.params, kernel.task, serial(kernel.body)), 1, gpu.block)

@@ -9,7 +9,9 @@ p elements make 16 bytes; None for kernels of another shape.
 
 from __future__ import annotations
 
-from graphc.ir.expr import Index, Load, Temp, Var
+from collections.abc import Container, Iterator
+
+from graphc.ir.expr import Array, Expr, Index, Load, Temp, Var, as_index, linear
 from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, expressions, walk
 
 from ..rewriter import Renamed
@@ -30,7 +32,7 @@ def flatten(kernel: Kernel) -> Kernel | None:
     if not loops or any(_folds(loop) for loop in loops):
         return None
     extent = max(loop.var.extent for loop in loops)
-    width = packet_width(loops)
+    width = packet_width(loops, kernel.params)
     steps = max(-(-extent // width), 1)
     item = Var("item", kernel.task.extent * steps)
     where: dict[Var | Temp, Index] = {kernel.task: item // steps}
@@ -65,11 +67,21 @@ def _folds(loop: For) -> bool:
     return any(isinstance(stmt, Accumulate) and stmt.array not in own for stmt in walk(loop.body))
 
 
-def packet_width(loops: list[For]) -> int:
-    """How many neighbouring elements a thread takes: 16 bytes of the widest array, where that divides all extents."""
-    arrays = {s.array for loop in loops for s in walk(loop.body) if isinstance(s, Store | Accumulate)}
+def packet_width(loops: list[For], params: Container[Array]) -> int:
+    """How many neighbouring elements a thread takes: 16 bytes of the widest array, where that divides all extents and any
+    param is walked element by element; else 1, so that neighbouring threads have neighbouring elements."""
+    found: dict[Array, list[bool]] = {}
     for loop in loops:
-        for stmt in walk(loop.body):
-            arrays |= {part.array for root in expressions(stmt) for part in below(root) if isinstance(part, Load)}
-    width = PACKET_BYTES // max((array.dtype.size for array in arrays), default=PACKET_BYTES)
-    return width if all(loop.var.extent % width == 0 and loop.var.extent for loop in loops) else 1
+        for array, index in _accesses(loop):
+            found.setdefault(array, []).append(linear(as_index(index))[0].get(loop.var) == 1)
+    width = PACKET_BYTES // max((array.dtype.size for array in found), default=PACKET_BYTES)
+    together = any(any(steps) for array, steps in found.items() if array in params)
+    return width if together and all(loop.var.extent % width == 0 and loop.var.extent for loop in loops) else 1
+
+
+def _accesses(loop: For) -> Iterator[tuple[Array, Expr]]:
+    for stmt in walk(loop.body):
+        if isinstance(stmt, Store | Accumulate):
+            yield stmt.array, stmt.index
+        for root in expressions(stmt):
+            yield from ((part.array, part.index) for part in below(root) if isinstance(part, Load))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphc.errors import CompileError
 from graphc.ir.kernel import (
     ALIGNMENT,
     ARENA,
@@ -32,6 +33,8 @@ from .emit import emit_kernel
 from .map import map_kernel
 from .target import Gpu
 from .words import says
+
+MOST_BLOCKS = 2**31 - 1  # of a launch
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,10 @@ class _Planner:
             if key not in self.distinct:
                 symbol = f"{self.name}_k{len(self.distinct)}_{abi.c_identifier(kernel.name)}"
                 mapped = map_kernel(expand_kernel(kernel, says), self.gpu)
+                if mapped.grid > MOST_BLOCKS:
+                    raise CompileError(
+                        f"{kernel.name} ({comment}) needs {mapped.grid} blocks; a GPU runs {MOST_BLOCKS} at most"
+                    )
                 self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
                 self.distinct[key] = symbol, mapped.grid, mapped.block
             self.known[id(kernel)] = self.distinct[key]

@@ -44,6 +44,7 @@ SHORT_ROW = 16  # lanes below which many tasks are better run by a thread each
 MANY_TASKS = 1024
 COPIED = 64  # elements up to which an array that is the same for all threads is copied, and a fold has cells
 UNROLL = 8  # rounds that are written out
+SHARES = ((16, 8), (4, 4), (0, 1))  # tasks for each multiprocessor -> packets of lanes for each thread
 
 
 class _Unfit(Exception):
@@ -52,14 +53,23 @@ class _Unfit(Exception):
 
 def spread(kernel: Kernel, gpu: Gpu) -> Mapped | None:
     """The kernel with a team for each task."""
-    longest = max((loop.var.extent for loop in _lane_loops(kernel.body)), default=0)
+    loops = list(_lane_loops(kernel.body))
+    longest = max((loop.var.extent for loop in loops), default=0)
     if longest < 2 or (longest < SHORT_ROW and kernel.task.extent >= MANY_TASKS):
         return None
-    team = min(max(gpu.warp, 1 << (-(-longest // 4) - 1).bit_length()), gpu.team)
+    width = packet_width([loop for loop in loops if loop.var.extent == longest], kernel.params)
+    threads = -(-longest // (width * _share(kernel.task.extent, gpu)))
+    team = min(max(gpu.warp, 1 << (threads - 1).bit_length()), gpu.team)
     try:
         return _Team(kernel, team, gpu).mapped()
     except _Unfit:
         return None
+
+
+def _share(tasks: int, gpu: Gpu) -> int:
+    """Packets for each thread: with tasks enough to fill the GPU, warps that keep their rows to themselves never wait for each
+    other; with few tasks the threads come from the rows."""
+    return next(packets for enough, packets in SHARES if tasks >= enough * gpu.processors)
 
 
 def _lane_loops(body: tuple[Stmt, ...]) -> Iterator[For]:
@@ -162,7 +172,7 @@ class _Team:
 
     def _split(self, extent: int) -> tuple[int, int, int]:
         """(rounds, elements a round, threads) of loops of `extent` lanes."""
-        width = packet_width([loop for loop in self.loops if loop.var.extent == extent])
+        width = packet_width([loop for loop in self.loops if loop.var.extent == extent], self.kernel.params)
         width = width if extent // width >= self.gpu.warp else 1
         steps = -(-extent // width)
         return -(-steps // self.team), width, min(steps, self.team)

@@ -9,6 +9,7 @@ import pytest
 from cuda_kernels import both_sides, kernel_of, kernels_of, x
 
 import graphc as gc
+from graphc.codegen.cuda.columns import interleave
 from graphc.codegen.cuda.contract import TILES, contract
 from graphc.codegen.cuda.map import map_kernel
 from graphc.codegen.cuda.maps import flatten
@@ -124,6 +125,26 @@ def test_a_row_chain_is_one_kernel_with_its_row_in_registers() -> None:
     assert (mapped.grid, mapped.block) == (64, 256) and not mapped.shared and not mapped.barriers
     assert {FOLD, THREADS, PACKET} <= kinds(mapped)
     assert sorted(size for array, size in mapped.parts.items() if array.name.startswith("kept")) == [4]
+
+
+@pytest.mark.parametrize("shape", ((301, 40), (7, 33, 24), (64, 100)), ids=str)
+def test_tall_columns_are_folded_in_parts(shape: tuple[int, ...]) -> None:
+    a = x(*shape)
+    (kernel,) = kernels_of([a], a.sum(tuple(range(len(shape) - 1))))
+    mapped = map_kernel(kernel, GPU)
+    assert mapped.team > 64 and mapped.shared and mapped.barriers
+    before, after = both_sides(kernel, mapped)
+    np.testing.assert_allclose(after[-1], before[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_columns_that_are_many_stay_whole() -> None:
+    kernel = kernel_of([a := x(8, 1 << 18)], a.sum(0))
+    assert interleave(kernel, GPU) is kernel
+
+
+def test_rows_of_many_tasks_are_a_warp_each() -> None:
+    mapped = map_kernel(kernel_of([a := x(4096, 1024)], F.softmax(a, -1)), GPU)
+    assert (mapped.team, mapped.teams, mapped.grid) == (32, 8, 512) and not mapped.barriers
 
 
 def test_short_rows_of_many_tasks_are_a_thread_each() -> None:

@@ -202,6 +202,12 @@ def test_names_that_c_cannot_take_are_refused() -> None:
         _ = gc.compile(size=gc.function([a := x(2)], a), target="cuda").source
 
 
+def test_launches_that_no_gpu_takes_are_refused() -> None:
+    a = x(1 << 21, 1 << 22)
+    with pytest.raises(CompileError, match=r"\(add\) is too large for a GPU: it takes \d+ blocks"):
+        _ = gc.compile(f=gc.function([a], a + 1), target="cuda").source
+
+
 @pytest.mark.parametrize("dtype", (gc.float32, gc.float64), ids=str)
 def test_float_literals_keep_every_bit(dtype: gc.DType) -> None:
     limits = np.finfo(dtype.numpy)
