@@ -11,7 +11,7 @@ from typing import Any
 
 from ..dtype import float32, float64
 from ..tensor import Tensor, Variable, where
-from .optimizer import Optimizer, Options, Slots, Updates, bias_correction, decayed, lerp, power, shrunk
+from .optimizer import Optimizer, Options, Slots, Updates, bias_correction, decayed, given, lerp, power, shrunk
 
 
 class Adam(Optimizer):
@@ -30,8 +30,7 @@ class Adam(Optimizer):
         decoupled_weight_decay: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        super().__init__(params, {**options, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         (beta1, beta2), step = group["betas"], self.step_number()
@@ -75,8 +74,7 @@ class Adamax(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, options, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         (beta1, beta2), g = group["betas"], decayed(p, g, group)
@@ -101,8 +99,7 @@ class NAdam(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay}
-        super().__init__(params, {**options, "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         lr, step = group["lr"], self.step_number()
@@ -144,8 +141,7 @@ class RAdam(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         (beta1, beta2), step = group["betas"], self.step_number()

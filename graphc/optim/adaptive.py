@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import GraphcError
 from ..ir.location import here
 from ..tensor import Tensor
-from .optimizer import Optimizer, Options, Slots, check_range, decayed, is_zero, lerp, shrunk
+from .optimizer import Optimizer, Options, Slots, check_range, decayed, given, is_zero, lerp, shrunk
 
 
 class RMSprop(Optimizer):
@@ -33,8 +33,7 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "momentum": momentum, "centered": centered, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         g, alpha = decayed(p, g, group), group["alpha"]
@@ -63,8 +62,7 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps, "maximize": maximize}
-        super().__init__(params, {**options, "initial_accumulator_value": initial_accumulator_value}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         g, lr = decayed(p, g, group), group["lr"]
@@ -89,7 +87,7 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _check(self, options: Options) -> None:
         super()._check(options)
@@ -123,8 +121,7 @@ class Adafactor(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _check(self, options: Options) -> None:
         super()._check({**options, "eps": options["eps"][1]})

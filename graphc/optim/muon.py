@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import GraphcError, ShapeError
 from ..ir.location import here
 from ..tensor import Tensor
-from .optimizer import Optimizer, Options, Slots, check_range, lerp, shrunk
+from .optimizer import Optimizer, Options, Slots, check_range, given, lerp, shrunk
 
 ADJUSTMENTS: dict[str, Callable[[int, int], float]] = {
     "original": lambda rows, columns: math.sqrt(max(1, rows / columns)),
@@ -40,9 +40,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
     ) -> None:
-        options = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov, "eps": eps}
-        more = {"ns_coefficients": ns_coefficients, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn}
-        super().__init__(params, {**options, **more})
+        super().__init__(params, given(locals()))
 
     def _check(self, options: Options) -> None:
         super()._check(options)

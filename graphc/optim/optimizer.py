@@ -226,6 +226,11 @@ class Optimizer:
         return f"{type(self).__name__}({groups})"
 
 
+def given(arguments: Options) -> Options:
+    """The options among the arguments of an optimiser's constructor, which are its `locals()`."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "params", "hints", "__class__")}
+
+
 def working(x: Tensor) -> Tensor:
     """x in the dtype of the arithmetic: halves are stored, not computed with."""
     return x.to(float32) if x.dtype.size < float32.size else x

@@ -12,7 +12,7 @@ from ..dtype import float32, float64
 from ..errors import GraphcError
 from ..ir.location import here
 from ..tensor import Tensor, where
-from .optimizer import Optimizer, Options, Slots, Updates, decayed, is_zero, lerp
+from .optimizer import Optimizer, Options, Slots, Updates, decayed, given, is_zero, lerp
 
 
 class SGD(Optimizer):
@@ -30,8 +30,7 @@ class SGD(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _check(self, options: Options) -> None:
         super()._check(options)
@@ -69,8 +68,7 @@ class ASGD(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        options = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, options, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         g, first = decayed(p, g, group), self.step_number() == 1

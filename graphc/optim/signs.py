@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import GraphcError
 from ..ir.location import here
 from ..tensor import Tensor, where
-from .optimizer import Optimizer, Options, Slots, lerp, shrunk
+from .optimizer import Optimizer, Options, Slots, given, lerp, shrunk
 
 
 class Rprop(Optimizer):
@@ -28,7 +28,7 @@ class Rprop(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _check(self, options: Options) -> None:
         super()._check(options)
@@ -64,7 +64,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}, hints)
+        super().__init__(params, given(locals()), hints)
 
     def _step(self, p: Tensor, g: Tensor, group: Options, state: Slots) -> Tensor:
         beta1, beta2 = group["betas"]
