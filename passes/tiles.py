@@ -10,7 +10,7 @@ In: the axes of a contraction with their memory strides, and where its operands 
 
 An operand is in memory already, or a constant (then its panels are made by the compiler), or computed for this
 contraction alone, straight into panels or else into memory (`Origin`). Fused multiply-adds come at two a cycle, loads at
-two a cycle; there is a latency floor for small tiles, gathered packing, scattered stores.
+not quite two; there is a latency floor for small tiles, gathered packing, scattered stores.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from math import ceil, prod
 from .machine import Machine
 
 FMA_LATENCY = 4.0
+LOADS = 1.7  # a cycle, of the two that there would be without anything else to do
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
 COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
@@ -160,7 +161,7 @@ def _packed_schedules(
             loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
         streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
         beyond_l1 = steps * streamed * width * ELEMENT_BYTES > machine.l1
-        step = max(rows * vectors / 2, loads / 2, FMA_LATENCY) + far + beyond_l1 * STREAM_COST * streamed
+        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + far + beyond_l1 * STREAM_COST * streamed
         store = rows * vectors * _store_cost(loops[lane].out, width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
@@ -227,7 +228,7 @@ def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origin
                 for tile in _dot_tiles(loops, row, column, machine):
                     accumulators = prod(tile.values())
                     loads = _uses(loops, tile, 0) + _uses(loops, tile, 1)
-                    step = max(accumulators / 2, loads / 2, FMA_LATENCY)
+                    step = max(accumulators / 2, loads / LOADS, FMA_LATENCY)
                     cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST) + at_hand
                     yield Schedule(lane, along.extent, tuple(tile.items()), (), width, cost)
 
