@@ -152,9 +152,8 @@ class _Planner:
                 symbol = f"{self.name}_k{len(self.distinct)}_{abi.c_identifier(kernel.name)}"
                 mapped = map_kernel(expand_kernel(kernel, says), self.gpu)
                 if mapped.grid > MOST_BLOCKS:
-                    raise CompileError(
-                        f"{kernel.name} ({comment}) needs {mapped.grid} blocks; a GPU runs {MOST_BLOCKS} at most"
-                    )
+                    blocks = f"{mapped.grid} blocks; a launch has at most {MOST_BLOCKS}"
+                    raise CompileError(f"{kernel.name} ({comment}) is too large for a GPU: it takes {blocks}")
                 self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
                 self.distinct[key] = symbol, mapped.grid, mapped.block
             self.known[id(kernel)] = self.distinct[key]
