@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Coefficients of Stirling's series for log gamma, B(2k) / (2k (2k - 1)), and for digamma, B(2k) / 2k: DLMF 5.11.
 _LOG_GAMMA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
+_ROOT = 1e8  # the root of what 1 is lost in
 _SHIFT = 8  # from here on the series above are exact to float64
 # Series of the Bessel function I0 in x**2 / 4 (DLMF 10.25.2), and of sqrt(2 pi x) exp(-x) I0(x) in 1 / x (10.40.1).
 _NEAR, _FAR = 18.0, 26
@@ -85,18 +86,20 @@ class Special(Elementwise):
     def asinh(self) -> Tensor:
         """The inverse of sinh."""
         x = self.wrap(self._floating())
-        size = x.abs()
-        large = size > 1e4  # where x**2 + 1 is x**2
+        size = x.to(x.dtype.accumulator).abs()
+        large = size > _ROOT  # where x**2 + 1 is x**2
         inner = where(large, 1, size)
         near = (inner + inner * inner / (1 + (inner * inner + 1).sqrt())).log1p()
-        return where(x < 0, -1, 1) * where(large, where(large, size, 1).log() + math.log(2), near)
+        return where(x < 0, -1, 1) * where(large, where(large, size, 1).log() + math.log(2), near).to(x.dtype)
 
     def acosh(self) -> Tensor:
         """The inverse of cosh; NaN below 1."""
-        x = self.wrap(self._floating())
-        large = x > 1e4
+        real = self.wrap(self._floating())
+        x = real.to(real.dtype.accumulator)
+        large = x > _ROOT
         inner = where(large, 2, x) - 1
-        return where(large, where(large, x, 1).log() + math.log(2), (inner + (inner * (inner + 2)).sqrt()).log1p())
+        near = (inner + (inner * (inner + 2)).sqrt()).log1p()
+        return where(large, where(large, x, 1).log() + math.log(2), near).to(real.dtype)
 
     def atanh(self) -> Tensor:
         """The inverse of tanh; infinite at -1 and 1, NaN beyond."""

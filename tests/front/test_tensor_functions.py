@@ -113,6 +113,10 @@ def test_special_values() -> None:
     assert value(gc.sinc([0.0, 1.0])).tolist() == [1, pytest.approx(0, abs=1e-7)]
     assert value(gc.atanh([1.0, -1.0])).tolist() == [math.inf, -math.inf]
     assert value(gc.asinh([1e30, -1e30])).tolist() == pytest.approx([math.asinh(1e30), math.asinh(-1e30)])
+    for big in (300.0, 2e4, 3e7, 1e9, 1e300):
+        assert value(gc.asinh(np.array(big))) == pytest.approx(math.asinh(big), rel=1e-15)
+        assert value(gc.acosh(np.array(big))) == pytest.approx(math.acosh(big), rel=1e-15)
+    assert value(gc.asinh(np.array(6e4, np.float16))) == pytest.approx(math.asinh(6e4), rel=1e-3)
     digamma = value(gc.digamma(np.array([1.0, 0.0, -3.0])))
     assert digamma[0] == pytest.approx(-0.5772156649015329) and digamma[1] == -math.inf and math.isnan(digamma[2])
     assert value(gc.cummax([1, 3, 3, 2], dim=0).indices).tolist() == [0, 1, 2, 2]
