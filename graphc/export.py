@@ -49,6 +49,7 @@ class Compilation:
     threads: int | None = None
 
     kinds = tuple(SUFFIXES)  # what can be written; the first is written where nobody says
+    texts = ("ll", "asm")  # those of them that are for readers, in the order in which they are made
 
     def load(self, threads: int | None = None) -> Program:
         """The program in this process. Raises CompileError when the target is not this machine."""

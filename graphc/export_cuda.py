@@ -38,7 +38,8 @@ class CudaCompilation:
     sources: tuple[str, ...] = ()
     threads: int | None = None
 
-    kinds = ("cu", "h", "image", "ptx", "cubin", "so")  # what `emit` gives; the first is what `write` writes by default
+    kinds = ("cu", "h", "image", "ptx", "cubin", "so")  # what can be written; the first is written where nobody says
+    texts = ("cu", "ptx")  # those of them that are for readers, in the order in which they are made
 
     @cached_property
     def plan(self) -> Plan:

@@ -23,9 +23,10 @@ Command = Callable[..., tuple[int, str, str]]
 def graphc_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     (tmp_path / "model.py").write_text(MODEL)
 
-    def run(*arguments: object) -> tuple[int, str, str]:
+    def run(*arguments: object, command: str = "compile") -> tuple[int, str, str]:
+        output = ["-o", str(tmp_path / "out")] if command == "compile" else []
         with pytest.raises(SystemExit) as left:
-            cli.main(["compile", str(tmp_path / "model.py"), "-o", str(tmp_path / "out"), *map(str, arguments)])
+            cli.main([command, str(tmp_path / "model.py"), *output, *map(str, arguments)])
         out, err = capsys.readouterr()
         return int(left.value.code or 0), out, err
 
@@ -69,3 +70,12 @@ def test_mistakes_are_told(graphc_command: Command, options: list[str], said: li
     code, _, err = graphc_command(*options)
     assert code == 2
     assert all(text in err for text in said), err
+
+
+def test_the_source_is_a_stage_on_the_way_to_a_gpu(graphc_command: Command) -> None:
+    code, out, _ = graphc_command("--target", "cuda", "--emit", "cu", command="show")
+    assert code == 0 and "__global__" in out and "#include <cuda_runtime.h>" in out
+    code, _, err = graphc_command("--target", "cuda", "--emit", "ll", command="show")
+    assert code == 2 and "no stage 'll' on the way to target cuda, which goes by cu, ptx" in err
+    code, _, err = graphc_command("--emit", "cu", command="show")
+    assert code == 2 and "which goes by ll, asm" in err

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from graphc.dtype import DType, int32, int64
-from graphc.ir.expr import Array, Expr, Index, Load, Var, as_index, combine, linear, load
+from graphc.ir.expr import Array, Expr, Index, Var, as_index, combine, linear, load
 from graphc.ir.kernel import UNROLLED, Accumulate, Call, For, If, Let, Local, Stmt, Store, expressions, walk
 
 from . import types, words
 from .expressions import Names, Scope, below, is_narrow
+from .packets import together
 from .roles import FOLD, PACKET, THREADS, Mapped
 from .words import Text
 
 UNROLL_PRIVATE = 64  # iterations up to which a loop is unrolled where the kernel asks for it
-PACKET_BYTES = 16
 
 
 def emit_kernel(mapped: Mapped, symbol: str) -> str:
@@ -219,7 +219,7 @@ class _Emitter:
             value = self.scope.value(stmt.value)
             lane = self.writes[stmt]
             self.put(f"{lane} = {_stored(value)};")
-            self.scope.packets[load(stmt.array, stmt.index)] = _loaded(lane, stmt.array.dtype).text  # for who reads it again
+            self.scope.packets[load(stmt.array, stmt.index)] = _loaded(lane, stmt.array.dtype)  # for who reads it again
             return
         array, index = stmt.array, stmt.index
         where = self.own(array, index) if array in self.mapped.parts else index
@@ -246,9 +246,8 @@ class _Emitter:
         mine = Text(name, working)
         self.put("#pragma unroll")
         with self.braces("for (int distance = 16; distance > 0; distance /= 2)"):
-            self.put(
-                f"const {types.register(working)} other = other_lane({name}, distance);"
-            )  # by all lanes: no `||` around it
+            # A line of its own, since every lane must take part: `||` would leave lanes out.
+            self.put(f"const {types.register(working)} other = other_lane({name}, distance);")
             self.put(f"{name} = {words.combine(stmt.combine, mine, Text('other', working)).text};")
         if self.mapped.team > 32:
             self.across_warps(stmt.combine, mine)
@@ -276,7 +275,7 @@ class _Emitter:
 
     def packet(self, loop: For) -> None:
         """The body for neighbouring elements; what they load and store together goes as 16 bytes."""
-        loads, stores = self.together(loop)
+        loads, stores = together(loop, self.mapped.shared | set(self.mapped.kernel.params))
         outer, writes = self.scope, self.writes
         self.scope, self.writes = replace(outer, packets=dict(outer.packets)), dict(writes)
         packets: list[tuple[Store, str]] = []
@@ -287,8 +286,7 @@ class _Emitter:
             kind = f"Packet<{types.memory(read.dtype)}>"
             at = self.scope.position(as_index(read.index))
             self.put(f"const {kind} {name} = GRAPHC_LOAD({kind}, {self.arrays[read.array]}, {at});")
-            lane = f"{name}.lane[{counter}]"
-            self.scope.packets[read] = f"{lane} != 0" if read.dtype.is_bool else lane
+            self.scope.packets[read] = _loaded(f"{name}.lane[{counter}]", read.dtype)
         for store in stores:
             name = self.names.fresh(f"{store.array.name}_packet")
             self.put(f"Packet<{types.memory(store.array.dtype)}> {name};")
@@ -304,53 +302,6 @@ class _Emitter:
             kind = f"Packet<{types.memory(store.array.dtype)}>"
             self.put(f"GRAPHC_STORE({kind}, {self.arrays[store.array]}, {at}, {name});")
         self.scope, self.writes = outer, writes
-
-    def together(self, loop: For) -> tuple[list[Load], list[Store]]:
-        """The loads and stores of a packet's body that move 16 neighbouring, aligned bytes."""
-        stmts = list(walk(loop.body))
-        parts = [part for stmt in stmts for root in expressions(stmt) for part in below(root)]
-        reads = [part for part in dict.fromkeys(parts) if isinstance(part, Load)]
-        writes = [stmt for stmt in stmts if isinstance(stmt, Store | Accumulate)]
-        inner = {stmt.temp for stmt in stmts if isinstance(stmt, Let)} | {s.var for s in stmts if isinstance(s, For)}
-
-        def can(array: Array, index: Expr, guard: Expr | None) -> bool:
-            return guard is None and self.moves(array, as_index(index), loop.var) and inner.isdisjoint(below(index))
-
-        written = [stmt.array for stmt in writes]
-        stores = {
-            s.array: s
-            for s in loop.body
-            if isinstance(s, Store)
-            and can(s.array, s.index, s.guard)
-            and written.count(s.array) == 1
-            and all(e.index is s.index for e in reads if e.array is s.array)
-        }
-        early = {part for s in stores.values() for part in _read_until(s, loop.body)}
-        loads = [
-            e
-            for e in reads
-            if can(e.array, e.index, e.guard) and (e.array not in written or (e.array in stores and e in early))
-        ]
-        return loads, list(stores.values())
-
-    def moves(self, array: Array, index: Index, var: Var) -> bool:
-        """Whether `var` counts through 16 aligned bytes of an array that is not a thread's own."""
-        count = var.extent
-        if array.dtype.size * count != PACKET_BYTES or not self.visible(array):
-            return False
-        terms, constant = linear(index)
-        if terms.get(var) != 1 or constant % count:
-            return False
-        rest = [atom for atom, factor in terms.items() if atom is not var and factor % count]
-        hidden = [atom for atom in terms if atom is not var and var in below(atom)]
-        return not rest and not hidden
-
-
-def _read_until(store: Store, body: tuple[Stmt, ...]) -> set[Expr]:
-    """What the statements up to a store of the body load from its array."""
-    before = body[: body.index(store) + 1]
-    parts = {part for stmt in walk(before) for root in expressions(stmt) for part in below(root)}
-    return {part for part in parts if isinstance(part, Load) and part.array is store.array}
 
 
 def _mentions(body: tuple[Stmt, ...]) -> set[Expr]:

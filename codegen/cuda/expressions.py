@@ -68,7 +68,7 @@ class Scope:
     element: Callable[[Array, Index], str]
     names: Names
     bound: dict[Expr, str] = field(default_factory=dict)  # loop variables and temporaries
-    packets: dict[Expr, str] = field(default_factory=dict)  # loads that were made 16 bytes at a time
+    packets: dict[Expr, Text] = field(default_factory=dict)  # loads that were made 16 bytes at a time
 
     def value(self, expr: Expr) -> Text:
         """One expression."""
@@ -132,7 +132,7 @@ class Scope:
 
     def _load(self, expr: Load) -> Text:
         if expr in self.packets:
-            return Text(self.packets[expr], expr.dtype)
+            return self.packets[expr]
         text = self.element(expr.array, expr.index)  # type: ignore[arg-type]
         dtype = expr.dtype
         if expr.guard is None:

@@ -16,10 +16,9 @@ from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Let, Local, St
 
 from ..rewriter import Renamed
 from .expressions import below
+from .packets import PACKET_BYTES
 from .roles import PACKET
 from .tidy import serial
-
-PACKET_BYTES = 16
 
 
 def flatten(kernel: Kernel) -> Kernel | None:

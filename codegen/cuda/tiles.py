@@ -22,12 +22,12 @@ from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, const, loa
 from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
 
 from ..rewriter import Renamed
+from .packets import PACKET_BYTES
 from .products import Axes, Moved, Name, Product
 from .roles import PACKET, THREADS, Mapped
 from .sync import barriers
 from .tidy import serial, tidy
 
-PACKET_BYTES = 16
 RESIDENT = 2  # blocks of a multiprocessor: one computes while the other waits for a panel
 
 

@@ -30,7 +30,7 @@ from ..runtime.program import CompiledFunction, Program
 from .arrays import flatten, made_up, output_names, read_inputs
 from .doctor import findings
 from .models import Model, UserError, load_model
-from .stages import RUNNABLE, STAGES, run_at, text
+from .stages import GPU_STAGES, RUNNABLE, STAGES, run_at, text
 from .summary import passes_table
 
 _FILE = click.Path(path_type=Path)
@@ -207,9 +207,11 @@ def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
 
 @commands.command()
 @click.argument("model", type=_FILE)
-@click.option("--emit", metavar="STAGE", help=f"One of {', '.join(STAGES)}. Without it: what each pass did.")
+@click.option(
+    "--emit", metavar="STAGE", help=f"One of {', '.join(dict.fromkeys(STAGES + GPU_STAGES))}. Without it: what each pass did."
+)
 @click.option("-f", "--function", "only", help="Show one function only.")
-@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, ...")
+@click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, cuda, sm_90, ...")
 @_FREEZE
 def show(model: Path, emit: str | None, only: str | None, target: str, freeze: bool) -> None:
     """Show MODEL at any stage of its compilation."""

@@ -3,7 +3,7 @@
 In: the driver's stages of a compilation. Out: the text of one of STAGES, or what a function computes there: on numpy for
 graphs, on the slow, bounds-checked interpreter for kernels.
 
-    graph -> (graph passes, by name) -> kernels -> planned -> ll -> asm
+    graph -> (graph passes, by name) -> kernels -> planned -> ll -> asm      for GPUs: cu -> ptx
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..driver import Stages
+from ..export import Compilation
+from ..export_cuda import CudaCompilation
 from ..interp.graph import run as run_graph
 from ..interp.kernel import run_function
 from ..ir.graph import Graph
@@ -30,7 +32,8 @@ def pass_names() -> tuple[str, ...]:
 
 
 GRAPHS = ("graph", *pass_names())
-STAGES = (*GRAPHS, "kernels", "planned", "ll", "asm")
+STAGES = (*GRAPHS, "kernels", "planned", *Compilation.texts)
+GPU_STAGES = (*GRAPHS, "kernels", "planned", *CudaCompilation.texts)
 RUNNABLE = (*GRAPHS, "kernels", "planned")
 
 
@@ -40,8 +43,11 @@ def text(stages: Stages, stage: str) -> str:
         return "\n".join(print_graph(_graph(stages, name, stage), elide=True) for name in stages.functions)
     if stage in ("kernels", "planned"):
         return print_program(getattr(stages, stage), elide=True)
-    if stage in STAGES:
+    if stage in stages.compilation.texts:
         return stages.compilation.emit(stage).decode()
+    if stage in (*STAGES, *GPU_STAGES):
+        made = ", ".join(stages.compilation.texts)
+        raise UserError(f"error: there is no stage {stage!r} on the way to target {stages.target}, which goes by {made}")
     raise UserError(f"error: there is no stage {stage!r}; expected one of {', '.join(STAGES)}")
 
 
