@@ -34,6 +34,7 @@ from .stages import GPU_STAGES, RUNNABLE, STAGES, run_at, text
 from .summary import passes_table
 
 _FILE = click.Path(path_type=Path)
+_stages = ", ".join(dict.fromkeys(STAGES + GPU_STAGES))
 _written = f"{', '.join(Compilation.kinds)}; with --target cuda {', '.join(CudaCompilation.kinds)}. Default: the first"
 _FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables that no function updates become constants.")
 
