@@ -6,7 +6,6 @@ meanings (tools/cuda_on_cpu/cuda_on_cpu.h) and stands in for `<<<>>>`, threads a
 
     GRAPHC_GLOBAL(T) name              a kernel's parameter: memory of the device; `const T` where it is only read
     GRAPHC_SHARED(T, name, count)      an array of the block, declared at the top of a kernel
-    GRAPHC_SHARED_PTR(T) name          the parameter of a device function that takes such an array
     GRAPHC_LOAD(V, pointer, index)     16 bytes at once, as a value of the struct V; `index` counts elements
     GRAPHC_STORE(V, pointer, index, v) the same way back
     GRAPHC_BUFFER(T, base, offset, n)  a launch's argument: n elements of T from byte `offset` behind `base`
@@ -40,7 +39,6 @@ typedef unsigned long long uint64_t;
 #ifdef __CUDACC__
 #define GRAPHC_GLOBAL(T) T *__restrict__
 #define GRAPHC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
-#define GRAPHC_SHARED_PTR(T) T *
 #define GRAPHC_LOAD(V, pointer, index) (*reinterpret_cast<const V *>(&(pointer)[index]))
 #define GRAPHC_STORE(V, pointer, index, value) (*reinterpret_cast<V *>(&(pointer)[index]) = (value))
 #define GRAPHC_BUFFER(T, base, offset, count) ((T *)((char *)(base) + (offset)))
