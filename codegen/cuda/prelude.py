@@ -49,7 +49,7 @@ typedef unsigned long long uint64_t;
 """
 
 # name -> definition, each after those that it calls.
-_FUNCTIONS: dict[str, str] = {
+FUNCTIONS: dict[str, str] = {
     "Packet": """\
 // 16 bytes of neighbouring elements.
 template <class T> struct alignas(16) Packet {
@@ -173,7 +173,7 @@ def prelude(text: str) -> str:
     used: set[str] = set()
     todo = [text]
     while todo:
-        words = set(re.findall(r"\b[a-zA-Z_]\w*(?=[(<])", todo.pop())) & _FUNCTIONS.keys() - used
+        words = set(re.findall(r"\b[a-zA-Z_]\w*(?=[(<])", todo.pop())) & FUNCTIONS.keys() - used
         used |= words
-        todo += [_FUNCTIONS[name] for name in words]
-    return "\n".join([_HEAD, *(body for name, body in _FUNCTIONS.items() if name in used)])
+        todo += [FUNCTIONS[name] for name in words]
+    return "\n".join([_HEAD, *(body for name, body in FUNCTIONS.items() if name in used)])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from math import prod
 
 from graphc.dtype import DType
@@ -64,16 +65,13 @@ class Product:
 
 def product(kernel: Kernel) -> Product | None:
     """The kernel as a product."""
-    body = list(kernel.body)
-    lets = [stmt for stmt in body if isinstance(stmt, Let)]
-    while body and isinstance(body[0], Let):
-        body.pop(0)
+    lets = list(takewhile(lambda stmt: isinstance(stmt, Let), kernel.body))
+    body = kernel.body[len(lets) :]
     if len(body) < 4 or not isinstance(body[0], Local) or body[0].array.size != 1:
         return None
     acc, (start, nest, *epilogue) = body[0].array, body[1:]
     zero = isinstance(start, Store) and start.array is acc and isinstance(start.value, Const) and start.value.value == 0
-    names = [let.temp for let in lets if let in kernel.body[: len(kernel.body) - len(body)]]
-    kept = _kept(kernel.task, [let for let in lets if let.temp in names])
+    kept = _kept(kernel.task, [let for let in lets if isinstance(let, Let)])
     steps, fold = _steps(nest)
     if not zero or kept is None or not steps.names or fold is None or fold.array is not acc or fold.combine != "add":
         return None

@@ -14,11 +14,13 @@ from graphc.dtype import DType, bfloat16, float16, float32, float64
 from graphc.ir.expr import COMPARISONS
 
 from . import types
+from .prelude import FUNCTIONS
 
 OTHER, SUM, PRODUCT, ATOM = range(4)  # how tightly a text binds
 
-# Identifiers that the text of kernels uses itself.
-RESERVED = frozenset("thread other task block stream net int float double bool main abs min max".split())
+# Identifiers that the text of kernels uses itself, and macros of some compilers.
+RESERVED = frozenset(FUNCTIONS) | frozenset("thread other task distance warp linux unix memcpy".split())
+RESERVED |= {f"{name}{suffix}" for name in "sqrt floor ceil trunc rint fabs fma".split() for suffix in ("", "f")}
 
 
 @dataclass(frozen=True, slots=True)

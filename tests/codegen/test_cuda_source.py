@@ -202,6 +202,18 @@ def test_names_that_c_cannot_take_are_refused() -> None:
         _ = gc.compile(size=gc.function([a := x(2)], a), target="cuda").source
 
 
+def test_no_array_is_called_like_what_the_text_uses() -> None:
+    names = ("mul", "thread", "fmaf", "task", "greater", "a", "a_")
+    inputs = [gc.placeholder((64, 33), gc.float32, name=name) for name in names]
+    total = inputs[0].exp()
+    for each in inputs[1:]:
+        total = gc.maximum(total * each, each)
+    source = gc.compile(f=gc.function(inputs, total.sum(1)), target="cuda").source
+    (head,) = re.findall(r"__global__[^{]*\{", source)
+    params = re.findall(r"GRAPHC_GLOBAL\([^)]*\) (\w+)", head)
+    assert len(params) == len(set(params)) == 8 and not {"mul", "thread", "fmaf", "task", "greater"} & set(params)
+
+
 def test_launches_that_no_gpu_takes_are_refused() -> None:
     a = x(1 << 21, 1 << 22)
     with pytest.raises(CompileError, match=r"\(add\) is too large for a GPU: it takes \d+ blocks"):
