@@ -40,7 +40,8 @@ _INTRODUCTION = """\
  * With flags = 0 arrays lie on the device, aligned to 16 bytes, and calls return before the stream has run them. With
  * flags = {NAME}_HOST_ARRAYS they lie on the host: they are copied, and a call returns when its results are there.
  * `stream` is a cudaStream_t, NULL the default stream. A call with the arrays of the call before replays a captured graph.
- * One call at a time runs on a net; another gets {NAME}_ERROR_BUSY at once. Results do not depend on the GPU.
+ * One call at a time runs on a net; another gets {NAME}_ERROR_BUSY at once. All calls of a net take one stream, or streams that
+ * the caller brings into order: they share its memory. Results do not depend on the stream, nor on which GPU it is on.
  *
  * Arrays are dense and row-major. Outputs must not overlap inputs, each other, or the net.
  */

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,16 @@ class GpuProgram:
     def load_state_dict(self, values: Mapping[str, object], strict: bool = True) -> None:
         """Set variables from `values`; with `strict`, all of them. Raises CallError, with nothing touched, on a misfit."""
         self._state.load(values, strict)
+
+    def close(self) -> None:
+        """Free the program's memory on the device, its state too. Calls are refused afterwards."""
+        self._net.close()
+
+    def __enter__(self) -> GpuProgram:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return "\n".join([f"GpuProgram {self._recipe.name!r}:", *(f"  {s}" for s in self._recipe.functions)])
@@ -194,12 +205,16 @@ class _Net:
         self.recipe, self.compiler = recipe, compiler
         self.lock = threading.RLock()
         self.driver: Driver | None = None
+        self.closed = False
         self.address = 0
+        self._free: Callable[[], object] = lambda: None
         self._kernels: dict[str, Any] = {}
         self._graphs: dict[int, tuple[list[int], Any]] = {}  # launches -> arrays they were last called with, and their graph
 
     def open(self) -> Driver:
         """The driver, with the program's memory and kernels on its device. Raises what is missing, leaving nothing behind."""
+        if self.closed:
+            raise CallError(f"the program {self.recipe.name!r} is closed")
         if self.driver is not None:
             self.driver.enter()
             return self.driver
@@ -208,11 +223,16 @@ class _Net:
         symbols = {launch.symbol for launches in recipe.launches for launch in launches}
         self._kernels = {symbol: driver.kernel(module, symbol) for symbol in symbols}
         self.address = driver.reserve(recipe.device_size, f"program {recipe.name!r}")
-        weakref.finalize(self, driver.release, self.address)
+        self._free = weakref.finalize(self, driver.release, self.address)
         driver.copy_in(self.address + recipe.constants, recipe.image[: recipe.initial])
         driver.copy_in(self.address, recipe.image[recipe.initial : recipe.initial + recipe.state_size])
         self.driver = driver
         return driver
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            self._free()
 
     def launch(self, launches: tuple[Launch, ...], arrays: list[int]) -> None:
         """Run launches over the caller's arrays: one by one, or as a graph where the arrays are those of the call before."""

@@ -263,6 +263,16 @@ def test_memory_is_given_back(api: FakeDriver) -> None:
     assert not api.blocks
 
 
+def test_a_closed_program_has_no_memory_and_refuses_calls(api: FakeDriver) -> None:
+    with GpuProgram(RECIPE, lambda arch: arch.encode()) as program:
+        program.step(ONES)
+    assert not api.blocks
+    program.close()
+    for use in (lambda: program.step(ONES), lambda: program.state_dict()):
+        with pytest.raises(CallError, match="'net' is closed"):
+            use()
+
+
 def test_kernels_are_compiled_for_the_gpu_that_is_there(api: FakeDriver) -> None:
     asked: list[str] = []
     program = GpuProgram(RECIPE, lambda arch: asked.append(arch) or b"")  # type: ignore[func-returns-value]
