@@ -32,6 +32,7 @@ from .tensor.joining import (
     atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_shapes, broadcast_tensors, cartesian_prod, column_stack,
     combinations, concat, concatenate, dstack, hstack, row_stack, vstack,
 )
+from .tensor import constant as tensor  # PyTorch's name; `from graphc.tensor import ...` still finds the package
 from .tensor.random import (
     bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )
@@ -73,7 +74,8 @@ __all__ = [
     "linspace", "load", "load_state", "logspace", "long", "manual_seed", "meshgrid", "multinomial", "nn", "no_grad",
     "normal", "one_hot", "ones", "ones_like", "optim", "placeholder", "quantization", "rand", "rand_like", "randint",
     "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack", "save_state", "short", "stack",
-    "stop_gradient", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where", "zeros", "zeros_like",
+    "stop_gradient", "tensor", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where", "zeros",
+    "zeros_like",
 ]
 # fmt: on
 __all__ += [name for name in vars(_functions) if not name.startswith("_")]

@@ -229,8 +229,9 @@ def _holds_tensor(data: Any) -> bool:
     return isinstance(data, list | tuple) and any(isinstance(x, Core) or _holds_tensor(x) for x in data)
 
 
-def result_type(operands: Iterable[Any]) -> DType:
-    """The dtype in which tensors and Python numbers meet."""
+def result_type(operands: Any, *others: Any) -> DType:
+    """The dtype in which tensors and Python numbers meet, given one by one or as one list."""
+    operands = (operands, *others) if others or not isinstance(operands, Iterable) or isinstance(operands, Core) else operands
     ranks: tuple[list[DType], list[DType], list[DType]] = ([], [], [])
     for x in operands:
         if isinstance(x, Core):

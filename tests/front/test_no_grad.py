@@ -50,4 +50,7 @@ def test_variables_and_placeholders_stay_what_they_are() -> None:
 
 def test_other_names() -> None:
     assert gc.is_tensor(gc.from_numpy(np.zeros(3))) and not gc.is_tensor(np.zeros(3))
+    assert gc.tensor([1.0, 2.0]).dtype is gc.float32 and gc.tensor is gc.constant
+    x = gc.placeholder((2,), gc.half)
+    assert gc.result_type(x, 1.5) is gc.result_type([x, 1.5]) is gc.result_type(x) is gc.half
     assert (gc.long, gc.float, gc.half, gc.short, gc.int) == (gc.int64, gc.float32, gc.float16, gc.int16, gc.int32)
