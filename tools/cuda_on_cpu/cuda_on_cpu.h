@@ -77,7 +77,6 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 threads, cud
 #define GRAPHC_SHARED(type, name, count)                       \
   static cuda_cpu::SharedArray<type, (count)> name##_of_block; \
   const cuda_cpu::Pointer<type> name = name##_of_block.of_block(#name, __LINE__)
-#define GRAPHC_SHARED_PTR(type) cuda_cpu::Pointer<type>
 #define GRAPHC_BUFFER(type, base, offset, elements) \
   cuda_cpu::Buffer<type> { (type*)((char*)(base) + (offset)), size_t(elements) }
 #define GRAPHC_LOAD(type, pointer, index) cuda_cpu::load<type>(pointer, index)
