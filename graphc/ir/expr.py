@@ -413,13 +413,16 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
     quotient = _affine(whole, constant // divisor)
     if 0 <= remainder.low and remainder.high < divisor:
         return quotient, remainder
-    if isinstance(remainder, Div):
-        inner: Index = (remainder.index) // (remainder.divisor * divisor)
+    low, high = remainder.low // divisor, remainder.high // divisor
+    if low == high:
+        return quotient + low, remainder - low * divisor
+    parts = [atom for atom, factor in rest.items() if factor == 1 and isinstance(atom, Div)]
+    if len(parts) == 1:  # (a + x // b) // c = (a * b + x) // (b * c)
+        (part,) = parts
+        joined = combine([(remainder, part.divisor), (part, -part.divisor), (part.index, 1)])
+        inner = joined // (part.divisor * divisor)
     else:
-        low, high = remainder.low // divisor, remainder.high // divisor
-        inner = as_index(low) if low == high else _intern(Div, int64, index=remainder, divisor=divisor, low=low, high=high)
-        if low == high:
-            return quotient + inner, remainder - low * divisor
+        inner = _intern(Div, int64, index=remainder, divisor=divisor, low=low, high=high)
     return quotient + inner, _intern(Mod, int64, index=remainder, divisor=divisor, low=0, high=divisor - 1)
 
 

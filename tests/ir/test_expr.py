@@ -147,6 +147,15 @@ def test_ravel_inverts_unravel(shape, data):
     assert value(flat, env) == env[position]
 
 
+def test_a_position_in_parts_comes_back_whole():
+    """Also where what divides it leaves a quotient inside of another."""
+    task, lane = Var("t", 1 << 10), Var("v", 1 << 12)
+    for shape in ((8, 512, 1024), (64, 64, 32, 32), (1024, 2, 2048), (4096, 1, 2, 512)):
+        position = task * (1 << 12) + lane
+        assert ravel(unravel(position, shape), shape) is position
+    assert (task * 3 + lane // 5) // 7 is (task * 15 + lane) // 35
+
+
 def test_what_bounds_decide_is_decided():
     i, j = Var("i", 4), Var("j", 8)
     assert (i * 8 + j) // 8 is i
