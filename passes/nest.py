@@ -32,7 +32,7 @@ SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept betwee
 MAP_CHUNK = 4096  # elements of a task that only maps
 MIN_CHUNK = 256
 COLUMN_LANES = 64  # accumulators side by side in a column reduction
-INTERLEAVED = 4  # vectors computed at once in a large domain
+INTERLEAVED = 4  # vectors computed at once in a large domain; twice as many where heavy functions follow one another
 LARGE_DOMAIN = 1 << 15  # elements
 MAP_TASKS = 16  # tasks into which even a small map is split, down to MIN_CHUNK
 
@@ -65,10 +65,19 @@ class Nest:
 
     def _width(self, lanes: int) -> int:
         """Lanes computed at once. In a large domain several vectors side by side hide the latency of each other."""
-        together = INTERLEAVED if prod(self.cluster.domain) >= LARGE_DOMAIN else 1
+        together = 1
+        if prod(self.cluster.domain) >= LARGE_DOMAIN:
+            together = 2 * INTERLEAVED if self._is_deep() else INTERLEAVED
         while self.vector is not None and together > 1 and self.vector.extent < together * lanes:
             together //= 2
         return together * lanes
+
+    def _is_deep(self) -> bool:
+        """Whether the cluster only maps, and heavy functions depend on each other: their latencies add up."""
+        depth: dict[Value, int] = {}
+        for value in self.members:
+            depth[value] = is_heavy(value) + max((depth.get(leaf, 0) for leaf, _, _ in self.cluster.reads[value]), default=0)
+        return not self.cluster.axes and max(depth.values()) > 1
 
     # ------------------------------------------------------------------------------------------------ axes and tasks
 

@@ -238,6 +238,20 @@ def test_wide_domains_compute_several_vectors_at_once() -> None:
     assert widths == [{8}, {32}]
 
 
+def test_chains_of_heavy_functions_compute_twice_as_many_vectors_at_once() -> None:
+    machine, x = Machine(32, 16), tensor("x", 1 << 10, 1 << 6)
+    y = exp(x)
+    for result, width in ((y, 32), (y * make("sin", x), 32), (make("sin", y), 64), (make("sin", y * 2.0 + 1.0), 64)):
+        assert {s.width for s in walk(launch(x, result, machine).kernel.body) if isinstance(s, For)} == {width}
+    assert {s.width for s in walk(launch(x, softmax(exp(x), (1,)), machine).kernel.body) if isinstance(s, For)} == {32}
+
+
+def test_maps_of_any_shape_walk_memory_in_one_line() -> None:
+    for shape in ((8, 512, 32), (64, 2, 64, 4), (6, 10, 15, 7)):
+        x = tensor("x", *shape)
+        assert not divisions(launch(x, exp(x) * 2.0))
+
+
 def test_a_number_everywhere_needs_no_operand() -> None:
     (found,) = launches(optimised(Graph("f", (), (full(TensorType(float32, (5,)), 2),))))
     assert len(found.args) == 1 and any(isinstance(s, Store) for s in walk(found.kernel.body))
