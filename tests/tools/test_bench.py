@@ -214,6 +214,8 @@ def test_runs_are_merged_and_the_last_counts(tmp_path: Path) -> None:
     together = tmp_path / "both.json"
     code, output = run("--merge", *map(str, files), "--json", str(together))
     assert code == 0 and "1 thread," in output and "2 threads," in output and "x 1 thread" in output
+    assert "2 threads multiply 1.0 times as fast as 1" in output  # LIMITS are the same for both
+    assert report._shortage(6.0, 4, [2.0]) and not report._shortage(6.0, 4, []) and not report._shortage(7.5, 4, [2.0, 2.0])
     assert report.read(together)[0] == [second[0], second[1], first[0]]
     report.write(second, {"cpu": "another"}, "wall", files[1])
     code, output = run("--merge", *map(str, files))

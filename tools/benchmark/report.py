@@ -29,11 +29,12 @@ def table(results: Sequence[Contest], clock: str, others: Iterable[Contest] = ()
     threads = results[0].threads
     single = {result.workload.name: result for result in others if result.threads == 1 < threads}
     flops, copied = median(r.limits.flops for r in results), median(r.limits.bytes for r in results)
+    caption = _caption(results, clock) + _shortage(flops, threads, [result.limits.flops for result in single.values()])
     title = (
         f"{threads} thread{'s' * (threads > 1)}, ms a call ({clock}); "
         f"multiply-adds {flops / 1e9:.0f} GFLOP/s, copy {copied / 1e9:.0f} GB/s"
     )
-    shown = Table(title=title, caption=_caption(results, clock), caption_justify="left")
+    shown = Table(title=title, caption=caption, caption_justify="left")
     shown.add_column("workload")
     heads = [
         "graphc",
@@ -51,6 +52,14 @@ def table(results: Sequence[Contest], clock: str, others: Iterable[Contest] = ()
         speedup = [_speedup(result, single.get(result.workload.name), clock)] if single else []
         shown.add_row(result.workload.name, *_cells(result, peers, clock), *speedup)
     return shown
+
+
+def _shortage(flops: float, threads: int, single: Sequence[float]) -> str:
+    """A line where the threads had no processors of their own, by what they and one thread can compute."""
+    times = flops / median(single) if single else threads
+    return f"\nother programs took processors: {threads} threads multiply {times:.1f} times as fast as 1" * (
+        times < 0.8 * threads
+    )
 
 
 def _cells(result: Contest, peers: Iterable[str], clock: str) -> Iterable[str]:
