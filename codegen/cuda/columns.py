@@ -20,6 +20,7 @@ from ..rewriter import Renamed
 from .target import Gpu
 
 _ZERO = as_index(0)
+TOGETHER = 4  # neighbouring columns that a thread takes where they make 16 bytes
 ENOUGH = 1024  # threads on each multiprocessor, from which there is enough to do
 
 
@@ -49,7 +50,7 @@ def _parted(nest: For, kernel: Kernel, gpu: Gpu) -> list[Stmt]:
         return [nest]
     columns, rows = lanes.var.extent, prod(loop.var.extent for loop in loops)
     parts = 1
-    while 2 * parts * columns <= gpu.team and 2 * parts <= rows:
+    while 2 * parts * columns <= gpu.team * TOGETHER and 2 * parts <= rows:
         parts *= 2
     if parts == 1 or kernel.task.extent * columns > ENOUGH * gpu.processors:
         return [nest]

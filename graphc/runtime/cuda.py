@@ -223,7 +223,7 @@ class _Net:
         symbols = {launch.symbol for launches in recipe.launches for launch in launches}
         self._kernels = {symbol: driver.kernel(module, symbol) for symbol in symbols}
         self.address = driver.reserve(recipe.device_size, f"program {recipe.name!r}")
-        self._free = weakref.finalize(self, driver.release, self.address)
+        self._free = weakref.finalize(self, _free, driver, self.address, module)
         driver.copy_in(self.address + recipe.constants, recipe.image[: recipe.initial])
         driver.copy_in(self.address, recipe.image[recipe.initial : recipe.initial + recipe.state_size])
         self.driver = driver
@@ -255,3 +255,9 @@ class _Net:
         for launch in launches:
             pointers = [offset + (self.address if n is None else arrays[n]) for n, offset in launch.arguments]
             driver.launch(self._kernels[launch.symbol], launch.grid, launch.block, pointers, stream)
+
+
+def _free(driver: Driver, address: int, module: Any) -> None:
+    """Give back what a net holds on the device."""
+    driver.release(address)
+    driver.unload(module)

@@ -65,6 +65,9 @@ class Driver:
     def load(self, code: bytes) -> Any:
         return self.call("cuModuleLoadData", code)
 
+    def unload(self, module: Any) -> None:
+        self.api.cuModuleUnload(module)
+
     def kernel(self, module: Any, symbol: str) -> Any:
         return self.call("cuModuleGetFunction", module, symbol.encode())
 

@@ -19,7 +19,7 @@ from registry import COMPUTED, DIFFERENTIABLE, forward_graph, gradient_graph, sm
 
 import graphc as gc
 from graphc.codegen.cuda import types
-from graphc.codegen.cuda.build import compile_source, missing
+from graphc.codegen.cuda.build import compile_source, missing, nvrtc
 from graphc.codegen.cuda.emit import emit_kernel
 from graphc.codegen.cuda.map import map_kernel
 from graphc.codegen.cuda.prelude import prelude
@@ -168,6 +168,16 @@ def test_ptx_cubins_and_libraries(tmp_path: Path) -> None:
     assert compilation.emit("cubin")[:4] == b"\x7fELF"
     library = compilation.emit("so")
     assert library[:4] == b"\x7fELF" and compilation.image.tobytes() in library  # it brings its image with it
+
+
+@pytest.mark.skipif(nvrtc() is None, reason="no NVRTC (pip install 'graphc[cuda]')")
+def test_nvrtc_makes_the_kernels_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphc.codegen.cuda.build.nvcc", lambda: None)
+    compilation = CudaCompilation(counter().program, "net", gpu("sm_90"))
+    assert compilation.emit("cubin")[:4] == b"\x7fELF"
+    assert b".visible .entry" in compilation.emit("ptx")
+    with pytest.raises(CompileError, match="NVRTC failed for sm_90"):
+        compile_source("nonsense;", "cubin", "sm_90", "net")
 
 
 @needs_nvcc
