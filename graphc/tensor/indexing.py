@@ -240,6 +240,8 @@ def _split_key(x: Indexing, parts: list[Any]) -> tuple[Value, dict[int, Any]]:
 def _span(part: Any, n: int, d: int, shape: tuple[int, ...]) -> tuple[int, int, int, bool, bool]:
     """(start, stop, positive step, reversed?, dimension kept?) of one entry of a key."""
     if isinstance(part, slice):
+        if isinstance(part.step, int) and part.step == 0:
+            raise ShapeError(f"the step of the slice of dimension {d} of {shape} must not be 0", here())
         chosen = range(n)[part]
         if not chosen:
             return 0, 0, 1, False, True

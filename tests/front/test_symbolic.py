@@ -132,6 +132,8 @@ REFUSED: list[tuple[type[GraphcError], str, Callable[[gc.Tensor], Any]]] = [
     (DTypeError, "cannot make a tensor", lambda x: x + "a"),
     (DTypeError, "gc.stack", lambda x: gc.constant([x, x])),
     (ShapeError, "names 2 operands", lambda x: gc.einsum("ij,jk", x)),
+    (ShapeError, "step of the slice of dimension 1", lambda x: x[:, ::0]),
+    (DTypeError, "must be integers, not float32", lambda x: gc.nn.functional.cross_entropy(x, x[:, 0])),
     (ShapeError, "does not describe", lambda x: gc.einsum("ijk->i", x)),
     (ShapeError, "both 2 and 3", lambda x: gc.einsum("ij,ij", x, x.T)),
     (ShapeError, "each once", lambda x: gc.einsum("ij->ii", x)),

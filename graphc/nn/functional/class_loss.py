@@ -32,12 +32,14 @@ def cross_entropy(
 ) -> Tensor:
     """nll_loss of log_softmax(x); the target holds class indices, or class probabilities of the shape of x.
 
-    weight: one factor per class; the mean is then weighted. ignore_index: a label that does not count.
+    weight: one factor per class; the mean is then weighted. ignore_index: a label that does not count. A label that is no
+    class adds 0 to the sum and counts in the mean; it is no error, for compiled code checks no values.
     """
     if not 0 <= label_smoothing <= 1:
         raise GraphcError(f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}", here())
     log_probability = input.log_softmax(1 if input.ndim > 1 else 0)
     if target.dtype.is_float:
+        _check_probabilities(input, target)
         return _soft_loss(log_probability, target, weight, reduction, label_smoothing)
     return _class_loss(log_probability, target, weight, ignore_index, reduction, label_smoothing)
 
@@ -71,6 +73,15 @@ def _check_classes(x: Tensor, target: Tensor, d: int) -> None:
         raise ShapeError(
             f"the prediction {x.shape} has {x.shape[d] if x.ndim else 0} classes in dimension {d}, so the target must have "
             f"shape {expected}, not {target.shape}",
+            here(),
+        )
+
+
+def _check_probabilities(x: Tensor, target: Tensor) -> None:
+    if target.ndim < x.ndim:
+        raise DTypeError(
+            f"cross_entropy: a target of shape {target.shape} holds classes, and these must be integers, not {target.dtype}: "
+            f"use .long(); probabilities of classes have the shape of the prediction, {x.shape}",
             here(),
         )
 
