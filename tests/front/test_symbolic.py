@@ -109,6 +109,7 @@ REFUSED: list[tuple[type[GraphcError], str, Callable[[gc.Tensor], Any]]] = [
     (DTypeError, "expected ints", lambda x: x["a"]),
     (DTypeError, "gc.where", lambda x: x[x > 0]),
     (DTypeError, "gc.where", lambda x: x[np.array([True, False])]),
+    (DTypeError, "flatnonzero", lambda x: x[[True, False]]),
     (ShapeError, "add up to 3", lambda x: x.split([1, 1], 1)),
     (ShapeError, "must be positive", lambda x: x.split(0)),
     (ShapeError, "must be positive", lambda x: x.chunk(0)),
