@@ -272,8 +272,8 @@ def _index_tensor(x: Indexing, d: int, index: Any) -> Tensor:
     if not chosen.dtype.is_int:
         raise DTypeError(
             f"an index must be an integer tensor, not {chosen.dtype}; the shape of a masked selection is not known when the "
-            "graph is built: use gc.where(mask, x, other), x.masked_fill(mask, value), or sum x * mask; a mask that is an array "
-            "already becomes an index by np.flatnonzero(mask)",
+            "graph is built: use gc.where(mask, x, other), x.masked_fill(mask, value), or sum x * mask; a mask that is an "
+            "array already becomes an index by np.flatnonzero(mask)",
             here(),
         )
     chosen = chosen.to(int64)
