@@ -24,7 +24,6 @@ from graphc.ir.kernel import Buffer, KernelProgram
 
 COMPILER = shutil.which("g++")
 
-POISON = 0xAB  # every byte that nobody has written
 HEADERS = Path(__file__).with_name("cuda_on_cpu")
 # Products must be rounded as the source says, and each library must have its own variables.
 _FLAGS = ("-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-gnu-unique", "-fPIC", "-w")
@@ -54,7 +53,12 @@ class Library:
         memory = (ctypes.c_uint8 * array.nbytes).from_address(address)
         copy = np.frombuffer(memory, np.uint8).view(array.dtype).reshape(array.shape)
         copy[...] = array
+        self.mark(copy, written=True)
         return copy
+
+    def mark(self, memory: np.ndarray, written: bool) -> None:
+        """Say that device memory is written now, or that nobody has written it: to read it then is a fault."""
+        self._dll.cuda_on_cpu_mark(ctypes.c_void_p(memory.ctypes.data), ctypes.c_size_t(memory.nbytes), int(written))
 
     def call(self, name: str, *args: np.ndarray | int | None) -> int:
         """What the entry `name` returns. Arrays are passed as their addresses. Raises CudaFault."""
@@ -90,7 +94,7 @@ def _run(command: list[str]) -> None:
 
 
 class Net:
-    """A planned program, emitted, compiled and initialised. Scratch memory and outputs are poisoned before each call.
+    """A planned program, emitted, compiled and initialised. Nobody has written scratch memory and outputs before each call.
 
     With `host_arrays` the net copies the arrays of its calls itself; otherwise they lie on the device.
     """
@@ -108,7 +112,8 @@ class Net:
         self.program, self.host_arrays = program, host_arrays
         self.library = build(made.source, folder, checked=checked, flags=flags)
         self._ports: dict[Buffer, np.ndarray] = {}
-        self._memory = self.library.device(np.full(self.library.call("net_device_size"), POISON, np.uint8))
+        self._memory = self.library.device(np.zeros(self.library.call("net_device_size"), np.uint8))
+        self.library.mark(self._memory, written=False)
         self._arena = self._memory[made.plan.memory.arena :]
         self._self = np.zeros(self.library.call("net_size"), np.uint8)
         self._checked("net_init", self._self, self._memory, made.image, HOST_ARRAYS if host_arrays else 0, None)
@@ -133,8 +138,10 @@ class Net:
         function = next(f for f in self.program.functions if f.name == name)
         for buffer, array in zip(function.inputs, arrays, strict=True):
             self._port(buffer)[...] = array
-        for buffer in function.outputs:
-            self._port(buffer).reshape(-1).view(np.uint8)[...] = POISON
-        self._arena[...] = POISON
+        self.library.mark(self._arena, written=False)
+        for port in map(self._port, function.outputs):
+            port.reshape(-1).view(np.uint8)[...] = 0xFF
+            if not self.host_arrays:
+                self.library.mark(port, written=False)
         self._checked(f"net_{name}", self._self, *map(self._port, function.inputs + function.outputs), None)
         return [self._port(buffer).copy() for buffer in function.outputs]

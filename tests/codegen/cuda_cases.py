@@ -2,7 +2,7 @@
 
 In: nothing. Out: tables by what a kernel shows, and their `source`, in which row i of GOOD and then BAD is kernel k<i> with the
 host entry run<i>(x, y, n, stream), and row i of BAD_HOST the entry host<i>. Kernels get `x` (floats), `y` (floats, written) and
-`n` (integers), which hold SIZE elements.
+`n` (integers), which hold SIZE elements; nobody has written the last one of `n`.
 """
 
 from __future__ import annotations
@@ -196,6 +196,10 @@ BAD = {
         "2",
         "1",
     ),
+    "an argument that nobody wrote": Bad(
+        "if (threadIdx.x != 5) y[threadIdx.x] = n[threadIdx.x + SIZE - 64];  // HERE",
+        r"thread \(63, 0, 0\).*reads argument 2\[511\], which nobody has written",
+    ),
     "two threads write one shared cell": Bad(
         "GRAPHC_SHARED(float, tile, 8); tile[threadIdx.x / 32] = 1.0f;  // HERE",
         rf"thread \(1, 0, 0\).*writes tile\[0\], which thread \(0, 0, 0\) wrote .*{NO_BARRIER}",
@@ -284,6 +288,10 @@ BAD_HOST = {
     "a copy that is too long": (
         "cudaMemcpyAsync(y, x, 4 * SIZE + 4, cudaMemcpyDeviceToDevice, stream);",
         "cudaMemcpyAsync: its target is not in one piece",
+    ),
+    "a copy of what nobody wrote": (
+        "cudaMemcpyAsync(host, n + SIZE - 1, 4, cudaMemcpyDeviceToHost, stream);",
+        "cudaMemcpyAsync: it copies memory that nobody has written",
     ),
     "the host's memory set": ("cudaMemsetAsync(host, 0, 4, stream);", "cudaMemsetAsync: its target is not"),
     "memory freed twice": ("void *p; cudaMalloc(&p, 8); cudaFree(p); cudaFree(p);", "cudaFree: the pointer is none"),

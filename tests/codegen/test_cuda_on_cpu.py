@@ -34,8 +34,10 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
 
 
 def arrays(library: Library) -> list[np.ndarray]:
-    """x, y and n hold 0, 1, 2 ..."""
-    return [library.device(np.arange(SIZE).astype(kind)) for kind in (np.float32, np.float32, np.int32)]
+    """x, y and n hold 0, 1, 2 ..., but nobody has written the last one of n."""
+    x, y, n = (library.device(np.arange(SIZE).astype(kind)) for kind in (np.float32, np.float32, np.int32))
+    library.mark(n[-1:], written=False)
+    return [x, y, n]
 
 
 @pytest.mark.parametrize("kind", BUILDS)

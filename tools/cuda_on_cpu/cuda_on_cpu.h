@@ -4,6 +4,7 @@
 //
 //   const char* cuda_on_cpu_take_fault()    what a GPU would not have forgiven since the last call, or null (faults.h)
 //   void* cuda_on_cpu_allocate(bytes)       device memory, the only one that kernels may be given (device.h)
+//   void cuda_on_cpu_mark(p, bytes, 1)      says that the caller has written it; with 0, that nobody has
 //
 // Blocks run one after another, the threads of a block as fibres (block.h), accesses to memory are checked (memory.h).
 // A launch has a minute (deadline.h). What is not found: wrong launch bounds, and where a GPU's own instructions round otherwise.

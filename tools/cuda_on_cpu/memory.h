@@ -1,7 +1,7 @@
 // Pointers that know their memory: every access is checked against bounds, alignment, and the accesses of other threads.
 //
 // In: accesses by the thread that runs. Out: the values, or a fault: outside of the memory, misaligned, read before anyone
-// wrote (shared memory), or a race. Two threads race when one writes what the other reads or writes, and no barrier of their
+// wrote, or a race. Two threads race when one writes what the other reads or writes, and no barrier of their
 // block stands between; threads of different blocks are never ordered within a launch. Atomic accesses do not race with each
 // other. With CUDA_ON_CPU_UNCHECKED pointers are plain ones.
 #pragma once
@@ -82,6 +82,7 @@ struct Region {
   size_t bytes;
   int log;
   Cell* cells;
+  uint8_t* written;  // marks of an argument's bytes (device.h); null for a shared array
   uint32_t first;    // the first block whose accesses count
   const char* name;  // of a shared array; null for an argument
   int argument;
@@ -140,7 +141,7 @@ CUDA_CPU_HOT inline Access this_access(int line) {
 CUDA_CPU_HOT inline void note_read(const Region& region, size_t number, int line) {
   Cell& cell = region.cells[number];
   if (unordered(cell.write, region.first)) race(region, number, READ, cell.write, "wrote", line);
-  if (region.name != nullptr && cell.write.block < region.first)
+  if (region.written != nullptr ? !region.written[number << region.log] : cell.write.block < region.first)
     fail(line, "reads %s, which nobody has written", Where(region, region.base + (number << region.log)).text);
   Access& read = cell.read;
   if (read.block == current.block_number && read.barriers == current.barriers) {
@@ -160,6 +161,7 @@ CUDA_CPU_HOT inline void note_write(const Region& region, size_t number, Kind ki
     race(region, number, kind, {cell.other_reader, 0, 0, cell.read.line}, "read", line);
   cell.write = this_access(line);
   cell.atomic = kind == ATOMIC;
+  if (region.written != nullptr) memset(region.written + (number << region.log), 1, size_t(1) << region.log);
 }
 
 CUDA_CPU_HOT __attribute__((noinline)) inline void check(const Region* region, uintptr_t address, size_t bytes,
@@ -283,14 +285,15 @@ class Arguments {
     static_assert(std::is_same_v<std::remove_const_t<U>, std::remove_const_t<T>>, "a buffer of another type");
     const auto base = reinterpret_cast<uintptr_t>(buffer.data);
     const size_t bytes = buffer.elements * sizeof(T);
-    if (!on_device(buffer.data, bytes))
+    uint8_t* const written = marks(buffer.data, bytes);
+    if (written == nullptr)
       host_fault("kernel %s: argument %d is not in one piece of device memory", current.kernel, position);
     if (base % alignof(T) != 0) host_fault("kernel %s: argument %d is not aligned", current.kernel, position);
     for (int i = 0; i < count; ++i)
       if ((writable[i] || !std::is_const_v<U>) && base < regions[i].base + regions[i].bytes && regions[i].base < base + bytes)
         host_fault("kernel %s: argument %d overlaps argument %d", current.kernel, position, regions[i].argument);
     writable[count] = !std::is_const_v<U>;
-    regions[count] = {base, bytes, LOG<T>, nullptr, 0, nullptr, position++};
+    regions[count] = {base, bytes, LOG<T>, nullptr, written, 0, nullptr, position++};
     return {buffer.data, &regions[count++]};
   }
 
@@ -340,7 +343,7 @@ struct SharedArray {
       fail(line, "with %s the block has %zu bytes of shared memory; GPUs give %zu", name, shared_bytes, MAX_SHARED_BYTES);
     memset(data, 0xff, sizeof data);
 #ifndef CUDA_ON_CPU_UNCHECKED
-    region = {reinterpret_cast<uintptr_t>(data), sizeof data, LOG<T>, cells, current.block_number, name, 0};
+    region = {reinterpret_cast<uintptr_t>(data), sizeof data, LOG<T>, cells, nullptr, current.block_number, name, 0};
 #endif
   }
 };
