@@ -211,10 +211,10 @@ def on_device(value: object, port: Port, function: str) -> DeviceArray | None:
     """An array that lies on the GPU already, as it is; None for one on the host. Raises CallError where it does not fit."""
     if isinstance(value, DeviceArray):
         found = value
+    elif hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == _CUDA:  # knows bfloat16
+        found = _from_dlpack(value)
     elif hasattr(value, "__cuda_array_interface__"):
         found = _from_interface(value)
-    elif hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == _CUDA:
-        found = _from_dlpack(value)
     else:
         return None
     if found.shape != port.shape or found.dtype is not port.dtype:

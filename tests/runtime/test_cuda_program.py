@@ -196,6 +196,36 @@ def test_arrays_of_other_libraries_are_taken_where_they_are(program: GpuProgram)
     assert isinstance(program.step(Foreign(x))[0], DeviceArray)
 
 
+class Exported:
+    """An array of another library that speaks DLPack; its memory is the host's, as all memory is here."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0  # kDLCUDA
+
+    def __dlpack__(self, stream: int) -> object:
+        assert stream == 1  # the legacy default stream
+        return self.array.__dlpack__()
+
+
+def aligned_ones(count: int) -> np.ndarray:
+    raw = np.ones(count + 16, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + count]
+
+
+def test_arrays_are_taken_through_dlpack(program: GpuProgram) -> None:
+    y = program.step(Exported(aligned_ones(4)))[0]
+    assert isinstance(y, DeviceArray)
+    np.testing.assert_array_equal(y, 3 * (np.arange(4) + 1))
+    with pytest.raises(CallError, match=r"got float32\[8\] on the GPU"):
+        program.step(Exported(aligned_ones(8)))
+    with pytest.raises(CallError, match="make it contiguous"):
+        program.step(Exported(aligned_ones(8)[::2]))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
