@@ -11,6 +11,7 @@ import fuzz
 import lenet
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from emulated_cuda import COMPILER, Net
 from random_graphs import Case
 from training import accuracy, train
@@ -179,3 +180,9 @@ def test_training_goes_as_native_code_does(example: ModuleType, size: int, sampl
     (losses, share), (losses_of_cuda, share_of_cuda) = results
     np.testing.assert_allclose(losses_of_cuda, losses, rtol=1e-3)
     assert abs(share_of_cuda - share) <= 1 / len(test)
+
+
+def test_the_fuzzer_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "COMPILER", None)
+    result = CliRunner().invoke(fuzz.main, ["--cuda", "--graphs", "1"])
+    assert result.exit_code == 2 and "--cuda needs g++" in result.output
