@@ -125,9 +125,10 @@ def _reference(x: np.ndarray, w: np.ndarray, **attrs: Any) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(_padded(data, geometry), [s.span for s in geometry], axes)
     steps = [slice(None, None, s.stride) for s in geometry] + [slice(None, None, s.dilation) for s in geometry]
     windows = windows[(slice(None), slice(None), *steps)]  # batch, feature, positions..., taps...
+    met = None if np.isfinite(kernel).all() else _meetings(geometry)
     axis, count = (0, batches) if batches > 1 else (1, groups)
     pieces = zip(np.split(windows, count, axis), np.split(kernel, count), strict=True)
-    parts = [_correlate(part, taps, len(axes)) for part, taps in pieces]
+    parts = [_correlate(part, taps, len(axes), met) for part, taps in pieces]
     result = np.concatenate(parts, axis=1)
     return np.ascontiguousarray(result.transpose(np.argsort(attrs["out_spec"]))).astype(x.dtype)
 
@@ -142,10 +143,29 @@ def _padded(data: np.ndarray, geometry: list[Sweep]) -> np.ndarray:
     return grown[(slice(None), slice(None), *crops)]
 
 
-def _correlate(windows: np.ndarray, kernel: np.ndarray, spatial: int) -> np.ndarray:
-    """[n, i, positions..., taps...] with [o, i, taps...] -> [n, o, positions...]."""
+def _correlate(windows: np.ndarray, kernel: np.ndarray, spatial: int, met: np.ndarray | None) -> np.ndarray:
+    """[n, i, positions..., taps...] with [o, i, taps...] -> [n, o, positions...]; only pairs that are `met`, if given."""
     taps = [1, *range(2 + spatial, 2 + 2 * spatial)]
-    return np.moveaxis(np.tensordot(windows, kernel, (taps, [1, *range(2, 2 + spatial)])), -1, 1)
+    if met is None:
+        return np.moveaxis(np.tensordot(windows, kernel, (taps, [1, *range(2, 2 + spatial)])), -1, 1)
+    products = (
+        np.where(met[(..., *tap, None)], np.tensordot(windows[(..., *tap)], kernel[(..., *tap)], (1, 1)), 0)
+        for tap in np.ndindex(kernel.shape[2:])
+    )
+    return np.moveaxis(np.asarray(sum(products)), -1, 1)
+
+
+def _meetings(geometry: list[Sweep]) -> np.ndarray:
+    """[positions..., taps...]: whether they meet at an element, or at padding where one might be. Between the elements of
+    dilated data there is nothing, not even a zero that would make NaN of an infinite tap (but where the window moves in
+    larger steps, nothing is padded to zeros)."""
+    met = np.array(True)
+    for sweep in geometry:
+        spot = np.arange(sweep.count)[:, None] * sweep.stride + np.arange(sweep.window) * sweep.dilation - sweep.padding[0]
+        dense = sweep.stride == sweep.dilation == 1
+        met = met[..., None, None] & ((spot % sweep.spacing == 0) if dense else np.full(spot.shape, True))
+    rank = len(geometry)
+    return met.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
 
 
 def _gradient(node: Value, ct: Value) -> list[Value]:

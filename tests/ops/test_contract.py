@@ -260,6 +260,21 @@ def test_dilated_data_is_not_multiplied() -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_nothing_lies_between_dilated_data() -> None:
+    """An infinite tap meets elements and padding only, whichever way the convolution is computed."""
+    w = numbers(3, 2, 3, 3)
+    w[0, 1, 1, 2] = np.inf
+    for dilation, strides in (((2, 3), (1, 1)), ((2, 2), (2, 1)), ((1, 2), (1, 1))):
+        y = conv_general(
+            constant(numbers(1, 2, 5, 6)), constant(w), strides=strides, padding=[(2, 1), (1, 2)], lhs_dilation=dilation
+        )
+        graph = Graph("f", (), (y,))
+        with np.errstate(all="ignore"):
+            (expected,), (actual,) = (evaluate(found.roots, {}) for found in (graph, expand(graph)))
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+        assert not np.isfinite(actual[:, 0]).all() and np.isfinite(actual[:, 1:]).all()
+
+
 @pytest.mark.parametrize("window", [1, 2, 3, 5])
 @pytest.mark.parametrize("spacing", [2, 3, 4])
 def test_phases_of_a_sweep(window: int, spacing: int) -> None:
