@@ -16,9 +16,8 @@ only at the very index that is being computed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import networkx as nx
@@ -27,67 +26,13 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .element import Position, Read, is_heavy, is_view, leaf_reads, positions, spread, squeezed, storage, variables
+from .cluster import CONTRACTION, FULL, LOOPS, OPAQUE, ROW, Cluster, aligned
+from .element import Read, is_view, leaf_reads, positions, squeezed, storage
 from .operand import accessible
+from .recompute import MAX_WEIGHT, recompute
 
-LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
-FULL, ROW = "full", "row"
-MAX_WEIGHT = 128  # members of one cluster, heavy ones counted HEAVY times: bounds the size of one kernel
-HEAVY = 6
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
 MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
-
-
-@dataclass(eq=False, repr=False)
-class Cluster:
-    """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet); `prologues` of a
-    contraction make the leaves of its operands."""
-
-    kind: str
-    number: int
-    domain: tuple[int, ...]
-    axes: tuple[int, ...] | None = None
-    members: list[Value] = field(default_factory=list)
-    reads: dict[Value, list[Read]] = field(default_factory=dict)  # member -> leaves it reads
-    prologues: dict[Value, Cluster] = field(default_factory=dict)  # the leaf of an operand -> what computes it
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.number}: {', '.join(v.op.name for v in self.members)}>"
-
-    @property
-    def anchor(self) -> Value:
-        return self.members[0]
-
-    @property
-    def sources(self) -> set[Value]:
-        """Every leaf that the members and prologues read, also of each other."""
-        reads = {leaf for rs in self.reads.values() for leaf, _, _ in rs}
-        return reads.union(*(prologue.sources for prologue in self.prologues.values()))
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        return tuple(n for i, n in enumerate(self.domain) if i not in (self.axes or ()))
-
-    def role(self, value: Value) -> str:
-        """Whether a member spans the domain or its kept axes only."""
-        if isinstance(value.op.lower, Reduction) or (self.axes and squeezed(value.shape) != squeezed(self.domain)):
-            return ROW
-        return FULL
-
-    @property
-    def weight(self) -> int:
-        """How much code the members make."""
-        return sum(HEAVY if is_heavy(v) else 1 for v in self.members)
-
-    def named(self) -> list[Value]:
-        """Members worth a name: heavy ones, and those that several others read."""
-        readers = Counter(leaf for reads in self.reads.values() for leaf in {leaf for leaf, _, _ in reads})
-        return [v for v in self.members if is_heavy(v) or readers[v] > 1]
-
-    def row_part(self, index: Position) -> Position:
-        """The part of an index of the domain that rows keep, dimensions of one element left out."""
-        reduced = self.axes or ()
-        return tuple(i for axis, i in enumerate(index) if axis not in reduced and self.domain[axis] != 1)
 
 
 @dataclass(frozen=True)
@@ -108,6 +53,7 @@ def fuse(graph: Graph) -> FusedGraph:
     for value in graph.values():
         fusion.place(value)
     fusion.merge_neighbours()
+    recompute(graph, fusion.dag, fusion.home, fusion.forced)
     fusion.absorb_prologues()
     in_place = fusion.order_updates()
     order = nx.lexicographical_topological_sort(fusion.dag, key=lambda c: c.number)
@@ -180,10 +126,10 @@ class _Fusion:
         if cluster.kind == OPAQUE or cluster.weight >= MAX_WEIGHT:
             return False
         if isinstance(value.op.lower, Reduction):
-            return cluster.kind == LOOPS and _reducible(cluster, value) and _aligned(reads, cluster, FULL)
+            return cluster.kind == LOOPS and _reducible(cluster, value) and aligned(reads, cluster, FULL)
         if squeezed(value.shape) == squeezed(cluster.domain):
-            return _aligned(reads, cluster, FULL)
-        return cluster.axes is not None and squeezed(value.shape) == squeezed(cluster.rows) and _aligned(reads, cluster, ROW)
+            return aligned(reads, cluster, FULL)
+        return cluster.axes is not None and squeezed(value.shape) == squeezed(cluster.rows) and aligned(reads, cluster, ROW)
 
     def stays_acyclic(self, cluster: Cluster, producers: Iterable[Cluster]) -> bool:
         """Whether `cluster` may depend on `producers`: none of them depends on it."""
@@ -220,7 +166,7 @@ class _Fusion:
             if inside and isinstance(member.op.lower, Contraction):
                 return None
             role = FULL if isinstance(member.op.lower, Reduction) else union.role(member)
-            if not _aligned(inside, union, role):
+            if not aligned(inside, union, role):
                 return None
         others = (s for s in self.dag.successors(cluster) if s is not user)
         return None if any(nx.has_path(self.dag, other, user) for other in others) else union
@@ -278,7 +224,7 @@ class _Fusion:
 
     def stored(self) -> frozenset[Value]:
         """Members that some other cluster, or the caller, reads."""
-        read = {leaf for cluster in self.dag for leaf in cluster.sources if self.home.get(leaf) is not cluster}
+        read = {leaf for cluster in self.dag for leaf in cluster.sources - cluster.inside}
         return frozenset(v for v in read | {storage(root) for root in self.graph.roots} if v in self.home)
 
 
@@ -304,23 +250,6 @@ def _leaves_rows(domain: tuple[int, ...], axes: tuple[int, ...] | None) -> bool:
     """Whether reducing `axes` leaves enough independent rows to share a large domain among tasks."""
     kept = prod(n for axis, n in enumerate(domain) if axis not in (axes or ()))
     return prod(domain) <= SMALL_DOMAIN or kept >= MIN_ROWS
-
-
-def _aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
-    """Whether all reads of members are at the index being computed (rows: at its kept part)."""
-    row = cluster.row_part(positions(cluster.domain)) if role == FULL else variables(squeezed(cluster.rows))
-    for leaf, at, guard in reads:
-        if leaf not in cluster.reads:
-            continue
-        if cluster.role(leaf) == ROW:
-            expected = spread(row, leaf.shape)
-        elif role == FULL:
-            expected = positions(leaf.shape)
-        else:
-            return False
-        if guard is not None or at != expected:
-            return False
-    return True
 
 
 def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:

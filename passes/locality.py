@@ -29,10 +29,10 @@ Block = tuple[int, int]  # so many reduced axes step by step, and of the next on
 
 def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
     """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic."""
-    cycles, order = min((_traffic(loops, schedule, machine, order), order) for order in _orders(loops, schedule))
+    excess, order = min((_traffic(loops, schedule, machine, order), order) for order in _orders(loops, schedule))
     schedule = replace(schedule, order=order, steps=_steps(loops, schedule))
-    found = replace(schedule, cost=max(schedule.cost, cycles))
-    if cycles < STALLED * schedule.cost or loops[schedule.lane].reduced:
+    found = replace(schedule, cost=max(schedule.cost, excess))
+    if excess < STALLED * schedule.cost or loops[schedule.lane].reduced:
         return found
     return min([found, *_blocked(loops, schedule, machine)], key=lambda s: s.cost)
 
@@ -56,9 +56,9 @@ def _orders(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, 
 
 
 def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, order: tuple[int, ...]) -> float:
-    """Cycles to bring the operands of all tiles into the first cache: what one step of a loop touches is still there in the
-    next if it fits, and comes again if not."""
-    cycles = 0.0
+    """Cycles to bring operands into the first cache again, after the first time: what one step of a loop touches is still
+    there in the next if it fits, and comes again if not."""
+    cycles = -_once(loops)
     for size, speed in ((machine.l2, BEYOND_L2), (machine.l1, BEYOND_L1)):
         for side in (0, 1):
             inside = _reduced(loops) | {n: schedule.tile_of(n) for n in order}
@@ -69,6 +69,11 @@ def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, orde
                 moved *= touched / max(before, 1) if before <= size * KEPT else schedule.tiles(loops, axis)
             cycles += moved / speed
     return cycles
+
+
+def _once(loops: tuple[Loop, ...]) -> float:
+    """Cycles to bring both operands from memory once, which no order avoids."""
+    return _both(loops, {n: loop.extent for n, loop in enumerate(loops)}) * (1 / BEYOND_L2 + 1 / BEYOND_L1)
 
 
 def _blocked(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Iterator[Schedule]:
@@ -85,7 +90,7 @@ def _blocked(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> I
             part = _part(loops, schedule, block)
             if _both(loops, part | group) + tiles * sums <= machine.l2 * KEPT:
                 visits = prod(loop.extent for loop in loops if loop.reduced) / prod(part.values())
-                cycles = tasks * _both(loops, _reduced(loops) | group) / BEYOND_L2
+                cycles = -_once(loops) + tasks * _both(loops, _reduced(loops) | group) / BEYOND_L2
                 cycles += tasks * tiles * (_both(loops, _reduced(loops) | tile) + 2 * visits * sums) / BEYOND_L1
                 shape = tuple((n, size) for n, size in zip(counts, sizes, strict=True) if size > 1)
                 yield replace(schedule, cost=max(schedule.cost, cycles), group=shape, block=block)

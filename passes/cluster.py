@@ -1,0 +1,104 @@
+"""Clusters: values that one kernel computes together.
+
+In: values, and where each of them reads leaves. Out: what a cluster is made of, reads, and may do: its members are `full`
+(shape of the domain) or `row` (the axes that its reductions keep), and read each other only at the very index that is
+being computed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from graphc.ir.op import Contraction, Reduction
+from graphc.ir.values import Value
+
+from .element import Position, Read, is_heavy, positions, spread, squeezed, variables
+
+LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
+FULL, ROW = "full", "row"
+HEAVY = 6  # what a heavy member weighs; others weigh 1
+
+
+@dataclass(eq=False, repr=False)
+class Cluster:
+    """Values computed by one kernel. `axes` are the reduced axes of `domain` (None: no reduction yet); `prologues` of a
+    contraction make the leaves of its operands."""
+
+    kind: str
+    number: int
+    domain: tuple[int, ...]
+    axes: tuple[int, ...] | None = None
+    members: list[Value] = field(default_factory=list)
+    reads: dict[Value, list[Read]] = field(default_factory=dict)  # member -> leaves it reads
+    prologues: dict[Value, Cluster] = field(default_factory=dict)  # the leaf of an operand -> what computes it
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.number}: {', '.join(v.op.name for v in self.members)}>"
+
+    @property
+    def anchor(self) -> Value:
+        return self.members[0]
+
+    @property
+    def sources(self) -> set[Value]:
+        """Every leaf that the members and prologues read, also of each other."""
+        reads = {leaf for rs in self.reads.values() for leaf, _, _ in rs}
+        return reads.union(*(prologue.sources for prologue in self.prologues.values()))
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return tuple(n for i, n in enumerate(self.domain) if i not in (self.axes or ()))
+
+    def role(self, value: Value) -> str:
+        """Whether a member spans the domain or its kept axes only."""
+        if isinstance(value.op.lower, Reduction) or (self.axes and squeezed(value.shape) != squeezed(self.domain)):
+            return ROW
+        return FULL
+
+    @property
+    def weight(self) -> int:
+        """How much code the members make."""
+        return sum(HEAVY if is_heavy(v) else 1 for v in self.members)
+
+    def named(self) -> list[Value]:
+        """Members worth a name: heavy ones, and those that several others read."""
+        readers = Counter(leaf for reads in self.reads.values() for leaf in {leaf for leaf, _, _ in reads})
+        return [v for v in self.members if is_heavy(v) or readers[v] > 1]
+
+    def row_part(self, index: Position) -> Position:
+        """The part of an index of the domain that rows keep, dimensions of one element left out."""
+        reduced = self.axes or ()
+        return tuple(i for axis, i in enumerate(index) if axis not in reduced and self.domain[axis] != 1)
+
+    @property
+    def inside(self) -> set[Value]:
+        """What the kernel computes for itself: members, and those of its prologues."""
+        return set(self.reads).union(*(prologue.reads for prologue in self.prologues.values()))
+
+    @property
+    def is_legal(self) -> bool:
+        """Whether members read each other as they may, and a contraction none of them."""
+        for member, reads in self.reads.items():
+            if isinstance(member.op.lower, Contraction) and any(leaf in self.reads for leaf, _, _ in reads):
+                return False
+            if not aligned(reads, self, FULL if isinstance(member.op.lower, Reduction) else self.role(member)):
+                return False
+        return True
+
+
+def aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
+    """Whether all reads of members are at the index being computed (rows: at its kept part)."""
+    row = cluster.row_part(positions(cluster.domain)) if role == FULL else variables(squeezed(cluster.rows))
+    for leaf, at, guard in reads:
+        if leaf not in cluster.reads:
+            continue
+        if cluster.role(leaf) == ROW:
+            expected = spread(row, leaf.shape)
+        elif role == FULL:
+            expected = positions(leaf.shape)
+        else:
+            return False
+        if guard is not None or at != expected:
+            return False
+    return True
