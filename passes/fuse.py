@@ -202,7 +202,7 @@ class _Fusion:
         if cluster.kind != LOOPS or cluster.axes is not None or list(self.dag.successors(cluster)) != [user]:
             return False
         readers = [member for member, reads in user.reads.items() for read in reads if read[0] is leaf]
-        others = user.sources - {leaf}
+        others = (user.sources - {leaf}).union(*(prologue.sources for prologue in user.prologues.values()))
         results = {storage(root) for root in self.graph.roots}
         return readers == [user.anchor] and not any(v in results or v in others for v in cluster.members)
 

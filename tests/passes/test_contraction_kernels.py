@@ -211,6 +211,16 @@ def test_values_with_other_readers_are_no_prologues() -> None:
 
 
 @machines
+def test_what_one_prologue_reads_is_no_other(machine: Machine) -> None:
+    """Both operands start from one value, which must be there before either is made."""
+    x, w = tensor("x", 7, 7), tensor("w", 7, 7)
+    y = make("tanh", x)
+    left = transpose(pad(y, (1, 0), (-1, 0)), (1, 0)) * w
+    fused = check_kernels(Graph("f", (x, w), (dot(left, y),)), machine, calls=1)
+    assert not any(y in cluster.prologues for cluster in fused.clusters)
+
+
+@machines
 def test_a_prologue_reads_a_variable_before_its_contraction_updates_it(machine: Machine) -> None:
     x = tensor("x", 17, 17)
     w = variable("w", np.linspace(-1, 1, 17 * 17, dtype=np.float32).reshape(17, 17))
