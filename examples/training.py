@@ -32,10 +32,10 @@ class Result:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def options(epochs: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that every example takes; `epochs` is the default of --epochs."""
+def options(epochs: int, meaning: str = "Passes over the data.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that every example takes; `epochs` is the default of --epochs, and `meaning` its help."""
     shared = (
-        click.option("--epochs", type=click.IntRange(min=1), default=epochs, show_default=True, help="Passes over the data."),
+        click.option("--epochs", type=click.IntRange(min=1), default=epochs, show_default=True, help=meaning),
         click.option("--seed", default=0, show_default=True, help="Initial values and the order of the samples."),
         click.option(
             "--plot", "plot_file", type=click.Path(path_type=Path), help="Write a picture of the loss: .png, .svg or .pdf."
@@ -82,13 +82,13 @@ def accuracy(program: Program, dataset: data.Dataset, batch: int) -> float:
     return right / len(dataset)
 
 
-def plot(curves: dict[str, list[float]], path: Path) -> None:
-    """A picture of the mean losses by epoch."""
+def plot(curves: dict[str, list[float]], path: Path, what: str = "mean loss") -> None:
+    """A picture of the mean losses, or `what` else the curves are, by epoch."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, label=name)
-    axes.set(xlabel="epoch", ylabel="mean loss")
+    axes.set(xlabel="epoch", ylabel=what)
     axes.legend()
     figure.savefig(path)
     click.echo(f"loss curve written to {path}")
