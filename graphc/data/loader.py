@@ -32,7 +32,8 @@ class DataLoader:
     a batch of a list of samples. sampler, batch_sampler: iterables over sample numbers, or lists of them, instead of `shuffle`.
     num_workers: how many threads or processes (`worker_kind`) make batches, `prefetch_factor` each, ahead of time; a stream has
     one at most. Their number changes no batch. persistent_workers: they stay between epochs, with the data set as it was when
-    they began; starting processes takes its time. pin_memory is there for programs written for PyTorch, and means nothing.
+    they began; starting processes takes its time. timeout: seconds to wait for a batch from workers, GraphcError after them; 0
+    waits forever. pin_memory is there for programs written for PyTorch, and means nothing.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DataLoader:
         seed: int | None = None,
         generator: np.random.Generator | None = None,
         pin_memory: bool = False,
+        timeout: float = 0,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise GraphcError(f"DataLoader: the batch size must be a positive int, not {batch_size!r}")
@@ -59,7 +61,7 @@ class DataLoader:
         self.seed, self.generator, self.collate_fn = seed, generator, collate_fn
         self.batch_sampler = batch_sampler
         self.num_workers, self.worker_kind, self.prefetch_factor = num_workers, worker_kind, prefetch_factor
-        self.persistent_workers = persistent_workers
+        self.persistent_workers, self.timeout = persistent_workers, timeout
         self._workers: Any = None
         self.streams = isinstance(dataset, IterableDataset)
         self.epoch = 0
@@ -84,6 +86,8 @@ class DataLoader:
             raise GraphcError(f"DataLoader: worker_kind must be 'thread' or 'process', not {self.worker_kind!r}")
         if self.num_workers < 0 or self.prefetch_factor < 1:
             raise GraphcError("DataLoader: num_workers must not be negative, and prefetch_factor must be at least 1")
+        if not self.timeout >= 0 or (self.timeout and not self.num_workers):
+            raise GraphcError("DataLoader: timeout is 0, or the seconds to wait for a batch from workers, so num_workers > 0")
 
     def _default_sampler(self) -> Any:
         if len(self.dataset) and self.shuffle:
@@ -148,10 +152,10 @@ class DataLoader:
         count = 1 if self.streams else self.num_workers
         stay = self.persistent_workers and not self.streams  # who reads a stream has a place in it
         prefetch = import_module("graphc.data.prefetch")  # multiprocessing is slow to load
-        workers = self._workers or prefetch.Workers(fetcher, count, self.worker_kind)
+        workers = self._workers or prefetch.Workers(fetcher, count, self.worker_kind, count * self.prefetch_factor)
         self._workers = workers if stay else None
         try:
-            yield from workers.fetch(jobs, count * self.prefetch_factor)
+            yield from workers.fetch(jobs, self.timeout)
         except GraphcError:
             self._workers = None
             raise

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,22 @@ class Broken(Dataset):
         if index == 5:
             os.kill(os.getpid(), signal.SIGKILL) if self.how == "kill" else os._exit(3)
         return index
+
+
+class Stuck(Dataset):
+    """Sample 2 comes when `path` exists, or a minute later."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        end = time.monotonic() + 60
+        while index == 2 and time.monotonic() < end and not self.path.exists():
+            time.sleep(0.01)
+        return os.getpid()
 
 
 class Lines(IterableDataset):
@@ -203,6 +220,51 @@ def test_what_a_worker_raises_ends_the_loop_with_its_traceback(workers: int, kin
 def test_a_worker_that_dies_ends_the_loop(how: str) -> None:
     with pytest.raises(GraphcError, match="worker process died"):
         list(DataLoader(Broken(how), 3, num_workers=2, worker_kind="process"))
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_thread_that_hangs_is_named_after_the_timeout(persistent: bool, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+    loader = DataLoader(Stuck(go_on), 2, num_workers=1, timeout=0.3, persistent_workers=persistent)
+    iterator = iter(loader)
+    assert next(iterator)[0] == os.getpid()
+    with pytest.raises(GraphcError, match=r"timeout of 0\.3 s: worker thread graphc-loader_0 is busy and cannot be ended"):
+        next(iterator)
+    go_on.touch()
+    assert len(list(loader)) == 2  # with new workers
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_process_that_hangs_is_named_and_terminated_after_the_timeout(left: bool, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+    go_on.touch()
+    loader = DataLoader(Stuck(go_on), 2, num_workers=1, worker_kind="process", timeout=60, persistent_workers=True)
+    workers = {int(batch[0]) for batch in loader}
+    assert len(workers) == 1
+    worker = workers.pop()
+    go_on.unlink()
+    loader.timeout = 2
+    if left:
+        next(iter(loader))  # the worker goes on with the second batch of an epoch that nobody wants any more
+    with pytest.raises(GraphcError, match=f"timeout of 2 s: worker process {worker} was busy and is terminated"):
+        list(loader)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_timeout_before_a_process_has_begun_says_so() -> None:
+    with pytest.raises(GraphcError, match="no worker process has started"):
+        list(DataLoader(MANY, 2, num_workers=1, worker_kind="process", timeout=0.001))
+
+
+def test_a_timeout_does_not_hide_one_of_the_data_set() -> None:
+    def refuse(samples: list[Any]) -> Any:
+        raise TimeoutError("the server is silent")
+
+    with pytest.raises(TimeoutError, match="the server is silent"):
+        list(DataLoader(MANY, 2, num_workers=1, collate_fn=refuse, timeout=60))
 
 
 def test_what_cannot_go_to_a_process_says_so() -> None:
