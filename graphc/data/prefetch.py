@@ -26,6 +26,7 @@ from ..errors import GraphcError
 from .fetch import Job
 
 Making = Callable[[], dict[int, int]]  # by worker (its number as a thread or process): the ticket of its batch, 0 for none
+CELLS = 4096  # where worker processes say what they make: without locks, by their number, hardly ever the same modulo this
 
 _inherited: dict[str, Any] = {}  # of a worker process: its pickled fetcher, its place in `made`, the fetcher once it was needed
 
@@ -111,18 +112,16 @@ def _processes(fetcher: Callable[[Job], Any], workers: int) -> tuple[Executor, C
     # A fork would copy the locks of the threads that are running now, as of compiled programs; a fresh process has none.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    started, made = context.Value("q", 0), context.RawArray("q", 2 * workers)  # made: worker, ticket, worker, ticket ...
-    pool = ProcessPoolExecutor(workers, context, _inherit, (pickled, started, made))
-    return pool, _fetch_inherited, lambda: dict(zip(made[::2], made[1::2], strict=True))
+    ids, made = context.RawArray("q", CELLS), context.RawArray("q", CELLS)
+    pool = ProcessPoolExecutor(workers, context, _inherit, (pickled, ids, made))
+    return pool, _fetch_inherited, lambda: dict(zip(ids, made, strict=True))
 
 
-def _inherit(pickled: bytes, started: Any, made: Any) -> None:
+def _inherit(pickled: bytes, ids: Any, made: Any) -> None:
     faulthandler.enable()  # a crash in native code shows its traceback
-    with started.get_lock():
-        place = started.value
-        started.value += 1
-    made[2 * place] = os.getpid()
-    _inherited.update(pickled=pickled, made=made, place=2 * place + 1)
+    place = os.getpid() % CELLS
+    ids[place] = os.getpid()
+    _inherited.update(pickled=pickled, made=made, place=place)
 
 
 def _fetch_inherited(ticket: int, job: Job) -> Any:
