@@ -326,11 +326,16 @@ def of_dtype(x: Any, kind: DType) -> Value:
     return constant(np.array(x).astype(kind.numpy))
 
 
+def origins(tensors: Iterable[Core]) -> str:
+    """For messages: the lines where the operands were made, each once."""
+    return "".join(dict.fromkeys(f"; {x.shape} was made at {x.location}" for x in tensors if x.location))
+
+
 def _misfit(name: str, tensors: Sequence[Core]) -> str:
     shapes = " and ".join(str(x.shape) for x in tensors)
-    made = "".join(f"; {x.shape} was made at {x.location}" for x in tensors if x.location)
-    return f"{name}: shapes {shapes} do not broadcast{made}. Aligned at the right, extents must be equal or 1" + _hint(
-        tensors[0].shape, tensors[-1].shape
+    return (
+        f"{name}: shapes {shapes} do not broadcast{origins(tensors)}. Aligned at the right, extents must be equal or 1"
+        + _hint(tensors[0].shape, tensors[-1].shape)
     )
 
 

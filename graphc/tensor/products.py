@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShapeError
 from ..ir.location import here
 from ..ir.values import Value, make
-from .core import broadcast_shapes, broadcast_value, cast_value, result_type
+from .core import broadcast_shapes, broadcast_value, cast_value, origins, result_type
 from .reductions import Reductions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def dot(a: Value, b: Value, contract: Any, batch: Any = ((), ())) -> Value:
 
 
 def _matmul_misfit(a: Products, b: Products, inner: int) -> str:
-    made = "".join(f"; {x.shape} was made at {x.location}" for x in (a, b) if x.location)
+    made = origins((a, b))
     if a.shape[-1] != inner:
         fix = ""
         if b.ndim > 1 and b.shape[-1] == a.shape[-1]:
@@ -96,7 +96,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         raise ShapeError("einsum: none of the operands is a tensor; use numpy.einsum, or gc.constant", here())
     flat = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple | list) else operands
     tensors = [anchor.lift(x) for x in flat]
-    terms, result = _parse(equation, [t.ndim for t in tensors])
+    terms, result = _parse(equation, tensors)
     _check_extents(equation, terms, tensors)
     kind = result_type(tensors)
     work = [_diagonals(t.to(kind), term) for t, term in zip(tensors, terms, strict=True)]
@@ -108,18 +108,19 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return left.permute([names.index(c) for c in result]) if names != result else left
 
 
-def _parse(equation: str, ranks: list[int]) -> tuple[list[str], str]:
+def _parse(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     """Letters of each operand and of the result; `...` becomes capital Greek letters, aligned at the right."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    if len(terms) != len(ranks):
-        raise ShapeError(f"einsum: {equation!r} names {len(terms)} operands, got {len(ranks)}", here())
+    if len(terms) != len(tensors):
+        raise ShapeError(f"einsum: {equation!r} names {len(terms)} operands, got {len(tensors)}{origins(tensors)}", here())
     widest = ""
-    for i, (term, rank) in enumerate(zip(terms, ranks, strict=True)):
+    for i, (term, tensor) in enumerate(zip(terms, tensors, strict=True)):
         letters = term.replace("...", "")
-        rest = rank - len(letters)
+        rest = tensor.ndim - len(letters)
         if not all(c.isascii() and c.isalpha() for c in letters) or rest < 0 or (rest and "..." not in term):
-            raise ShapeError(f"einsum: {term!r} in {equation!r} does not describe an operand of {rank} dimensions", here())
+            wrong = f"{term!r} in {equation!r} does not describe an operand of {tensor.ndim} dimensions"
+            raise ShapeError(f"einsum: {wrong}{origins((tensor,))}", here())
         dots = "".join(chr(0x0391 + d) for d in reversed(range(rest)))
         widest = max(widest, dots, key=len)
         terms[i] = term.replace("...", dots)
@@ -139,9 +140,8 @@ def _check_extents(equation: str, terms: list[str], tensors: Sequence[Tensor]) -
         for letter, n in zip(term, tensor.shape, strict=True):
             if extents.setdefault(letter, n) != n:
                 shapes = ", ".join(str(t.shape) for t in tensors)
-                raise ShapeError(
-                    f"einsum {equation!r}: {letter!r} is both {extents[letter]} and {n} in shapes {shapes}", here()
-                )
+                clash = f"{letter!r} is both {extents[letter]} and {n} in shapes {shapes}"
+                raise ShapeError(f"einsum: in {equation!r} {clash}{origins(tensors)}", here())
 
 
 def _diagonals(x: Tensor, names: str) -> tuple[Tensor, str]:

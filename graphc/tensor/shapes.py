@@ -15,7 +15,7 @@ from ..dtype import int64
 from ..errors import ShapeError
 from ..ir.location import here
 from ..ir.values import Value, make
-from .core import Core, F, axes, axis, broadcast_shapes, broadcast_value, cast_value, numpy_names, result_type, sizes
+from .core import Core, F, axes, axis, broadcast_shapes, broadcast_value, cast_value, numpy_names, origins, result_type, sizes
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -50,9 +50,10 @@ class Shapes(Core):
         known = prod(n for n in shape if n != -1)
         full = tuple(self.numel() // known if n == -1 and known else n for n in shape)
         if prod(full) != self.numel() or min(full, default=0) < 0:
+            wanted = f"a multiple of {known}" if -1 in shape else f"{known}"
             raise ShapeError(
-                f"reshape: {self.shape} has {self.numel()} elements and cannot become {shape}, which has "
-                + (f"a multiple of {known}" if -1 in shape else f"{known}"),
+                f"reshape: {self.shape} has {self.numel()} elements and cannot become {shape}, which has {wanted}"
+                + origins((self,)),
                 here(),
             )
         return full
@@ -323,7 +324,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             a != b for i, (a, b) in enumerate(zip(part.shape, parts[0].shape, strict=True)) if i != d
         ):
             shapes = ", ".join(str(p.shape) for p in parts)
-            raise ShapeError(f"cat: shapes {shapes} must agree in all dimensions but {d}", here())
+            raise ShapeError(f"cat: shapes {shapes} must agree in all dimensions but {d}{origins(parts)}", here())
     kind = result_type(parts)
     values = [cast_value(part.value, kind) for part in parts]
     return anchor.wrap(values[0] if len(values) == 1 else make("concat", *values, axis=d))
@@ -335,6 +336,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if not tensors:
         raise ShapeError("stack: needs at least one tensor", here())
     if len({t.shape for t in tensors}) > 1:
-        raise ShapeError(f"stack: shapes {', '.join(str(t.shape) for t in tensors)} must be equal", here())
+        shapes = ", ".join(str(t.shape) for t in tensors)
+        raise ShapeError(f"stack: shapes {shapes} must be equal{origins(t for t in tensors if isinstance(t, Core))}", here())
     d = axis(dim, tensors[0].ndim + 1, "stack")
     return cat([t.unsqueeze(d) for t in tensors], d)

@@ -79,6 +79,32 @@ def test_shapes_that_do_not_meet_name_both_lines() -> None:
     assert "unsqueeze" not in message(ShapeError, lambda: a + gc.placeholder((7,)))
 
 
+NAMING: dict[str, Callable[[gc.Tensor, gc.Tensor], Any]] = {
+    "cat": lambda a, b: gc.cat([a, b]),
+    "cat: shapes (64, 10), (64, 10), (64,)": lambda a, b: gc.cat([a, a, b], 1),
+    "stack": lambda a, b: gc.stack([a, b]),
+    "matmul": lambda a, b: a @ b,
+    "einsum: in 'ij,j'": lambda a, b: gc.einsum("ij,j", a, b),
+    "einsum: 'ij'": lambda a, b: gc.einsum("ij", a, b),
+}
+
+
+@pytest.mark.parametrize("start", NAMING)
+def test_operands_that_do_not_fit_are_named_with_their_lines(start: str) -> None:
+    a, first = gc.placeholder((64, 10)), line()
+    b, second = gc.placeholder((64,)), line()
+    text = message(ShapeError, lambda: NAMING[start](a, b))
+    assert f": {start}" in text
+    for part in (f"; (64, 10) was made at {__file__}:{first}", f"; (64,) was made at {__file__}:{second}"):
+        assert text.count(part) == 1
+
+
+@pytest.mark.parametrize("refuse", [lambda x: x.reshape(7, -1), lambda x: x.view(3), lambda x: gc.einsum("ijk->i", x)])
+def test_the_operand_that_does_not_fit_is_named_with_its_line(refuse: Callable[[gc.Tensor], Any]) -> None:
+    x, made = gc.placeholder((64, 10)), line()
+    assert f"; (64, 10) was made at {__file__}:{made}" in message(ShapeError, lambda: refuse(x))
+
+
 def test_the_error_stands_at_the_users_line() -> None:
     a, b = gc.placeholder((2, 3)), gc.placeholder((4, 5))
     with pytest.raises(ShapeError) as caught:
