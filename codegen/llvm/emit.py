@@ -64,6 +64,7 @@ class _Emitter:
         self.margin = max(widths, default=1)  # elements by which vectors may pass the end of a stack array
         self.slots: dict[tuple[Array, int], str] = {}
         self.streams = streams(kernel, self.b.target)
+        self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
         """The loop over tasks, from %begin up to %end."""
@@ -103,8 +104,11 @@ class _Emitter:
         if loop.kind == VECTOR and self.loop is None and min(loop.width, loop.var.extent) > 1:
             self.vector_loop(loop)
         elif loop.kind == UNROLLED or loop.var.extent == 1:
+            first = self.first
             for i in range(loop.var.extent):
+                self.first = first and i == 0
                 self.bind(loop, Position(i))
+            self.first = first
         else:
             with self.counting(loop.var.name, loop.var.extent) as counter:
                 self.bind(loop, Position(0, ((counter, 1),)))
@@ -137,7 +141,8 @@ class _Emitter:
         width = min(loop.width, _power_of_two(extent))
         self.loop = gathered = VectorLoop(frozenset(self.scope.bound))
         places = self.scope.places
-        ahead = {array: replace(places[array], ahead=n) for array, n in self.streams.get(loop, {}).items()}
+        wanted = self.streams.get(loop, {}) if self.first else {}
+        ahead = {array: replace(places[array], ahead=n) for array, n in wanted.items()}
         self.scope.places = places | ahead
         outer_lines, b.lines = b.lines, []
         whole, rest = divmod(extent, width)

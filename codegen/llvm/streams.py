@@ -1,9 +1,10 @@
 """Which memory the loops of a kernel should fetch before they need it.
 
-In: a kernel whose words the target says. Out: for each outermost vector loop the large params to fetch ahead, and how far.
+In: a kernel whose words the target says. Out: for each vector loop the large params that it fetches ahead, and how far:
+outermost loops, and the steps of register tiles, whose first row fetches for all.
 Processors fetch ahead by themselves within a page, and wait at the start of the next one: a row, often. Of several passes
 over the same row the one that computes most fetches the next row, so that moving overlaps with computing. What fits the
-second cache, and what inner loops read, is left to the processor.
+second cache, and what other inner loops read, is left to the processor.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphc.ir.expr import Array, Call, Expr, Load
-from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Stmt, Store, expressions, operands, walk
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Stmt, Store, expressions, operands, walk
 
 from ..target import Target
 
@@ -28,12 +29,31 @@ def streams(kernel: Kernel, target: Target) -> Streams:
         touched = {loop: _touched(loop) for loop in loops}
         for array in kernel.params:
             passes = [loop for loop in loops if array in touched[loop]]
-            if passes and array.size * array.dtype.size > target.l2_bytes:
+            if passes and _is_far(array, target):
                 best = max(passes, key=_operations)
                 row = best.var.extent * array.dtype.size
                 repeated = len(passes) > 1 and row <= target.l1_bytes // 2
                 found.setdefault(best, {})[array] = row if repeated else AHEAD
+    for stmt in walk(kernel.body):
+        if isinstance(stmt, For) and stmt.kind == SERIAL:
+            step = _step(stmt)
+            if step is not None:
+                found[step] = {array: AHEAD for array in kernel.params if array in _touched(step) and _is_far(array, target)}
     return found
+
+
+def _step(loop: For) -> For | None:
+    """The vector loop under unrolled ones that a serial loop consists of, if it sums up products: a step of a register tile."""
+    inner = loop.body[0] if len(loop.body) == 1 else None
+    if not isinstance(inner, For) or inner.kind == SERIAL:
+        return None
+    if inner.kind == UNROLLED:
+        return _step(inner)
+    return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
+
+
+def _is_far(array: Array, target: Target) -> bool:
+    return array.size * array.dtype.size > target.l2_bytes
 
 
 def _branches(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:

@@ -11,7 +11,7 @@ from graphc.codegen.llvm.streams import AHEAD, streams
 from graphc.codegen.target import host, named
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, as_index, call, const, load
-from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Local, Stmt, Store
+from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Local, Stmt, Store
 
 TARGET = named("x86-64-v4")
 LARGE = TARGET.l2_bytes // 4 + 16  # elements
@@ -50,6 +50,27 @@ def test_loops_inside_loops_are_left_alone() -> None:
     inside = Kernel("k", kernel.params, kernel.task, (*kernel.body[:2], For(Var("r", 2), (second,))))
     around = For(Var("w", 16), (For(Var("r", 2), (Store(kernel.params[1], ZERO, load(kernel.params[0], ZERO)),)),), VECTOR, 16)
     assert streams(inside, TARGET) == streams(Kernel("k", kernel.params, kernel.task, (around,)), TARGET) == {}
+
+
+def test_a_step_of_a_register_tile_fetches_once_for_all_rows() -> None:
+    """y[i, v] = sum over k of x[k] * panel[k, v]: lines of the panel, once for the three rows."""
+    steps, rows_, lanes = LARGE // 32 + 1, 3, 32
+    x, panel, y = Array("x", float32, steps), Array("panel", float32, steps * lanes), Array("y", float32, rows_ * lanes)
+    acc = Array("acc", float32, rows_ * lanes)
+    k, i, v = Var("k", steps), Var("i", rows_), Var("v", lanes)
+    cell = i * lanes + v
+    product = For(v, (Accumulate(acc, cell, "add", load(x, k) * load(panel, k * lanes + v)),), VECTOR, 16)
+
+    def over_rows(stmt: Stmt) -> For:
+        return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
+
+    zero, store = over_rows(Store(acc, cell, const(0, float32))), over_rows(Store(y, cell, load(acc, cell)))
+    nest = For(k, (For(i, (product,), UNROLLED),))
+    kernel = Kernel("tile", (x, panel, y), Var("t", 1), (Local(acc), zero, nest, store))
+    assert streams(kernel, TARGET) == {product: {panel: AHEAD}}
+    assert emit_kernel(kernel, "tile", TARGET).text.count("call void @llvm.prefetch") == lanes // 16
+    data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in (x, panel)]
+    check_native([kernel], [[*data, np.zeros(y.size, np.float32)]], tolerance=1e-4)
 
 
 def test_each_way_through_a_condition_fetches() -> None:
