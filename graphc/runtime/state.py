@@ -7,7 +7,7 @@ checks every array before it touches any. A view may be read while no call is ru
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class State(Mapping[str, np.ndarray]):
         unknown = [name for name in values if name not in self._views]
         missing = [name for name in self._views if name not in values] if strict else []
         problems = [f"no variable {name!r}{_near(name, self._views)}" for name in unknown]
-        problems += [f"no value for {name!r}{_near(name, unknown)}" for name in missing]
+        problems += [f"no value for {name!r}{_near(name, unknown) if unknown else ''}" for name in missing]
         arrays = {name: np.asarray(values[name]) for name in values if name in self._views}
         problems += [text for name, array in arrays.items() if (text := _problem(self._variables[name], array))]
         if problems:
@@ -81,6 +81,10 @@ def _problem(variable: Variable, array: np.ndarray) -> str | None:
     return f"{variable.name!r}: expected {wanted}, got {given}"
 
 
-def _near(name: str, names: object) -> str:
-    close = difflib.get_close_matches(name, list(names), 1, 0.6)  # type: ignore[call-overload]
+def _near(name: str, names: Collection[str]) -> str:
+    if not names:
+        return (
+            " (this program has no state: nothing in it is updated, and it was compiled with freeze=True or without variables)"
+        )
+    close = difflib.get_close_matches(name, list(names), 1, 0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

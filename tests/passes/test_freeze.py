@@ -9,6 +9,7 @@ import graphc as gc
 from graphc import nn, optim
 from graphc.codegen import abi
 from graphc.driver import Stages
+from graphc.errors import CallError
 from graphc.ir.kernel import ALIGNMENT
 from graphc.ir.values import Value
 from graphc.passes.freeze import freeze, unchanged
@@ -46,6 +47,8 @@ def test_a_frozen_program_computes_the_same_and_has_no_state() -> None:
     live, frozen = gc.compile(predict=predict), gc.compile(predict=predict, freeze=True)
     np.testing.assert_allclose(frozen.predict(x), live.predict(x), rtol=1e-5, atol=1e-6)
     assert not frozen.state and live.state
+    with pytest.raises(CallError, match=r"no variable '4.weight' .*freeze=True"):
+        frozen.load_state_dict(live.state_dict())
 
 
 def test_beside_a_training_step_only_what_nothing_updates_is_frozen() -> None:
