@@ -72,8 +72,9 @@ class _Recomputation:
         chain = self._chain(cluster, values)
         heavy = any(map(is_heavy, chain.members))
         saved = sum(value.type.nbytes for value in values)
-        users = self.users(values[0])
-        if (heavy and min(value.type.nbytes for value in values) < LARGE) or saved <= self._cost(chain, users[-1]):
+        users = self.users(values[0])  # none is left where an earlier chain took the value along
+        near = heavy and min(value.type.nbytes for value in values) < LARGE
+        if not users or near or saved <= self._cost(chain, users[-1]):
             return False
         unions = [self._union(user, cluster, chain) for user in users]
         if not all(self._legal(union) for union in unions):
