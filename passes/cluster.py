@@ -8,6 +8,7 @@ being computed.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from graphc.ir.op import Contraction, Reduction
@@ -18,6 +19,7 @@ from .element import Position, Read, is_heavy, positions, spread, squeezed, vari
 LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
 FULL, ROW = "full", "row"
 HEAVY = 6  # what a heavy member weighs; others weigh 1
+MAX_WEIGHT = 128  # of one cluster: bounds the size of one kernel
 
 
 @dataclass(eq=False, repr=False)
@@ -76,13 +78,13 @@ class Cluster:
         """What the kernel computes for itself: members, and those of its prologues."""
         return set(self.reads).union(*(prologue.reads for prologue in self.prologues.values()))
 
-    @property
-    def is_legal(self) -> bool:
-        """Whether members read each other as they may, and a contraction none of them."""
-        for member, reads in self.reads.items():
-            if isinstance(member.op.lower, Contraction) and any(leaf in self.reads for leaf, _, _ in reads):
+    def may_read(self, readers: Mapping[Value, list[Read]], leaves: Collection[Value]) -> bool:
+        """Whether members with these reads may read these members: at the index being computed, and a contraction none."""
+        for member, reads in readers.items():
+            inside = [read for read in reads if read[0] in leaves]
+            if inside and isinstance(member.op.lower, Contraction):
                 return False
-            if not aligned(reads, self, FULL if isinstance(member.op.lower, Reduction) else self.role(member)):
+            if not aligned(inside, self, FULL if isinstance(member.op.lower, Reduction) else self.role(member)):
                 return False
         return True
 

@@ -189,10 +189,8 @@ class Contract:
         """Variables over the blocks of the reduced axes and over the steps of one block, slowest first; without groups all
         is one block."""
         blocks, steps = [], []
-        cut, size = self.schedule.block if self.group else (-1, 0)
-        for n, axis in enumerate(self.schedule.steps):
+        for axis, inside in self.schedule.visit(self.loops).items():
             extent = self.loops[axis].extent
-            inside = 1 if n < cut else size if n == cut else extent
             block, step = Var(f"b{axis}", extent // max(inside, 1)), Var(f"k{axis}", inside)
             at = at | {axis: block * inside + step}
             blocks += [block] if block.extent > 1 else []

@@ -26,10 +26,10 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .cluster import CONTRACTION, FULL, LOOPS, OPAQUE, ROW, Cluster, aligned
+from .cluster import CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
 from .element import Read, is_view, leaf_reads, positions, squeezed, storage
 from .operand import accessible
-from .recompute import MAX_WEIGHT, recompute
+from .recompute import recompute
 
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
 MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
@@ -161,13 +161,8 @@ class _Fusion:
         union = Cluster(user.kind, user.number, user.domain, axes, members, cluster.reads | user.reads)
         if not self.one_domain(cluster, union) or not _leaves_rows(union.domain, axes):
             return None
-        for member, reads in user.reads.items():
-            inside = [read for read in reads if read[0] in cluster.reads]
-            if inside and isinstance(member.op.lower, Contraction):
-                return None
-            role = FULL if isinstance(member.op.lower, Reduction) else union.role(member)
-            if not aligned(inside, union, role):
-                return None
+        if not union.may_read(user.reads, cluster.reads):
+            return None
         others = (s for s in self.dag.successors(cluster) if s is not user)
         return None if any(nx.has_path(self.dag, other, user) for other in others) else union
 

@@ -23,9 +23,6 @@ MANY_TASKS = 8  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
-Group = tuple[tuple[int, int], ...]  # kept axes with their number of tiles
-Block = tuple[int, int]  # so many reduced axes step by step, and of the next one so many elements at once
-
 
 def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
     """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic."""
@@ -87,13 +84,14 @@ def _blocked(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> I
             continue
         group = {n: min(size * tile[n], loops[n].extent) for n, size in zip(counts, sizes, strict=True)}
         for block in _blocks(loops, schedule):
-            part = _part(loops, schedule, block)
+            cut = replace(schedule, block=block)
+            part = cut.visit(loops)
             if _both(loops, part | group) + tiles * sums <= machine.l2 * KEPT:
                 visits = prod(loop.extent for loop in loops if loop.reduced) / prod(part.values())
                 cycles = -_once(loops) + tasks * _both(loops, _reduced(loops) | group) / BEYOND_L2
                 cycles += tasks * tiles * (_both(loops, _reduced(loops) | tile) + 2 * visits * sums) / BEYOND_L1
                 shape = tuple((n, size) for n, size in zip(counts, sizes, strict=True) if size > 1)
-                yield replace(schedule, cost=max(schedule.cost, cycles), group=shape, block=block)
+                yield replace(cut, cost=max(schedule.cost, cycles), group=shape)
                 break
 
 
@@ -101,17 +99,11 @@ def _divisors(n: int) -> list[int]:
     return [d for d in range(1, min(n, MOST_TILES) + 1) if n % d == 0]
 
 
-def _blocks(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[Block]:
+def _blocks(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, int]]:
     """Cuts of the reduced axes, the largest blocks first."""
     for outer, axis in enumerate(schedule.steps):
         for size in reversed(_divisors(loops[axis].extent)):
             yield outer, size
-
-
-def _part(loops: tuple[Loop, ...], schedule: Schedule, block: Block) -> dict[int, int]:
-    """What one block covers of each reduced axis."""
-    outer, size = block
-    return {n: 1 if i < outer else size if i == outer else loops[n].extent for i, n in enumerate(schedule.steps)}
 
 
 def _reduced(loops: Sequence[Loop]) -> dict[int, int]:

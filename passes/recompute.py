@@ -17,10 +17,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Elementwise
 from graphc.ir.values import Value
 
-from .cluster import CONTRACTION, OPAQUE, Cluster
+from .cluster import CONTRACTION, MAX_WEIGHT, OPAQUE, Cluster
 from .element import is_heavy, squeezed
 
-MAX_WEIGHT = 128  # members of one cluster, weighed: bounds the size of one kernel
 LARGE = 256 * 1024  # bytes that do not stay near until they are read again
 
 
@@ -115,7 +114,11 @@ class _Recomputation:
     def _legal(self, union: Cluster) -> bool:
         shapes = {squeezed(union.domain), squeezed(union.rows)}
         fits = union.kind != OPAQUE and union.weight <= MAX_WEIGHT and not union.prologues
-        return fits and all(squeezed(member.shape) in shapes for member in union.members) and union.is_legal
+        return (
+            fits
+            and all(squeezed(member.shape) in shapes for member in union.members)
+            and union.may_read(union.reads, union.reads)
+        )
 
     def prune(self, cluster: Cluster) -> None:
         """Drop members that nobody needs here any more."""

@@ -84,11 +84,16 @@ class Schedule:
     order: tuple[int, ...] = ()  # the kept axes, slowest first
     steps: tuple[int, ...] = ()  # the reduced axes outside the lanes, slowest first
     group: tuple[tuple[int, int], ...] = ()  # kept axes with how many of their tiles one task visits in turn
-    block: tuple[int, int] = (0, 0)  # how many of `steps` are outside of these visits, and what of the next is inside
+    block: tuple[int, int] = (-1, 0)  # the position in `steps` that visits cut, and how much of that axis one visit covers
 
     def tile_of(self, axis: int) -> int:
         """Elements of a kept axis in one tile."""
         return self.columns if axis == self.lane else dict(self.tile).get(axis, 1)
+
+    def visit(self, loops: tuple[Loop, ...]) -> dict[int, int]:
+        """What one visit covers of each of `steps`: one step of those outside the cut, all of those inside."""
+        cut, size = self.block
+        return {n: 1 if i < cut else size if i == cut else loops[n].extent for i, n in enumerate(self.steps)}
 
     def tiles(self, loops: tuple[Loop, ...], axis: int) -> int:
         """Tiles along a kept axis."""
