@@ -22,4 +22,5 @@ def choose(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origi
         way = candidate.lane, candidate.packed
         if way not in best or candidate.cost < best[way].cost:
             best[way] = candidate
-    return min((ordered(loops, schedule, machine) for schedule in best.values()), key=lambda s: s.cost)
+    found = [(ordered(loops, schedule, machine), schedule.cost) for schedule in best.values()]
+    return min(found, key=lambda pair: (pair[0].cost, pair[1]))[0]  # where caches hold up several alike, the least arithmetic

@@ -143,3 +143,10 @@ def test_windows_that_overlap_come_once() -> None:
     loops = (Loop(6, 0, 25, 784, False), *pixels, Loop(5, 32, 5, 0, True), Loop(5, 1, 1, 0, True))
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     assert not choose(loops, 16, machine).packed
+
+
+def test_where_caches_hold_up_several_ways_alike_the_least_arithmetic_is_chosen() -> None:
+    """Either operand of a large square product may run along the lanes; the right one needs no strided packing."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    schedule = choose(product(1024, 1024, 1024), 16, machine)
+    assert schedule.lane == 1 and schedule.packed == (1,)
