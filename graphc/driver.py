@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from . import config
-from .codegen.cuda.target import gpu
+from .codegen.cuda.target import DEFAULT_OPTIONS, Options, gpu
 from .codegen.target import Target, named
-from .errors import GraphError
+from .errors import CompileError, GraphError
 from .export import Compilation
 from .export_cuda import CudaCompilation
 from .function import Function
@@ -49,6 +49,7 @@ def compile(
     seed: int | None = None,
     name: str = "net",
     freeze: bool = False,
+    precision: str = "highest",
     **functions: Function,
 ) -> Program | GpuProgram:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
@@ -56,12 +57,14 @@ def compile(
     target: "cpu" is this machine, "cuda" a GPU of NVIDIA's (or one architecture: "sm_90"). threads: None means
     GRAPHC_THREADS, else the processors this process may use; results do not depend on it. seed: where the program's random
     numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no function updates constants, folded
-    and packed for the kernels; they are not in `program.state`.
+    and packed for the kernels; they are not in `program.state`. precision: in what a GPU computes products of float32;
+    "highest" is float32.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
     if unnamed:
         raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
-    return build(functions, target=target, seed=seed, name=name, freeze=freeze).load(threads)
+    options = Options(precision)
+    return build(functions, target=target, seed=seed, name=name, freeze=freeze, options=options).load(threads)
 
 
 def build(
@@ -71,9 +74,10 @@ def build(
     seed: int | None = None,
     name: str = "net",
     freeze: bool = False,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Compilation | CudaCompilation:
     """The compiled program before it is loaded or written."""
-    return Stages(functions, target, seed, name, freeze).compilation
+    return Stages(functions, target, seed, name, freeze, options).compilation
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class Stages:
     seed: int | None = None
     name: str = "net"
     freeze: bool = False
+    options: Options = DEFAULT_OPTIONS  # for code of GPUs
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -145,7 +150,7 @@ class Stages:
     @cached_property
     def backend(self) -> Backend:
         """Who compiles for the target."""
-        return backend(self.target)
+        return backend(self.target, self.options)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -191,8 +196,13 @@ class Backend:
     finish: Callable[..., Compilation | CudaCompilation]
 
 
-def backend(spec: str) -> Backend:
-    """The backend of a target: a GPU's for "cuda" and architectures such as "sm_90", LLVM's for all others."""
+def backend(spec: str, options: Options = DEFAULT_OPTIONS) -> Backend:
+    """The backend of a target: a GPU's for "cuda" and architectures such as "sm_90", LLVM's for all others.
+
+    Raises CompileError for options of GPUs on other targets.
+    """
     if spec == "cuda" or spec.startswith("sm_"):
-        return Backend(gpu(None if spec == "cuda" else spec), GPU_THREAD, CudaCompilation)
+        return Backend(gpu(None if spec == "cuda" else spec, options), GPU_THREAD, CudaCompilation)
+    if options.given():
+        raise CompileError(f'{options.given()} is a choice for GPUs, not for {spec!r}: leave it out, or say target="cuda"')
     return Backend(named(spec), machine(named(spec)), Compilation)

@@ -1,23 +1,45 @@
 """What the compiler knows of a GPU.
 
-In: an architecture name such as "sm_90", or none. Out: a frozen `Gpu`, whose numbers the mapping of loops to threads reads.
+In: an architecture name such as "sm_90", or none, and the options of whoever compiles. Out: a frozen `Gpu`, whose numbers the
+mapping of loops to threads reads.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from graphc.errors import CompileError
 
 DEFAULT = "sm_80"
 _PROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
+PRECISIONS = ("highest",)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may choose beyond what a program says. precision: in what products of float32 are computed; "highest" is
+    float32. Raises CompileError for what is no choice."""
+
+    precision: str = "highest"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise CompileError(f"precision={self.precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+
+    def given(self) -> str:
+        """The options that are not as they are where nobody says anything, as a call would write them."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+
+
+DEFAULT_OPTIONS = Options()
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU: its architecture, the threads of a warp, of a usual block and at most of a team, bytes of shared memory that a
-    block may declare, and how many multiprocessors want work."""
+    block may declare, how many multiprocessors want work, and what the user chose."""
 
     arch: str
     warp: int = 32
@@ -25,9 +47,10 @@ class Gpu:
     team: int = 512
     shared_bytes: int = 48 << 10
     processors: int = 108
+    options: Options = DEFAULT_OPTIONS
 
 
-def gpu(arch: str | None = None) -> Gpu:
+def gpu(arch: str | None = None, options: Options = DEFAULT_OPTIONS) -> Gpu:
     """The GPU called `arch`. CompileError for a name that no compiler for CUDA would take."""
     arch = arch or DEFAULT
     if not re.fullmatch(r"sm_[0-9]{2,3}[af]?", arch):
@@ -35,4 +58,4 @@ def gpu(arch: str | None = None) -> Gpu:
     number = int(re.sub(r"\D", "", arch))
     if number < 70:
         raise CompileError(f"{arch} is too old: the generated code needs sm_70 or newer")
-    return Gpu(arch, processors=_PROCESSORS.get(arch.rstrip("af"), 108))
+    return Gpu(arch, processors=_PROCESSORS.get(arch.rstrip("af"), 108), options=options)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from graphc.codegen.cuda.build import compile_source, missing, nvrtc
 from graphc.codegen.cuda.emit import emit_kernel
 from graphc.codegen.cuda.map import map_kernel
 from graphc.codegen.cuda.prelude import prelude
-from graphc.codegen.cuda.target import gpu
+from graphc.codegen.cuda.target import Options, gpu
 from graphc.codegen.cuda.words import says
 from graphc.codegen.expand import expand_kernel
-from graphc.driver import GPU_THREAD, Stages
+from graphc.driver import GPU_THREAD, Stages, backend
 from graphc.errors import CompileError
 from graphc.export_cuda import CudaCompilation
 from graphc.ir.kernel import KernelProgram
@@ -63,6 +64,13 @@ def registry_program(gradients: bool) -> KernelProgram:
 @pytest.mark.parametrize("gradients", (False, True))
 def test_nvcc_takes_every_op_without_a_warning(gradients: bool, arch: str, tmp_path: Path) -> None:
     compile_strictly(CudaCompilation(registry_program(gradients), "net", gpu(arch)).source, arch, tmp_path)
+
+
+@dataclass(frozen=True)
+class Deeper(Options):
+    """Options with one more."""
+
+    depth: int = 1
 
 
 def square(size: int, dtype: gc.DType) -> tuple[list[gc.Tensor], gc.Tensor]:
@@ -205,6 +213,15 @@ def test_unknown_architectures_are_refused(arch: str) -> None:
 def test_old_architectures_are_refused() -> None:
     with pytest.raises(CompileError, match="sm_60 is too old"):
         gpu("sm_60")
+
+
+def test_options_that_there_are_not_are_refused() -> None:
+    function = gc.function([a := x(2)], a)
+    with pytest.raises(CompileError, match=r"precision='half' is unknown; expected one of highest"):
+        gc.compile(f=function, target="cuda", precision="half")
+    with pytest.raises(CompileError, match="depth=2 is a choice for GPUs, not for 'cpu': leave it out, or say"):
+        backend("cpu", deeper := Deeper(depth=2))
+    assert backend("sm_90", deeper).target.options is deeper and gpu().options == Options()
 
 
 def test_names_that_c_cannot_take_are_refused() -> None:
