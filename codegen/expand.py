@@ -13,8 +13,8 @@ from collections.abc import Callable
 from graphc.dtype import DType, float32, float64
 from graphc.ir.expr import Call, Expr
 from graphc.ir.kernel import Kernel
+from graphc.ir.kernel_rewrite import Rewriter
 
-from .rewriter import Rewriter
 from .words import divisions, exponentials, integers, logarithms, powers, small_floats, trigonometry
 
 Says = Callable[[str, DType], bool]

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from graphc.ir.expr import Array, Expr, Index, Load, as_index, linear, load
 from graphc.ir.kernel import Accumulate, Kernel, Stmt, Store, expressions, operands, walk
-
-from .rewriter import Rewriter
+from graphc.ir.kernel_rewrite import Rewriter
 
 
 def rebase(kernel: Kernel) -> tuple[Kernel, tuple[int, ...]]:

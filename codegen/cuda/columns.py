@@ -15,8 +15,8 @@ from math import prod
 
 from graphc.ir.expr import Array, Index, Temp, Var, all_of, as_index, const, load, unravel
 from graphc.ir.kernel import COMBINES, SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .target import Gpu
 
 _ZERO = as_index(0)

@@ -11,8 +11,8 @@ from math import ceil
 
 from graphc.ir.expr import Var
 from graphc.ir.kernel import VECTOR, Accumulate, For, Kernel, Stmt, walk
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .products import Product, product
 from .roles import Mapped
 from .target import Gpu

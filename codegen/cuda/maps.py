@@ -13,8 +13,8 @@ from collections.abc import Container, Iterator
 
 from graphc.ir.expr import Array, Expr, Index, Load, Temp, Var, as_index, linear
 from graphc.ir.kernel import VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, expressions, walk
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .expressions import below
 from .packets import PACKET_BYTES
 from .roles import PACKET

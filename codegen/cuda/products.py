@@ -17,8 +17,8 @@ from math import prod
 from graphc.dtype import DType
 from graphc.ir.expr import Array, Call, Const, Expr, Index, Load, Temp, Var, as_index, linear, load, unravel
 from graphc.ir.kernel import Accumulate, For, Kernel, Let, Local, Stmt, Store, walk
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .expressions import below
 
 Name = Temp | Var

@@ -31,8 +31,8 @@ from graphc.ir.kernel import (
     expressions,
     walk,
 )
+from graphc.ir.kernel_rewrite import Rewriter
 
-from ..rewriter import Rewriter
 from .expressions import below
 from .maps import packet_width
 from .roles import FOLD, PACKET, THREADS, Mapped

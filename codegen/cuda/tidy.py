@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from graphc.ir.expr import Array, Load, Temp, as_index
 from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, expressions, walk
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .expressions import below
 from .roles import FOLD, THREADS
 

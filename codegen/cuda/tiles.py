@@ -20,8 +20,8 @@ from math import ceil
 from graphc.dtype import int64
 from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, const, load, temp, unravel
 from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from graphc.ir.kernel_rewrite import Renamed
 
-from ..rewriter import Renamed
 from .packets import PACKET_BYTES
 from .products import Axes, Moved, Name, Product
 from .roles import PACKET, THREADS, Mapped

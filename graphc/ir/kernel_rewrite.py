@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphc.ir.expr import Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, call, combine, load
-from graphc.ir.kernel import Accumulate, For, If, Let, Local, Stmt, Store
+from .expr import Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, call, combine, load
+from .kernel import Accumulate, For, If, Let, Local, Stmt, Store
 
 
 class Rewriter:
