@@ -32,9 +32,9 @@ from .passes.freeze import unchanged
 from .passes.fuse import FusedGraph, fuse
 from .passes.inspector import Inspector
 from .passes.lower import lower
-from .passes.machine import Machine
+from .passes.machine import Machine, Trees
 from .passes.manager import Step, run_passes
-from .passes.pipelines import GRAPH, frozen
+from .passes.pipelines import fitted, frozen
 from .runtime.cuda import GpuProgram
 from .runtime.program import Program
 from .tensor.random import SEED
@@ -108,7 +108,9 @@ class Stages:
         """What each graph pass did, by function."""
         check = evaluate if config.check_passes() else None
         graphs = [function.graph(key) for key, function in self.functions.items()]
-        passes = frozen({v: self.seeds.get(v, v.attrs["info"].initial) for v in unchanged(graphs)}) if self.freeze else GRAPH
+        passes = fitted(self.backend.machine)
+        if self.freeze:
+            passes = frozen({v: self.seeds.get(v, v.attrs["info"].initial) for v in unchanged(graphs)}, passes)
         result = {}
         for key, graph in zip(self.functions, graphs, strict=True):
             inspector = Inspector(verify=2 if check else 0, dump=config.dump_directory(), evaluate=check)
@@ -183,8 +185,16 @@ def machine(target: Target) -> Machine:
 
 
 # A thread of a GPU has no vectors, and its tiles are made when loops are mapped to threads: contractions come as one task
-# for each element. Its caches are nobody's own.
-GPU_THREAD = Machine(vector_bytes=4, vector_registers=4, l1=1 << 40, l2=1 << 40)
+# for each element. Its caches are nobody's own. Tasks of a row or a few columns are blocks: there should be one for each
+# multiprocessor, unless a second launch takes longer than what it saves.
+GPU_THREAD = Machine(
+    vector_bytes=4,
+    vector_registers=4,
+    l1=1 << 40,
+    l2=1 << 40,
+    columns=8,
+    trees=Trees(tasks=128, elements=64 << 10, columns=16, parts=128),
+)
 
 
 @dataclass(frozen=True)

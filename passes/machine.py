@@ -8,13 +8,27 @@ from graphc.dtype import DType
 
 
 @dataclass(frozen=True)
+class Trees:
+    """When a reduction is worth partial results: where it has fewer than `tasks` tasks, each of `elements` or more, into
+    `parts` of each result. A task folds `columns` results that lie beside each other."""
+
+    tasks: int = 8
+    elements: int = 16 << 10
+    columns: int = 1
+    parts: int = 64
+
+
+@dataclass(frozen=True)
 class Machine:
-    """A core: bytes of a vector register, how many of them, fused multiply-adds a cycle, and its caches in bytes."""
+    """A core: bytes of a vector register, how many of them, and its caches in bytes; how many columns a task folds side by
+    side, at least, and when reductions become trees."""
 
     vector_bytes: int = 32
     vector_registers: int = 16
     l1: int = 32 << 10
     l2: int = 1 << 20
+    columns: int = 64
+    trees: Trees = Trees()
 
     def lanes(self, dtype: DType) -> int:
         """Lanes in which elements of `dtype` are computed (types narrower than 4 bytes are widened)."""

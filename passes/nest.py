@@ -31,7 +31,7 @@ from .machine import Machine
 SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept between passes
 MAP_CHUNK = 4096  # elements of a task that only maps
 MIN_CHUNK = 256
-COLUMN_LANES = 64  # accumulators side by side in a column reduction
+COLUMN_LANES = 64  # accumulators side by side in a column reduction, at most
 INTERLEAVED = 4  # vectors computed at once in a large domain; twice as many where heavy functions follow one another
 LARGE_DOMAIN = 1 << 15  # elements
 MAP_TASKS = 16  # tasks into which even a small map is split, down to MIN_CHUNK
@@ -154,11 +154,20 @@ class Nest:
         if self.vector.reduced:
             return extent, 1, 0
         if any(a.reduced for a in self.axes):
-            chunk = max(self.width, COLUMN_LANES)
+            chunk = max(self.width, self._columns())
         else:
             chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // MAP_TASKS)))
             chunk = -(-chunk // self.width) * self.width
         return chunk, extent // chunk, extent % chunk
+
+    def _columns(self) -> int:
+        """Columns that a task folds: fewer where there would be too few tasks."""
+        columns = COLUMN_LANES
+        rows = prod(a.extent for a in self.axes if not a.reduced and a is not self.vector)
+        assert self.vector is not None
+        while columns > self.machine.columns and rows * -(-self.vector.extent // columns) < self.machine.trees.tasks:
+            columns //= 2
+        return columns
 
     # ------------------------------------------------------------------------------------------------ one task
 

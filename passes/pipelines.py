@@ -1,12 +1,13 @@
 """The order of the passes, as lists one can read aloud.
 
-In: nothing. Out: `GRAPH`, from what the user wrote to what fusion takes, and `frozen`, the same for inference. Each
-entry says what it needs and gives; the manager refuses any other order.
+In: nothing. Out: `GRAPH`, from what the user wrote to what fusion takes, `fitted`, the same by a machine's numbers, and
+`frozen`, the same for inference. Each entry says what it needs and gives; the manager refuses any other order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from .canonicalize import simplify
 from .expand import expand, unexpanded
 from .freeze import freeze
 from .layout import layout
+from .machine import Machine
 from .manager import Pass, Property
 from .split_reductions import split_reductions, unsplit
 from .updates import extract_updates, remove_stop_gradient
@@ -54,8 +56,15 @@ GRAPH: tuple[Pass, ...] = (
 )
 
 
-def frozen(values: Mapping[Value, np.ndarray]) -> tuple[Pass, ...]:
-    """`GRAPH` with these variables fixed, as soon as gradients and updates have been read."""
-    at = GRAPH.index(EXPAND)
+def fitted(machine: Machine) -> tuple[Pass, ...]:
+    """`GRAPH` for a machine: reductions become trees where its numbers say so."""
+    split = Property(SPLIT.name, partial(unsplit, trees=machine.trees))
+    step = replace(SPLIT_REDUCTIONS, run=partial(split_reductions, trees=machine.trees), gives=(split,))
+    return tuple(step if each is SPLIT_REDUCTIONS else each for each in GRAPH)
+
+
+def frozen(values: Mapping[Value, np.ndarray], passes: tuple[Pass, ...] = GRAPH) -> tuple[Pass, ...]:
+    """The passes with these variables fixed, as soon as gradients and updates have been read."""
+    at = passes.index(EXPAND)
     step = Pass("freeze", partial(freeze, values=values), needs=(NO_GRAD, NO_UPDATE), exact=False)
-    return (*GRAPH[:at], step, *GRAPH[at:])
+    return (*passes[:at], step, *passes[at:])

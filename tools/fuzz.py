@@ -52,6 +52,7 @@ from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
 from graphc.passes.pipelines import GRAPH
+from graphc.passes.split_reductions import split_reductions
 from graphc.passes.updates import extract_updates
 from graphc.runtime.library import Library
 from graphc.runtime.program import Program
@@ -228,8 +229,9 @@ def compile_native(graphs: Sequence[Graph]) -> list[Program]:
 
 def compile_cuda(graphs: Sequence[Graph]) -> Net:
     """The graphs as one source for GPUs, compiled for this processor."""
+    fused = [fuse(split_reductions(graph, trees=GPU_THREAD.trees)) for graph in graphs]
     with tempfile.TemporaryDirectory() as folder:
-        return Net(plan_buffers(lower([fuse(graph) for graph in graphs], GPU_THREAD)), Path(folder), flags=("-O0",))
+        return Net(plan_buffers(lower(fused, GPU_THREAD)), Path(folder), flags=("-O0",))
 
 
 # -------------------------------------------------------------------------------------------------------- many of them

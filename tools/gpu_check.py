@@ -54,7 +54,7 @@ from graphc.passes.buffers import plan_buffers
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
-from graphc.passes.pipelines import GRAPH
+from graphc.passes.pipelines import fitted
 from graphc.runtime.cuda import GpuProgram
 
 POISON = 0xAB
@@ -122,7 +122,7 @@ def _judged(
 def _program(target: str, graphs: Sequence[Graph]) -> Any:
     """Graphs as one program whose functions give lists."""
     chosen = backend(target)
-    kernels = plan_buffers(lower([fuse(run_passes(graph, GRAPH)) for graph in graphs], chosen.machine))
+    kernels = plan_buffers(lower([fuse(run_passes(graph, fitted(chosen.machine))) for graph in graphs], chosen.machine))
     structures = {graph.name: "list" for graph in graphs}
     return chosen.finish(kernels, "net", chosen.target, structures).load()
 

@@ -1,9 +1,11 @@
-"""Folds down columns: more threads than columns.
+"""Folds down columns: more threads than columns, each with 16 bytes of neighbouring columns.
 
-    for r < R: for v < V vector: acc[v] combine= x(r, v)
+    for r < R: for v < V vector: acc[v] combine= x(r, v);  y[r, v] = ..
     ->
-    for u < S * V vector: one = neutral; for n < R / S: one combine= x(n S + u // V, u % V); part[u] = one
-    for v < V vector: for s < S: acc[v] combine= part[s V + v]
+    for g < S * V / 4 vector: one[4] = neutral
+        for n < R / S: for j < 4 packet: one[j] combine= x(n S + row(g), column(g) + j);  y[..] = ..
+        part[g * 4 + j] = one[j]
+    for u < S / 16 * V vector: less[u] = fold of 16 of part;  ...;  for v < V vector: acc[v] combine= fold of what is left
 
 In: a kernel. Out: the kernel with its folds down columns in S interleaved parts where that gives a GPU more to do; the
 identical object elsewhere. The order of the folds depends on shapes alone.
@@ -13,15 +15,32 @@ from __future__ import annotations
 
 from math import prod
 
-from graphc.ir.expr import Array, Index, Temp, Var, all_of, as_index, const, load, unravel
-from graphc.ir.kernel import COMBINES, SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from graphc.ir.expr import Array, Index, Load, Temp, Var, all_of, as_index, const, load, unravel
+from graphc.ir.kernel import (
+    COMBINES,
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    For,
+    If,
+    Kernel,
+    Let,
+    Local,
+    Stmt,
+    Store,
+    expressions,
+)
 from graphc.ir.kernel_rewrite import Renamed
 
+from .expressions import below, is_injective
+from .maps import packet_width
+from .roles import PACKET
 from .target import Gpu
 
 _ZERO = as_index(0)
-TOGETHER = 4  # neighbouring columns that a thread takes where they make 16 bytes
-ENOUGH = 1024  # threads on each multiprocessor, from which there is enough to do
+ENOUGH = 2048  # threads on each multiprocessor, from which there is enough to do
+FAN = 16  # partial results that a thread folds at once
 
 
 def interleave(kernel: Kernel, gpu: Gpu) -> Kernel:
@@ -46,15 +65,16 @@ def _block(body: tuple[Stmt, ...], kernel: Kernel, gpu: Gpu) -> tuple[Stmt, ...]
 def _parted(nest: For, kernel: Kernel, gpu: Gpu) -> list[Stmt]:
     """The nest in parts, if it folds down columns and there is too little else to do at once."""
     loops, lanes = _loops(nest)
-    if lanes is None or not _folds(lanes):
+    if lanes is None or not _folds(loops, lanes):
         return [nest]
-    columns, rows = lanes.var.extent, prod(loop.var.extent for loop in loops)
+    width = packet_width([lanes], kernel.params)
+    columns, rows = lanes.var.extent // width, prod(loop.var.extent for loop in loops)
     parts = 1
-    while 2 * parts * columns <= gpu.team * TOGETHER and 2 * parts <= rows:
+    while 2 * parts * columns <= gpu.team and 2 * parts <= rows:
         parts *= 2
-    if parts == 1 or kernel.task.extent * columns > ENOUGH * gpu.processors:
-        return [nest]
-    return _interleaved([loop.var for loop in loops], lanes, parts)
+    while parts > 1 and kernel.task.extent * parts * columns > ENOUGH * gpu.processors:
+        parts //= 2
+    return [nest] if parts == 1 else _interleaved([loop.var for loop in loops], lanes, parts, width)
 
 
 def _loops(nest: For) -> tuple[list[For], For | None]:
@@ -67,19 +87,36 @@ def _loops(nest: For) -> tuple[list[For], For | None]:
     return loops, stmt if loops and isinstance(stmt, For) and stmt.kind == VECTOR else None
 
 
-def _folds(lanes: For) -> bool:
-    """Whether a column does nothing but fold into its own cells, each array once."""
+def _folds(loops: list[For], lanes: For) -> bool:
+    """Whether a column folds into its own cells, each array once, and otherwise only stores elements of its own, which are
+    read, if at all, before they are stored."""
     folds = [stmt for stmt in lanes.body if isinstance(stmt, Accumulate)]
+    stores = [stmt for stmt in lanes.body if isinstance(stmt, Store)]
     named = [stmt for stmt in lanes.body if isinstance(stmt, Let)]
-    own = all(fold.index is lanes.var for fold in folds)
-    return own and len(folds) + len(named) == len(lanes.body) and len({fold.array for fold in folds}) == len(folds) > 0
+    arrays = [fold.array for fold in folds] + [store.array for store in stores]
+    reads = _reads(lanes)
+    axes = [*(loop.var for loop in loops), lanes.var]
+    return (
+        bool(folds)
+        and len(folds) + len(named) + len(stores) == len(lanes.body)
+        and len(set(arrays)) == len(arrays)
+        and all(fold.index is lanes.var for fold in folds)
+        and all(store.guard is None and is_injective(store.index, axes) for store in stores)
+        and not {read.array for read in reads} & {fold.array for fold in folds}
+        and all(read.index is store.index for store in stores for read in reads if read.array is store.array)
+    )
 
 
-def _interleaved(rows: list[Var], lanes: For, parts: int) -> list[Stmt]:
+def _reads(lanes: For) -> list[Load]:
+    return [part for stmt in lanes.body for root in expressions(stmt) for part in below(root) if isinstance(part, Load)]
+
+
+def _interleaved(rows: list[Var], lanes: For, parts: int, width: int) -> list[Stmt]:
     columns, extents = lanes.var.extent, tuple(var.extent for var in rows)
-    cell, number = Var("cell", parts * columns), Var("number", -(-prod(extents) // parts))
-    row = number * parts + cell // columns
-    names: dict[Var | Temp, Index] = {lanes.var: cell % columns}
+    across = columns // width
+    group, number, lane = Var("group", parts * across), Var("number", -(-prod(extents) // parts)), Var("lane", width)
+    row = number * parts + group // across
+    names: dict[Var | Temp, Index] = {lanes.var: (group % across) * width + lane}
     names.update(zip(rows, unravel(row, extents), strict=True))
     moved = Renamed(names)
     before: list[Stmt] = []
@@ -92,16 +129,37 @@ def _interleaved(rows: list[Var], lanes: For, parts: int) -> list[Stmt]:
             inner.append(moved.stmt(stmt))
             continue
         array, word = stmt.array, stmt.combine
-        one = Array(f"{array.name}_one", array.dtype, 1)
+        one = Array(f"{array.name}_one", array.dtype, width)
         part = Array(f"{array.name}_parts", array.dtype, parts * columns)
-        number_of = Var("part", parts)
         before.append(Local(part))
-        start += [Local(one), Store(one, _ZERO, const(COMBINES[word](array.dtype), array.dtype))]
-        inner.append(Accumulate(one, _ZERO, word, moved.expr(stmt.value)))
-        end.append(Store(part, cell, load(one, 0)))
-        fold = Accumulate(array, lanes.var, word, load(part, number_of * columns + lanes.var))
-        gathered.append(For(number_of, (fold,), UNROLLED))
+        start += [Local(one), _over(lane, Store(one, lane, const(COMBINES[word](array.dtype), array.dtype)))]
+        inner.append(Accumulate(one, lane, word, moved.expr(stmt.value)))
+        end.append(_over(lane, Store(part, group * width + lane, load(one, lane)), PACKET))
+        gathered += _gather(array, part, parts, columns, word)
     inside = all_of(row < prod(extents))
-    body = tuple(inner) if inside is None else (If(inside, tuple(inner)),)
-    each = For(cell, (*start, For(number, body, SERIAL), *end), VECTOR)
-    return [*before, each, For(lanes.var, tuple(gathered), VECTOR)]
+    packet: tuple[Stmt, ...] = (For(lane, tuple(inner), PACKET),)
+    body = packet if inside is None else (If(inside, packet),)
+    each = For(group, (*start, For(number, body, SERIAL), *end), VECTOR)
+    return [*before, each, *gathered]
+
+
+def _gather(array: Array, part: Array, parts: int, columns: int, word: str) -> list[Stmt]:
+    """Fold partial results [parts, columns] into the array, FAN at a time."""
+    result: list[Stmt] = []
+    while parts > FAN:
+        left = parts // FAN
+        less = Array(f"{array.name}_parts", array.dtype, left * columns)
+        place, number = Var("place", left * columns), Var("part", FAN)
+        one = Array(f"{array.name}_one", array.dtype, 1)
+        fold = Accumulate(one, _ZERO, word, load(part, number * (left * columns) + place))
+        neutral = Store(one, _ZERO, const(COMBINES[word](array.dtype), array.dtype))
+        body = (Local(one), neutral, For(number, (fold,), UNROLLED), Store(less, place, load(one, 0)))
+        result += [Local(less), For(place, body, VECTOR)]
+        part, parts = less, left
+    column, number = Var("v", columns), Var("part", parts)
+    fold = Accumulate(array, column, word, load(part, number * columns + column))
+    return [*result, For(column, (For(number, (fold,), UNROLLED),), VECTOR)]
+
+
+def _over(lane: Var, stmt: Stmt, kind: str = UNROLLED) -> Stmt:
+    return For(lane, (stmt,), kind)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from graphc.dtype import bool_, int32, int64
-from graphc.ir.expr import COMPARISONS, Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var
+from graphc.ir.expr import COMPARISONS, Affine, Array, Call, Const, Div, Expr, Index, Load, Mod, Temp, Var, linear
 from graphc.ir.kernel import operands
 
 from .. import abi
@@ -189,6 +189,19 @@ class Scope:
 def below(expr: Expr) -> list[Expr]:
     """The expression and all its parts, operands first, each once."""
     return list(_uses([expr]))
+
+
+def is_injective(index: Index, axes: Iterable[Var]) -> bool:
+    """Whether different positions along the axes have different indices, whatever else the index is made of: it counts
+    each axis further than all smaller steps together reach, and no part hides one of them."""
+    terms, _ = linear(index)
+    steps = sorted((abs(terms.get(axis, 0)), axis.extent) for axis in axes)
+    reach = 0
+    for step, extent in steps:
+        if step <= reach:
+            return False
+        reach += step * (extent - 1)
+    return not any(axis in below(atom) for atom in terms for axis in axes if atom is not axis)
 
 
 def _uses(roots: list[Expr], leaves: Container[Expr] = ()) -> dict[Expr, int]:

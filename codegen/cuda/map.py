@@ -30,7 +30,8 @@ def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     flat = flatten(kernel)
     if flat is not None:
         return Mapped(tidy(flat), 1, gpu.block)
-    team = spread(interleave(kernel, gpu), gpu) or spread(kernel, gpu)
+    columns = interleave(kernel, gpu)
+    team = (spread(columns, gpu, 1) if columns is not kernel else None) or spread(kernel, gpu)
     if team is not None:
         return team
     return Mapped(Kernel(kernel.name, kernel.params, kernel.task, serial(kernel.body)), 1, gpu.block)

@@ -51,14 +51,14 @@ class _Unfit(Exception):
     """The kernel cannot be run by teams."""
 
 
-def spread(kernel: Kernel, gpu: Gpu) -> Mapped | None:
-    """The kernel with a team for each task."""
+def spread(kernel: Kernel, gpu: Gpu, share: int | None = None) -> Mapped | None:
+    """The kernel with a team for each task; `share` packets of lanes on each thread, where that is known."""
     loops = list(_lane_loops(kernel.body))
     longest = max((loop.var.extent for loop in loops), default=0)
     if longest < 2 or (longest < SHORT_ROW and kernel.task.extent >= MANY_TASKS):
         return None
     width = packet_width([loop for loop in loops if loop.var.extent == longest], kernel.params)
-    threads = -(-longest // (width * _share(kernel.task.extent, gpu)))
+    threads = -(-longest // (width * (share or _share(kernel.task.extent, gpu))))
     team = min(max(gpu.warp, 1 << (threads - 1).bit_length()), gpu.team)
     try:
         return _Team(kernel, team, gpu).mapped()

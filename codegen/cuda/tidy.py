@@ -11,7 +11,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let,
 from graphc.ir.kernel_rewrite import Renamed
 
 from .expressions import below
-from .roles import FOLD, THREADS
+from .roles import FOLD, PACKET, THREADS
 
 
 def tidy(kernel: Kernel) -> Kernel:
@@ -79,7 +79,7 @@ def serial(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 def _serial(stmt: Stmt) -> Stmt:
     match stmt:
         case For(var=var, body=body, kind=kind):
-            return For(var, serial(body), kind if kind == UNROLLED else SERIAL)
+            return For(var, serial(body), kind if kind in (UNROLLED, PACKET) else SERIAL)
         case If(condition=condition, then=then, orelse=orelse):
             return If(condition, serial(then), serial(orelse))
     return stmt

@@ -137,8 +137,48 @@ def test_tall_columns_are_folded_in_parts(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(after[-1], before[-1], rtol=1e-4, atol=1e-4)
 
 
+def centred_squares(columns: int) -> Kernel:
+    """As in the statistics of a batch: differences from the mean take its place, and their squares are summed."""
+    batch, mean, sums = (Array(name, float32, n * columns) for name, n in (("batch", 4 * 30), ("mean", 1), ("sums", 4)))
+    task, row, lane = Var("task", 4), Var("r", 30), Var("v", columns)
+    at, acc = (task * 30 + row) * columns + lane, Array("acc", float32, columns)
+    centred = load(batch, at) - load(mean, lane)
+    body = (
+        Local(acc),
+        For(lane, (Store(acc, lane, const(0, float32)),), VECTOR, 4),
+        For(row, (For(lane, (Accumulate(acc, lane, "add", centred * centred), Store(batch, at, centred)), VECTOR, 4),)),
+        For(lane, (Store(sums, task * columns + lane, load(acc, lane)),), VECTOR, 4),
+    )
+    return Kernel("squares", (batch, mean, sums), task, body)
+
+
+@pytest.mark.parametrize("columns", (8, 24, 35))
+def test_columns_that_are_stored_on_the_way_are_folded(columns: int) -> None:
+    kernel = centred_squares(columns)
+    mapped = map_kernel(kernel, GPU)
+    assert mapped.block > columns and mapped.shared
+    before, after = both_sides(kernel, mapped)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5)
+
+
+def test_folds_down_columns_leave_cells_alone_that_another_row_may_use() -> None:
+    source, out, sums = Array("source", float32, 640), Array("out", float32, 640), Array("sums", float32, 64)
+    row, lane = Var("r", 10), Var("v", 64)
+
+    def kernel(at: object, read: object) -> Kernel:
+        fold = Accumulate(sums, lane, "add", load(source, row * 64 + lane) + load(out, as_index(read)))  # type: ignore[arg-type]
+        keep = Store(out, as_index(at), load(source, row * 64 + lane))  # type: ignore[arg-type]
+        return Kernel("k", (source, out, sums), Var("task", 1), (For(row, (For(lane, (fold, keep), VECTOR, 4),)),))
+
+    for good in (kernel(row * 64 + lane, row * 64 + lane),):
+        assert interleave(good, GPU) is not good
+    for bad in (kernel(lane, lane), kernel(row * 32 + lane, row * 32 + lane), kernel(row * 64 + lane, lane)):
+        assert interleave(bad, GPU) is bad
+
+
 def test_columns_that_are_many_stay_whole() -> None:
-    kernel = kernel_of([a := x(8, 1 << 18)], a.sum(0))
+    kernel = kernel_of([a := x(8, 1 << 21)], a.sum(0))
     assert interleave(kernel, GPU) is kernel
 
 

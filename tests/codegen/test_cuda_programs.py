@@ -72,6 +72,8 @@ LARGE: dict[str, Callable[[], Sequence[gc.Tensor]]] = {
     "sum_of_doubles": lambda: [x(3, 4099, dtype=gc.float64).sum(1)],
     "sum_of_bfloats": lambda: [x(4, 600, dtype=gc.bfloat16).mean(1)],
     "sum_down_columns": lambda: [x(701, 33).sum(0)],
+    "sum_down_long_columns": lambda: slopes(lambda a: (a * a).sum(0), x(9000, 24)),
+    "statistics_of_a_batch": lambda: slopes(lambda a: F.batch_norm(a, None, None, training=True), x(5, 12, 31, 33)),
     "sum_in_the_middle": lambda: [x(3, 301, 5).sum(1)],
     "greatest_and_least": lambda: [x(4, 1111).amax(1), x(4, 1111).argmin(1), (x(4, 1111) > 3).any(1)],
     "integers": lambda: [x(3, 999, dtype=gc.int64).sum(1), x(3, 999, dtype=gc.int32).amax(1), x(3, 999, dtype=gc.int8).sum()],

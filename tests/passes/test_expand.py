@@ -17,8 +17,10 @@ from graphc.ir.values import Value, make
 from graphc.ops.reduce import argmax, reduce_max, reduce_sum
 from graphc.ops.source import placeholder
 from graphc.passes.expand import EXPANSIONS, expand, unexpanded
-from graphc.passes.split_reductions import FEW, MANY, PARTS, split_reductions, unsplit
+from graphc.passes.machine import Trees
+from graphc.passes.split_reductions import USUAL, split_reductions, unsplit
 
+FEW, MANY, PARTS = USUAL.tasks, USUAL.elements, USUAL.parts
 EXPANDING = [op for op in OPS.values() if isinstance(op.lower, Expand | Contraction)]
 
 
@@ -127,3 +129,32 @@ def test_positions_split_after_expansion() -> None:
     assert unsplit(after) is None and after.outputs[0].dtype is int64
     array = np.random.default_rng(1).standard_normal(3 * MANY).astype(np.float32)
     assert evaluate(after, {x: array})[0] == array.argmax()
+
+
+# ------------------------------------------------------------------------------------ on machines with many processors
+
+WIDE = Trees(tasks=128, elements=64 << 10, columns=8, parts=128)
+
+
+@pytest.mark.parametrize(
+    "shape, axes, split",
+    [
+        ((8, 1024, 64), (0, 1), True),  # 8 tasks of 64 Ki elements
+        ((8, 1023, 64), (0, 1), False),
+        ((8192, 1016), (0,), True),
+        ((8192, 1024), (0,), False),  # 128 tasks
+        ((127, 65536), (1,), True),
+        ((127, 65535), (1,), False),  # rows are a task each
+        ((128, 65536), (1,), False),
+        ((65536, 3), (0,), True),
+    ],
+)
+def test_columns_are_folded_together(shape: tuple[int, ...], axes: tuple[int, ...], split: bool) -> None:
+    value = reduce_max(input_(*shape), axes)
+    after = split_reductions(graph_of(value), trees=WIDE)
+    assert (after.outputs[0] is not value) == split == (unsplit(graph_of(value), WIDE) is value)
+    assert unsplit(after, WIDE) is None
+    if split:
+        x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+        old, new = evaluate([value, after.outputs[0]], {value.operands[0]: x})
+        np.testing.assert_array_equal(old, new)
