@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil, prod
 
+from graphc.dtype import int64
 from graphc.ir import kernel
-from graphc.ir.expr import Array, Expr, Index, Temp, Var, all_of, as_index, cast, combine, const, load, temp, unravel
-from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, Launch, Let, Local, Stmt, Store
+from graphc.ir.expr import Array, Expr, Index, Temp, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
+from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
 
@@ -75,6 +76,8 @@ class Contract:
         self.buffers = {**buffers, **self.made}
         self.frame = Frame(self.buffers)
         self.panels: dict[int, Buffer] = {}
+        self.visit_lets: list[Stmt] = []
+        self.visited: list[Expr] = []
 
     # ------------------------------------------------------------------------------------------------ the kernels
 
@@ -86,15 +89,33 @@ class Contract:
         ]
         first += [launch for side in self.layouts for launch in self._pack(side)]
         kept, group = self.schedule.order, dict(self.schedule.group)
-        task, parts, named = self.frame.task(tuple(self.schedule.tiles(self.loops, n) // group.get(n, 1) for n in kept))
+        task, parts, named = self.frame.task(tuple(ceil(self.schedule.tiles(self.loops, n) / group.get(n, 1)) for n in kept))
         self.group = {n: Var(f"g{n}", size) for n, size in group.items()}
-        self.tiles = {n: part * group.get(n, 1) + self.group.get(n, 0) for n, part in zip(kept, parts, strict=True)}
+        self.tiles = {n: self._tile(n, part) for n, part in zip(kept, parts, strict=True)}
         body = (*named, *(self._dots() if self._lane.reduced else self._lanes()))
         return [*first, self.frame.launch(self.name, task, body, comment)]
 
     @property
     def _lane(self) -> Loop:
         return self.loops[self.schedule.lane]
+
+    def _tile(self, axis: int, part: Index) -> Index:
+        """The number of the tile that a visit computes. Where groups do not come out even, the last one has fewer visits."""
+        inside = self.group.get(axis)
+        if inside is None:
+            return part
+        tile, count = part * inside.extent + inside, self.schedule.tiles(self.loops, axis)
+        if count % inside.extent == 0:
+            return tile
+        name = temp(f"tile{axis}", int64, (0, count - 1))
+        self.visit_lets.append(Let(name, call("min", tile, const(count - 1, int64))))
+        self.visited.append(tile < count)
+        return as_index(name)
+
+    def _visits(self, variables: list[Var], *body: Stmt) -> Stmt:
+        """`body` for every tile of the group, inside loops over blocks, if any."""
+        guard, whole = all_of(*self.visited), (*self.visit_lets, *body)
+        return _loops(variables, *(whole if guard is None else (If(guard, whole),)))
 
     def _tile_starts(self) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
@@ -135,17 +156,18 @@ class Contract:
         product = Accumulate(acc, row + lane, "add", self._operand(0, inside) * self._operand(1, inside))
         summed = _loops(steps, over_tile(lane, product))
         zero = const(0, self.dtype)
-        if not self.group:
-            return [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), summed, epilogue(acc, row)]
         group = list(self.group.values())
+        if not blocks:
+            whole = [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), summed, epilogue(acc, row)]
+            return [self._visits(group, *whole)] if group else whole
         sums, cell = self.frame.scratch("sums", self.dtype, prod(v.extent for v in group) * size), _flat(group) * size + row
         fetch = over_tile(lane, Store(acc, row + lane, load(sums, cell + lane)))
         keep = over_tile(lane, Store(sums, cell + lane, load(acc, row + lane)))
         return [
             Local(sums),
             _loops(group, over_tile(lane, Store(sums, cell + lane, zero))),
-            _loops([*blocks, *group], *lets, Local(acc), fetch, summed, keep),
-            _loops(group, *lets, epilogue(sums, cell)),
+            self._visits([*blocks, *group], *lets, Local(acc), fetch, summed, keep),
+            self._visits(group, *lets, epilogue(sums, cell)),
         ]
 
     @property

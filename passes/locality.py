@@ -1,8 +1,9 @@
 """Which tiles of a contraction run one after another, so that what caches hold is used again.
 
-In: a schedule whose register tile is chosen. Out: the same with the order of its tiles, and blocks where operands are too
-large for any order: then a task owns a group of tiles and visits them once for every block of the reduced axes, with the
-sums of the whole group kept in scratch memory.
+In: a schedule whose register tile is chosen. Out: the same with the order of its tiles. Where operands are too large for any
+order a task owns a group of tiles: it visits them in turn, so that the group's part of one operand stays in the second cache
+while all of the other passes by; or once for every block of the reduced axes, with the sums of the whole group kept in
+scratch memory.
 
 Costs are cycles in which the operands come into the first cache, estimated from footprints.
 """
@@ -12,26 +13,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from math import prod
+from math import ceil, prod
 
 from .machine import Machine
 from .tiles import ELEMENT_BYTES, Loop, Schedule, moves
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
+HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 8  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
+Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
+
 
 def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
     """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic."""
-    excess, order = min((_traffic(loops, schedule, machine, order), order) for order in _orders(loops, schedule))
+    excess, order = min((_traffic(loops, schedule, machine, _walk(loops, order)), order) for order in _orders(loops, schedule))
     schedule = replace(schedule, order=order, steps=_steps(loops, schedule))
     found = replace(schedule, cost=max(schedule.cost, excess))
     if excess < STALLED * schedule.cost or loops[schedule.lane].reduced:
         return found
-    return min([found, *_blocked(loops, schedule, machine)], key=lambda s: s.cost)
+    return min([found, *_grouped(loops, schedule, machine), *_blocked(loops, schedule, machine)], key=lambda s: s.cost)
 
 
 def _steps(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, ...]:
@@ -52,18 +56,22 @@ def _orders(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, 
     yield (*others, schedule.lane)
 
 
-def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, order: tuple[int, ...]) -> float:
+def _walk(loops: tuple[Loop, ...], order: tuple[int, ...]) -> Walk:
+    return [(axis, loops[axis].extent) for axis in order]
+
+
+def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, walk: Walk) -> float:
     """Cycles to bring operands into the first cache again, after the first time: what one step of a loop touches is still
     there in the next if it fits, and comes again if not."""
     cycles = -_once(loops)
     for size, speed in ((machine.l2, BEYOND_L2), (machine.l1, BEYOND_L1)):
         for side in (0, 1):
-            inside = _reduced(loops) | {n: schedule.tile_of(n) for n in order}
+            inside = _reduced(loops) | {n: schedule.tile_of(n) for n, _ in walk}
             moved = touched = _footprint(loops, inside, side)
-            for axis in reversed(order):
-                inside[axis] = loops[axis].extent
+            for axis, covered in reversed(walk):
+                steps, inside[axis] = ceil(covered / inside[axis]), covered
                 before, touched = touched, _footprint(loops, inside, side)
-                moved *= touched / max(before, 1) if before <= size * KEPT else schedule.tiles(loops, axis)
+                moved *= touched / max(before, 1) if before <= size * KEPT else steps
             cycles += moved / speed
     return cycles
 
@@ -71,6 +79,25 @@ def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, orde
 def _once(loops: tuple[Loop, ...]) -> float:
     """Cycles to bring both operands from memory once, which no order avoids."""
     return _both(loops, {n: loop.extent for n, loop in enumerate(loops)}) * (1 / BEYOND_L2 + 1 / BEYOND_L1)
+
+
+def _grouped(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Iterator[Schedule]:
+    """The schedule with as many tiles of rows in a group as stay in the second cache while the lanes pass by."""
+    others = [n for n in schedule.order if n != schedule.lane]
+    for outer, axis in enumerate(others):
+        inner = {n: loops[n].extent for n in others[outer + 1 :]}
+        tile, count = schedule.tile_of(axis), schedule.tiles(loops, axis)
+        one = _reduced(loops) | dict.fromkeys(others[:outer], 1) | inner | {schedule.lane: schedule.columns}
+        room = [n for n in range(1, count) if _both(loops, one | {axis: n * tile}) <= machine.l2 * HELD]
+        if not room:
+            continue
+        size = ceil(count / ceil(count / room[-1]))
+        order = (*others[: outer + 1], schedule.lane, *inner)
+        walk = [*_walk(loops, (*others[: outer + 1], schedule.lane)), (axis, size * tile), *_walk(loops, tuple(inner))]
+        group = ((axis, size), *((n, schedule.tiles(loops, n)) for n in inner))
+        cost = max(schedule.cost, _traffic(loops, schedule, machine, walk))
+        if prod(schedule.tiles(loops, n) for n in order) // prod(n for _, n in group) >= MANY_TASKS:
+            yield replace(schedule, cost=cost, order=order, group=group)
 
 
 def _blocked(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Iterator[Schedule]:

@@ -33,6 +33,11 @@ def test_random_graphs_agree_on_every_way_of_running_them(first: int) -> None:
     assert report.judged > 0.9 * report.elements and report.interpreted
 
 
+def test_random_graphs_agree_where_caches_are_small() -> None:
+    report = fuzz.check_batch(range(64, 80), ("small caches",))
+    assert not report.failures, "\n".join(map(str, report.failures))
+
+
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_kernels_agree_on_graphs_that_shrink(rng: Random) -> None:

@@ -3,7 +3,8 @@
 In: seeds. Out: counts, and for every failure the stage that went wrong, the seed, and the text of a graph cut down to what
 still fails. Each graph is run by numpy as it was written and after the graph passes, by the kernel interpreter, and as
 native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time. With
---cuda the source for GPUs is run too, on this processor (emulated_cuda.py).
+--small-caches it is also scheduled for caches that the values of these graphs do not fit, which large ones have to do, and
+with --cuda the source for GPUs is run too, on this processor (emulated_cuda.py).
 
     python tools/fuzz.py --graphs 2000 --seed 0 --jobs 2        exit code 1 if anything failed
     python tools/fuzz.py --graphs 1 --seed 137                  one graph again
@@ -59,6 +60,7 @@ from graphc.runtime.program import Program
 
 THREADS = (1, 2, 3)
 BATCH = 16
+SMALL = 1 << 9  # divides the caches of --small-caches
 KERNEL_WORK = 20_000  # elements computed by the kernel interpreter in one call; larger graphs are left to native code
 
 Results = list[list[np.ndarray]]
@@ -191,7 +193,7 @@ class Subject:
             info = v.attrs["info"]
             yield state[info.name].copy() if info.name in state else info.initial
 
-    def check_native(self, programs: Sequence[Program]) -> None:
+    def check_native(self, programs: Sequence[Program], stage: str = "native code") -> None:
         """Native code; the same bytes on any number of threads."""
         first: list[list[bytes]] | None = None
         for threads, program in zip(THREADS, programs, strict=True):
@@ -199,10 +201,10 @@ class Subject:
             for arrays in self.calls:
                 outputs = getattr(program, self.name)(*arrays)
                 results.append([*outputs, *self._copies({name: program.state[name] for name in program.state})])
-            self.judge("native code", results)
+            self.judge(stage, results)
             bytes_ = [[x.tobytes() for x in call] for call in results]
             if first is not None and bytes_ != first:
-                raise Wrong(f"native code: {threads} threads give other bytes than {THREADS[0]}")
+                raise Wrong(f"{stage}: {threads} threads give other bytes than {THREADS[0]}")
             first = bytes_
 
     def check_cuda(self, net: Net) -> None:
@@ -217,9 +219,11 @@ class Subject:
         self.judge("CUDA source", results)
 
 
-def compile_native(graphs: Sequence[Graph]) -> list[Program]:
-    """The graphs as one program, compiled once and loaded for each number of threads."""
-    program = plan_buffers(lower([fuse(graph) for graph in graphs], machine(host())))
+def compile_native(graphs: Sequence[Graph], caches: int = 1) -> list[Program]:
+    """The graphs as one program, compiled once and loaded for each number of threads. `caches` divides those of the host."""
+    core = machine(host())
+    core = replace(core, l1=core.l1 // caches, l2=core.l2 // caches)
+    program = plan_buffers(lower([fuse(graph) for graph in graphs], core))
     compilation = Compilation(program, "net", host(), {graph.name: "list" for graph in graphs})
     jit = Jit(emit_program(program, "net", host(), embed_initial=False), host())
     set_state = partial(abi.set_state, program)
@@ -240,6 +244,7 @@ def compile_cuda(graphs: Sequence[Graph]) -> Net:
 # How graphs are compiled together, and how one of them is run, by the name that a failure starts with.
 TARGETS: dict[str, tuple[Callable[[Sequence[Graph]], Any], Callable[[Subject, Any], None]]] = {
     "native code": (compile_native, Subject.check_native),
+    "small caches": (partial(compile_native, caches=SMALL), partial(Subject.check_native, stage="small caches")),
     "CUDA source": (compile_cuda, Subject.check_cuda),
 }
 NATIVE = ("native code",)
@@ -368,13 +373,15 @@ def fuzz(first: int, graphs: int, jobs: int, targets: Sequence[str], show: Calla
 @click.option("--graphs", default=200, help="How many random graphs.")
 @click.option("--seed", default=0, help="Seed of the first one; the next ones follow.")
 @click.option("--jobs", default=1, help="Processes.")
+@click.option("--small-caches", is_flag=True, help="Schedule for small caches, too.")
 @click.option("--cuda", is_flag=True, help="Run the source for GPUs too, on this processor; needs g++.")
-def main(graphs: int, seed: int, jobs: int, cuda: bool) -> None:
+def main(graphs: int, seed: int, jobs: int, small_caches: bool, cuda: bool) -> None:
     """Compare numpy, the kernel interpreter and native code on random graphs."""
     if cuda and COMPILER is None:
         raise click.UsageError("--cuda needs g++, which was not found")
     start = time.monotonic()
-    report = fuzz(seed, graphs, jobs, tuple(TARGETS) if cuda else NATIVE, lambda failure: click.echo(f"{failure}\n", nl=True))
+    targets = (*NATIVE, *(("small caches",) if small_caches else ()), *(("CUDA source",) if cuda else ()))
+    report = fuzz(seed, graphs, jobs, targets, lambda failure: click.echo(f"{failure}\n", nl=True))
     click.echo(f"{report} in {time.monotonic() - start:.0f} s")
     sys.exit(1 if report.failures else 0)
 

@@ -377,3 +377,15 @@ def test_blocks_of_long_products(sizes: tuple[int, int, int]) -> None:
     graph = Graph("f", (a, b), (make("tanh", dot(a, b, ((0,), (0,)))),))
     for machine in (Machine(16, 16, l1=256, l2=16384), Machine(32, 16, l1=1024, l2=32768)):
         check_kernels(graph, machine, calls=1)
+
+
+@pytest.mark.parametrize("sizes", [(150, 120, 170), (97, 131, 230)], ids=str)
+def test_groups_of_rows_stay_near_while_columns_pass_by(sizes: tuple[int, int, int]) -> None:
+    """Groups need not come out even: the last one has fewer tiles, and the last tile starts earlier."""
+    m, k, n = sizes
+    a, b = tensor("a", m, k), tensor("b", k, n)
+    machine = Machine(16, 16, l1=512, l2=32000)
+    product = (Loop(m, k, 0, n, False), Loop(n, 0, 1, 1, False), Loop(k, 1, n, 0, True))
+    schedule = choose(product, 4, machine)
+    assert schedule.block == (-1, 0) and schedule.tiles(product, 0) % dict(schedule.group)[0]
+    check_kernels(Graph("f", (a, b), (make("tanh", dot(a, b)),)), machine, calls=1)
