@@ -50,6 +50,7 @@ def compile(
     name: str = "net",
     freeze: bool = False,
     precision: str = "highest",
+    atomics: bool = False,
     **functions: Function,
 ) -> Program | GpuProgram:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
@@ -58,12 +59,13 @@ def compile(
     GRAPHC_THREADS, else the processors this process may use; results do not depend on it. seed: where the program's random
     numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no function updates constants, folded
     and packed for the kernels; they are not in `program.state`. precision: in what a GPU computes products of float32;
-    "highest" is float32.
+    "highest" is float32. atomics: on a GPU, sums over indices (`index_add`, gradients of embeddings and of `x[indices]`) are
+    added up in any order, which is faster where many updates go to many places, and rounds differently from run to run.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
     if unnamed:
         raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
-    options = Options(precision)
+    options = Options(precision, atomics)
     return build(functions, target=target, seed=seed, name=name, freeze=freeze, options=options).load(threads)
 
 

@@ -16,6 +16,12 @@ weight = gc.variable([1.0, 2.0, 3.0], name="weight")
 step = gc.function([x], (x * weight).sum(1))
 """
 
+SUMS = """
+import graphc as gc
+i, updates = gc.placeholder((9,), gc.int64, name="i"), gc.placeholder((9, 20), gc.float32, name="updates")
+step = gc.function([i, updates], gc.zeros((5, 20)).index_add(0, i, updates))
+"""
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -57,11 +63,20 @@ def test_without_a_compiler_the_source_is_the_product(
     assert written(tmp_path) == {"model.cu", "model.h", "model.image", "model.d"}
 
 
+def test_atomics_are_a_choice(graphc_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(SUMS)
+    for options, there in ([], False), (["--atomics"], True):
+        code, _, err = graphc_command("--target", "cuda", *options)
+        assert code == 0, err
+        assert ("GRAPHC_ATOMIC_ADD(out" in (tmp_path / "out" / "model.cu").read_text()) == there
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--target", "cuda", "--emit", "obj"], ["'obj'", "cu, h, image, ptx, cubin, so"]),
         (["--target", "cuda", "--arch", "sm_9x"], ["'sm_9x' is no CUDA architecture"]),
+        (["--atomics"], ["atomics=True is a choice for GPUs, not for 'cpu'"]),
         (["--arch", "sm_90"], ["only --target cuda has architectures"]),
     ],
     ids=str,

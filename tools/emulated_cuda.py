@@ -18,7 +18,7 @@ import numpy as np
 
 from graphc.codegen import abi
 from graphc.codegen.cuda.header import HOST_ARRAYS
-from graphc.codegen.cuda.target import gpu
+from graphc.codegen.cuda.target import DEFAULT_OPTIONS, Options, gpu
 from graphc.export_cuda import CudaCompilation
 from graphc.ir.kernel import Buffer, KernelProgram
 
@@ -107,8 +107,9 @@ class Net:
         host_arrays: bool = False,
         checked: bool = True,
         flags: Sequence[str] = (),
+        options: Options = DEFAULT_OPTIONS,
     ) -> None:
-        made = CudaCompilation(program, "net", gpu())
+        made = CudaCompilation(program, "net", gpu(options=options))
         self.program, self.host_arrays = program, host_arrays
         self.library = build(made.source, folder, checked=checked, flags=flags)
         self._ports: dict[Buffer, np.ndarray] = {}

@@ -34,6 +34,7 @@ from reduce_case import reduce_case
 from rounding import Expected, expect, sorted_variables
 
 from graphc.codegen import abi
+from graphc.codegen.cuda.target import DEFAULT_OPTIONS, Options
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
 from graphc.codegen.target import host
@@ -231,11 +232,11 @@ def compile_native(graphs: Sequence[Graph], caches: int = 1) -> list[Program]:
     return [Program(library, n) for n in THREADS]
 
 
-def compile_cuda(graphs: Sequence[Graph]) -> Net:
+def compile_cuda(graphs: Sequence[Graph], options: Options = DEFAULT_OPTIONS) -> Net:
     """The graphs as one source for GPUs, compiled for this processor."""
     fused = [fuse(split_reductions(graph, trees=GPU_THREAD.trees)) for graph in graphs]
     with tempfile.TemporaryDirectory() as folder:
-        return Net(plan_buffers(lower(fused, GPU_THREAD)), Path(folder), flags=("-O0",))
+        return Net(plan_buffers(lower(fused, GPU_THREAD)), Path(folder), flags=("-O0",), options=options)
 
 
 # -------------------------------------------------------------------------------------------------------- many of them

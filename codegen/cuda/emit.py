@@ -222,6 +222,10 @@ class _Emitter:
             self.scope.packets[load(stmt.array, stmt.index)] = _loaded(lane, stmt.array.dtype)  # for who reads it again
             return
         array, index = stmt.array, stmt.index
+        if array in self.mapped.atomic:
+            new, _ = self.scope.values((stmt.value, index))
+            self.put(f"GRAPHC_ATOMIC_ADD({self.arrays[array]}, {self.scope.index(index)}, {_stored(new)});")
+            return
         where = self.own(array, index) if array in self.mapped.parts else index
         if isinstance(stmt, Accumulate) and (product := _fusible(stmt)):
             x, y, _ = self.scope.values((*product, where))

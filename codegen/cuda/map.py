@@ -1,7 +1,8 @@
 """The mapping pass: where on a GPU the loops of a kernel run.
 
-In: a kernel. Out: a `Mapped` kernel with the same meaning. Kernels are tried in turn as
+In: a kernel. Out: a `Mapped` kernel with the same meaning, or several that have it together. Kernels are tried in turn as
 
+    scatters   an owner for each element; or, where the user chose so, atomic additions  (scatters.py)
     products   tiles in shared memory and registers, or a dot product a team          (contract.py)
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
     teams      a row or a block of columns a team, folds through shuffles  (columns.py, teams.py)
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from graphc.ir.kernel import Kernel
 
+from . import scatters
 from .columns import interleave
 from .contract import contract
 from .maps import flatten
@@ -21,9 +23,22 @@ from .teams import spread
 from .tidy import serial, tidy
 
 
+def map_launches(kernel: Kernel, gpu: Gpu) -> tuple[Mapped, ...]:
+    """What is launched for the kernel, one behind the other."""
+    scatter = scatters.scatter(tidy(kernel)) if gpu.options.atomics else None
+    parts = scatters.atomic(scatter) if scatter is not None else None
+    if scatter is None or parts is None:
+        return (map_kernel(kernel, gpu),)
+    copy, add = parts
+    return map_kernel(copy, gpu), Mapped(tidy(add), 1, gpu.block, atomic=frozenset([scatter.out]))
+
+
 def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     """The kernel with its places."""
     kernel = tidy(kernel)
+    scatter = scatters.scatter(kernel)
+    if scatter is not None:
+        kernel = scatters.gathered(scatter, gpu) or kernel
     contraction = contract(kernel, gpu)
     if contraction is not None:
         return contraction

@@ -10,6 +10,7 @@ Python run the same plan.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphc.errors import CompileError
@@ -30,7 +31,8 @@ from .. import abi
 from ..expand import expand_kernel
 from ..fingerprint import fingerprint
 from .emit import emit_kernel
-from .map import map_kernel
+from .map import map_launches
+from .roles import Mapped
 from .target import Gpu
 from .words import says
 
@@ -100,6 +102,16 @@ def plan(program: KernelProgram, name: str, gpu: Gpu) -> Plan:
     return _Planner(program, name, gpu).plan()
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A function that runs a kernel or a part of it; its params by their number in the kernel, and whether they are written."""
+
+    symbol: str
+    grid: int
+    block: int
+    params: tuple[tuple[int, bool], ...]
+
+
 class _Planner:
     def __init__(self, program: KernelProgram, name: str, gpu: Gpu) -> None:
         self.program, self.name, self.gpu = program, name, gpu
@@ -110,8 +122,8 @@ class _Planner:
         widest = max((sum(aligned(b.nbytes) for b in f.inputs + f.outputs) for f in program.functions), default=0)
         self.memory = Memory(constants, arena, staging, max(staging + widest, ALIGNMENT))
         self.texts: list[str] = []
-        self.distinct: dict[str, tuple[str, int, int]] = {}  # fingerprint -> symbol, grid, block
-        self.known: dict[int, tuple[str, int, int]] = {}
+        self.distinct: dict[str, tuple[_Piece, ...]] = {}  # by fingerprint
+        self.known: dict[int, tuple[_Piece, ...]] = {}
 
     def plan(self) -> Plan:
         routines = tuple(self.routine(function) for function in self.program.functions)
@@ -124,17 +136,14 @@ class _Planner:
             staged.append(at)
             at += aligned(buffer.nbytes)
         numbers = {buffer: n for n, buffer in enumerate(buffers)}
-        steps = tuple(self.step(launch, numbers) for launch in function.launches if launch.kernel.task.extent)
+        steps = tuple(step for launch in function.launches if launch.kernel.task.extent for step in self.steps(launch, numbers))
         return Routine(function, tuple(staged), steps)
 
-    def step(self, launch: Launch, numbers: dict[Buffer, int]) -> Step:
-        written = launch.kernel.written
-        arguments = tuple(
-            self.argument(buffer, numbers, param in written)
-            for param, buffer in zip(launch.kernel.params, launch.args, strict=True)
-        )
+    def steps(self, launch: Launch, numbers: dict[Buffer, int]) -> Iterator[Step]:
         comment = " ".join(launch.comment.split())
-        return Step(*self.kernel(launch.kernel, comment), arguments, comment)
+        for piece in self.pieces(launch.kernel, comment):
+            arguments = tuple(self.argument(launch.args[n], numbers, written) for n, written in piece.params)
+            yield Step(piece.symbol, piece.grid, piece.block, arguments, comment)
 
     def argument(self, buffer: Buffer, numbers: dict[Buffer, int], written: bool) -> Argument:
         if buffer in numbers:
@@ -144,17 +153,23 @@ class _Planner:
         start = {VARIABLE: 0, ARENA: self.memory.arena}[buffer.kind]
         return Argument(buffer, None, start + self.program.offsets[buffer], written)
 
-    def kernel(self, kernel: Kernel, comment: str) -> tuple[str, int, int]:
-        """The function that runs `kernel`, written when it is first met, with its grid and block."""
+    def pieces(self, kernel: Kernel, comment: str) -> tuple[_Piece, ...]:
+        """What runs `kernel`, written when it is first met."""
         if id(kernel) not in self.known:
             key = fingerprint(kernel)
             if key not in self.distinct:
-                symbol = f"{self.name}_k{len(self.distinct)}_{abi.c_identifier(kernel.name)}"
-                mapped = map_kernel(expand_kernel(kernel, says), self.gpu)
-                if mapped.grid > MOST_BLOCKS:
-                    blocks = f"{mapped.grid} blocks; a launch has at most {MOST_BLOCKS}"
-                    raise CompileError(f"{kernel.name} ({comment}) is too large for a GPU: it takes {blocks}")
-                self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
-                self.distinct[key] = symbol, mapped.grid, mapped.block
+                found = map_launches(expand_kernel(kernel, says), self.gpu)
+                self.distinct[key] = tuple(self.piece(kernel, mapped, comment) for mapped in found)
             self.known[id(kernel)] = self.distinct[key]
         return self.known[id(kernel)]
+
+    def piece(self, kernel: Kernel, mapped: Mapped, comment: str) -> _Piece:
+        """One of the functions for `kernel`."""
+        symbol = f"{self.name}_k{len(self.texts)}_{abi.c_identifier(mapped.kernel.name)}"
+        if mapped.grid > MOST_BLOCKS:
+            blocks = f"{mapped.grid} blocks; a launch has at most {MOST_BLOCKS}"
+            raise CompileError(f"{kernel.name} ({comment}) is too large for a GPU: it takes {blocks}")
+        self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
+        written = mapped.kernel.written
+        params = tuple((kernel.params.index(param), param in written) for param in mapped.kernel.params)
+        return _Piece(symbol, mapped.grid, mapped.block, params)

@@ -8,6 +8,7 @@ meanings (tools/cuda_on_cpu/cuda_on_cpu.h) and stands in for `<<<>>>`, threads a
     GRAPHC_SHARED(T, name, count)      an array of the block, declared at the top of a kernel
     GRAPHC_LOAD(V, pointer, index)     16 bytes at once, as a value of the struct V; `index` counts elements
     GRAPHC_STORE(V, pointer, index, v) the same way back
+    GRAPHC_ATOMIC_ADD(pointer, index, v) adds to an element to which any thread may add at the same time
     GRAPHC_BUFFER(T, base, offset, n)  a launch's argument: n elements of T from byte `offset` behind `base`
     GRAPHC_LAUNCH(kernel, grid, block, stream, arguments...)
 
@@ -41,6 +42,7 @@ typedef unsigned long long uint64_t;
 #define GRAPHC_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define GRAPHC_LOAD(V, pointer, index) (*reinterpret_cast<const V *>(&(pointer)[index]))
 #define GRAPHC_STORE(V, pointer, index, value) (*reinterpret_cast<V *>(&(pointer)[index]) = (value))
+#define GRAPHC_ATOMIC_ADD(pointer, index, value) add_atomically(&(pointer)[index], value)
 #define GRAPHC_BUFFER(T, base, offset, count) ((T *)((char *)(base) + (offset)))
 #define GRAPHC_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
 #else
@@ -124,6 +126,14 @@ template <class T, class F> __device__ inline T saturate(F x, T low, T high) {
 template <class T> __device__ inline T other_lane(T x, int distance) {
   return T(__shfl_xor_sync(0xFFFFFFFFu, x, distance));
 }
+""",
+    "GRAPHC_ATOMIC_ADD": """\
+#ifdef __CUDACC__
+template <class T> __device__ inline void add_atomically(T *place, T value) { atomicAdd(place, value); }
+__device__ inline void add_atomically(int64_t *place, int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long *>(place), static_cast<unsigned long long>(value));
+}
+#endif
 """,
     "odd_float": """\
 // A double as a float whose last bit says that something was cut off: rounding it once more is as good as rounding once.

@@ -35,6 +35,7 @@ class Mapped:
     parts: Mapping[Array, int] = field(default_factory=dict)  # elements of an array that one thread holds
     barriers: frozenset[Stmt] = frozenset()
     resident: int = 1  # blocks for which a multiprocessor must have registers
+    atomic: frozenset[Array] = frozenset()  # params that any thread may add to at any time, and nothing else is done with
 
     @property
     def block(self) -> int:

@@ -19,9 +19,11 @@ PRECISIONS = ("highest",)
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a user may choose beyond what a program says. precision: in what products of float32 are computed; "highest" is
-    float32. Raises CompileError for what is no choice."""
+    float32. atomics: add to what many updates may name (scatter) as they come, so that sums are rounded differently from run
+    to run. Raises CompileError for what is no choice."""
 
     precision: str = "highest"
+    atomics: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

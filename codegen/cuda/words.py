@@ -19,7 +19,7 @@ from .prelude import FUNCTIONS
 OTHER, SUM, PRODUCT, ATOM = range(4)  # how tightly a text binds
 
 # Identifiers that the text of kernels uses itself, and macros of some compilers.
-RESERVED = frozenset(FUNCTIONS) | frozenset("thread other task distance warp linux unix memcpy".split())
+RESERVED = frozenset(FUNCTIONS) | frozenset("thread other task distance warp linux unix memcpy add_atomically".split())
 RESERVED |= {f"{name}{suffix}" for name in "sqrt floor ceil trunc rint fabs fma".split() for suffix in ("", "f")}
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from .. import __version__
 from ..codegen.abi import c_identifier
+from ..codegen.cuda.target import DEFAULT_OPTIONS, Options
 from ..driver import Stages
 from ..errors import GraphcError, VerifyError
 from ..export import Compilation
@@ -89,6 +90,7 @@ def commands() -> None:
 @click.option("--emit", help=f"What to write, with commas between: {_written}.")
 @click.option("--seed", type=int, help="Where the program's random numbers start.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use where whoever loads the program does not say.")
+@click.option("--atomics", is_flag=True, help="With --target cuda: sums over indices in any order, rounded anew each run.")
 @_FREEZE
 def compile_command(
     model: Path,
@@ -99,13 +101,15 @@ def compile_command(
     emit: str | None,
     seed: int | None,
     threads: int | None,
+    atomics: bool,
     freeze: bool,
 ) -> None:
     """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d; for cuda NAME.cu with NAME.image."""
     if arch is not None and target != "cuda":
         raise click.BadParameter(f"{arch!r}: only --target cuda has architectures", param_hint="--arch")
     with _progress("compiling"):
-        compilation = replace(_build(load_model(model), arch or target, name, seed, freeze), threads=threads)
+        options = Options(atomics=atomics)
+        compilation = replace(_build(load_model(model), arch or target, name, seed, freeze, options), threads=threads)
         written = _write(compilation, output, _kinds(emit, compilation.kinds))
     for path in written:
         click.echo(path)
@@ -120,9 +124,14 @@ def _kinds(text: str | None, known: tuple[str, ...]) -> list[str]:
 
 
 def _build(
-    model: Model, target: str, name: str | None = None, seed: int | None = None, freeze: bool = False
+    model: Model,
+    target: str,
+    name: str | None = None,
+    seed: int | None = None,
+    freeze: bool = False,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Compilation | CudaCompilation:
-    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze)
+    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze, options)
     return replace(stages.compilation, sources=model.sources)
 
 

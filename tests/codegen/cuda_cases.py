@@ -256,6 +256,9 @@ BAD = {
         "3",
         "1",
     ),
+    "an atomic sum into what nobody wrote": Bad(
+        "GRAPHC_SHARED(float, tile, 8); atomicAdd(&tile[5], 1.0f);  // HERE", r"adds to tile\[5\], which nobody has written"
+    ),
     "a plain write beside atomic sums": Bad(
         "if (threadIdx.x == 5) y[0] = 0.0f; else atomicAdd(&y[0], 1.0f);  // HERE",
         rf"which thread \(4, 0, 0\) wrote.*{NO_BARRIER}",

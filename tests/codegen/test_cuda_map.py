@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 import pytest
 from cuda_kernels import both_sides, kernel_of, kernels_of, x
+from programs import planned
 
 import graphc as gc
+from graphc.codegen.cuda import scatters
 from graphc.codegen.cuda.columns import interleave
 from graphc.codegen.cuda.contract import TILES, contract
-from graphc.codegen.cuda.map import map_kernel
+from graphc.codegen.cuda.map import map_kernel, map_launches
 from graphc.codegen.cuda.maps import flatten
 from graphc.codegen.cuda.products import product
 from graphc.codegen.cuda.roles import FOLD, PACKET, THREADS, Mapped
 from graphc.codegen.cuda.sync import barriers
-from graphc.codegen.cuda.target import gpu
+from graphc.codegen.cuda.target import Options, gpu
 from graphc.codegen.cuda.teams import spread
 from graphc.codegen.cuda.tidy import tidy
 from graphc.codegen.cuda.tiles import Tile, tiled
+from graphc.codegen.cuda.words import says
+from graphc.codegen.expand import expand_kernel
+from graphc.driver import GPU_THREAD
 from graphc.dtype import float32, int64
+from graphc.interp.kernel import run_kernel
 from graphc.ir.expr import Array, Var, as_index, const, load, temp
+from graphc.ir.graph import Graph
 from graphc.ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
+from graphc.ir.types import TensorType
+from graphc.ir.values import make
+from graphc.ops.source import placeholder
 
 GPU = gpu("sm_90")
+ATOMICS = gpu("sm_90", Options(atomics=True))
 F = gc.nn.functional
 
 
@@ -203,6 +215,77 @@ def test_lanes_that_may_meet_in_a_cell_are_left_to_one_thread() -> None:
     )
     assert spread(kernel, GPU) is None and flatten(kernel) is None
     assert map_kernel(kernel, GPU).team == 1
+
+
+# --------------------------------------------------------------------------------------------------------------- scatters
+
+SCATTERED = {
+    "rows": ((1000, 40), 300, (0,)),
+    "few_elements": ((70, 3), 300, (0,)),
+    "two_axes": ((12, 9, 31), 250, (0, 1)),
+    "columns": ((5, 60), 300, (1,)),
+}
+
+
+def scattered(name: str, mode: str) -> tuple[Kernel, list[np.ndarray]]:
+    """A scatter of random updates, some of them to one place and some to none, with data for its params."""
+    shape, count, axes = SCATTERED[name]
+    rest = tuple(n for d, n in enumerate(shape) if d not in axes)
+    types = [TensorType(float32, shape), TensorType(float32, (count, *rest)), *(TensorType(int64, (count,)) for _ in axes)]
+    values = [placeholder(f"x{n}", type_) for n, type_ in enumerate(types)]
+    graph = Graph("f", tuple(values), (make("scatter", *values, axes=axes, mode=mode),))
+    (launch,) = planned([graph], GPU_THREAD).functions[0].launches
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(type_.size).astype(np.float32) for type_ in types[:2]]
+    arrays += [rng.integers(-1, shape[axis] + 1, count) for axis in axes]
+    return expand_kernel(launch.kernel, says), [*arrays, np.zeros(types[0].size, np.float32)]
+
+
+def run_all(kernels: Sequence[Kernel], params: Sequence[Array], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The result, which is the last param, of kernels that have some of the params each."""
+    memory = dict(zip(params, (array.copy() for array in arrays), strict=True))
+    for kernel in kernels:
+        run_kernel(kernel, [memory[param] for param in kernel.params])
+    return memory[params[-1]]
+
+
+@pytest.mark.parametrize("mode", ("set", "add", "max"))
+@pytest.mark.parametrize("name", SCATTERED)
+def test_scattered_updates_have_an_owner(name: str, mode: str) -> None:
+    kernel, arrays = scattered(name, mode)
+    found = scatters.scatter(tidy(kernel))
+    assert found is not None and found.word == mode and found.inner * prod(found.sizes) == arrays[0].size
+    mapped = map_kernel(kernel, GPU)
+    assert mapped.kernel.task.extent >= prod(found.sizes) and not mapped.atomic
+    before, after = (run_all([side], kernel.params, arrays) for side in (kernel, mapped.kernel))
+    np.testing.assert_array_equal(after, before)
+    assert (FOLD in kinds(mapped)) and (mapped.kernel.task.extent == arrays[0].size) == (
+        found.inner < scatters.FEW and mode == "max"
+    )
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_with_atomics_updates_are_added_as_they_come(name: str) -> None:
+    kernel, arrays = scattered(name, "add")
+    copy, add = map_launches(kernel, ATOMICS)
+    assert add.kernel.task.extent == arrays[1].size and add.atomic == {kernel.params[-1]} and not copy.atomic
+    before = run_all([kernel], kernel.params, arrays)
+    np.testing.assert_allclose(run_all([copy.kernel, add.kernel], kernel.params, arrays), before, rtol=1e-5, atol=1e-6)
+    for mode in ("set", "max"):
+        assert len(map_launches(scattered(name, mode)[0], ATOMICS)) == 1
+
+
+def test_updates_that_are_too_many_to_look_through_for_each_place_are_left_to_ranges_of_places() -> None:
+    table, i, updates = x(1 << 20, 64), x(1 << 20, dtype=gc.int64, name="i"), x(1 << 20, 64, name="updates")
+    *_, kernel = kernels_of([table, i, updates], table.index_add(0, i, updates))
+    found = scatters.scatter(kernel)
+    assert found is not None and scatters.gathered(found, GPU) is None
+
+
+def test_what_is_no_scatter_is_not_taken_for_one() -> None:
+    a = x(40, 60)
+    for output in (a.cumsum(0), a.argsort(1), a.T * 2.0, F.softmax(a, -1)):
+        assert all(scatters.scatter(tidy(kernel)) is None for kernel in kernels_of([a], output))
 
 
 # ------------------------------------------------------------------------------------------------------------------- maps

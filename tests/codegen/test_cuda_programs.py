@@ -20,7 +20,7 @@ import graphc as gc
 from graphc import data
 from graphc.codegen.cuda import contract, teams, tiles
 from graphc.codegen.cuda.products import Product
-from graphc.codegen.cuda.target import Gpu
+from graphc.codegen.cuda.target import Gpu, Options
 from graphc.driver import Stages
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import Kernel
@@ -96,6 +96,7 @@ LARGE: dict[str, Callable[[], Sequence[gc.Tensor]]] = {
     "convolution_of_groups": lambda: convolution((1, 8, 16, 15), (8, 1, 3, 3), padding=1, groups=8),
     "convolution_of_points": lambda: convolution((2, 33, 9, 10), (18, 33, 1, 1)),
     "pooling": lambda: slopes(lambda a: F.max_pool2d(a, 3, 2, 1) + F.avg_pool2d(a, 3, 2, 1), x(2, 3, 33, 35)),
+    "elements_that_are_added_up": lambda: [x(3, 70).index_add(1, gc.constant(np.arange(300) * 7 % 70), parameters((3, 300)))],
     "rows_that_are_looked_up": lambda: slopes(lambda t: F.embedding(gc.constant(np.arange(300) % 7), t), x(50, 33)),
 }
 
@@ -130,6 +131,14 @@ def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.Monk
     subjects = [subject_of(name) for name in names]
     net = fuzz.compile_cuda([subject.optimised for subject in subjects])
     assert len(turns) >= len(contract.TILES)
+    for subject in subjects:
+        subject.check_cuda(net)
+
+
+def test_atomic_sums_compute_what_numpy_does() -> None:
+    names = ("rows_that_are_looked_up", "elements_that_are_added_up")
+    subjects = [subject_of(name) for name in names]
+    net = fuzz.compile_cuda([subject.optimised for subject in subjects], Options(atomics=True))
     for subject in subjects:
         subject.check_cuda(net)
 

@@ -82,6 +82,7 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 threads, cud
   cuda_cpu::Buffer<type> { (type*)((char*)(base) + (offset)), size_t(elements) }
 #define GRAPHC_LOAD(type, pointer, index) cuda_cpu::load<type>(pointer, index)
 #define GRAPHC_STORE(type, pointer, index, value) cuda_cpu::store<type>(pointer, index, value)
+#define GRAPHC_ATOMIC_ADD(pointer, index, value) cuda_cpu::add_to(&(pointer)[index], value)
 #define GRAPHC_LAUNCH(kernel, grid, block, stream, ...) cuda_cpu::launch(#kernel, kernel, grid, block, stream, __VA_ARGS__)
 
 inline void __syncthreads(int line = __builtin_LINE()) { cuda_cpu::barrier(line); }
@@ -90,6 +91,20 @@ template <class T>
 T atomicAdd(cuda_cpu::Pointer<T> pointer, std::common_type_t<T> value, int line = __builtin_LINE()) {
   return cuda_cpu::add_atomically(pointer, value, line);
 }
+
+namespace cuda_cpu __attribute__((visibility("hidden"))) {
+#ifdef CUDA_ON_CPU_UNCHECKED
+template <class T>
+void add_to(T* pointer, std::common_type_t<T> value) {
+  *pointer += value;
+}
+#else
+template <class T>
+void add_to(Pointer<T> pointer, std::common_type_t<T> value, int line = __builtin_LINE()) {
+  add_atomically(pointer, value, line);
+}
+#endif
+}  // namespace cuda_cpu
 
 // The shuffles over whole warps, for the types for which CUDA has them.
 #define CUDA_CPU_SHUFFLE(name, kind, T, from)                                                 \

@@ -154,6 +154,8 @@ CUDA_CPU_HOT inline void note_read(const Region& region, size_t number, int line
 
 CUDA_CPU_HOT inline void note_write(const Region& region, size_t number, Kind kind, int line) {
   Cell& cell = region.cells[number];
+  if (kind == ATOMIC && (region.written != nullptr ? !region.written[number << region.log] : cell.write.block < region.first))
+    fail(line, "adds to %s, which nobody has written", Where(region, region.base + (number << region.log)).text);
   const bool both_atomic = kind == ATOMIC && cell.atomic && cell.write.block >= region.first;
   if (!both_atomic && unordered(cell.write, region.first)) race(region, number, kind, cell.write, "wrote", line);
   if (unordered(cell.read, region.first)) race(region, number, kind, cell.read, "read", line);
