@@ -2,7 +2,8 @@
 
 In: a planned KernelProgram. Out: offsets and names that the entry points, the C header and the exporter share.
 
-    net   ::= header (HEADER_SIZE bytes: worker pool, flags) state (variables) arena (scratch)     one block, the caller's
+    net   ::= header (HEADER_SIZE bytes: worker pool, flags) state (variables) arena (scratch) arguments (pointers of a call)
+              one block, the caller's
     image ::= constants, then the initial state                          read-only data, part of the library or of the host
 
 Everything is aligned to ALIGNMENT bytes. A net holds no pointer into itself, the library has no mutable globals.
@@ -18,9 +19,8 @@ import numpy as np
 
 from graphc.dtype import DType
 from graphc.errors import CompileError
-from graphc.ir.kernel import ALIGNMENT, Buffer, KernelProgram, aligned
+from graphc.ir.kernel import ALIGNMENT, Buffer, KernelFunction, KernelProgram, aligned
 
-HEADER_SIZE = 4096
 MAX_THREADS = 256
 
 # Bytes from the start of the header. Fields that different threads write lie on different pairs of cache lines.
@@ -30,17 +30,19 @@ FIELDS = {
     "process": 16,  # i32 the process that started them: a forked child has none
     "busy": 24,  # i32 1 while a call is running
     "image": 32,  # ptr constants and initial state
-    "epoch": 128,  # i64 number of jobs handed out
-    "body": 136,  # ptr the job: void (net, args, worker, workers); null ends the worker
-    "arguments": 144,  # ptr
-    "arrived": 256,  # i64 workers that wait at the barrier
-    "generation": 384,  # i64 barriers passed
-    "parked": 512,  # i64 workers asleep
-    "tickets": 520,  # i64 workers that have taken a number
-    "mutex": 576,  # pthread_mutex_t, at most 128 bytes on any system
-    "condition": 704,  # pthread_cond_t, at most 128 bytes
+    "epoch": 128,  # i64 twice the number of jobs handed out; odd while one is being described
+    "body": 136,  # ptr the job: void (net, arguments, self); null ends the worker
+    "base": 144,  # i64 `done` before the job
+    "done": 256,  # i64 units of work finished, over all jobs (llvm/shares.py)
+    "parked": 384,  # i64 1 while anybody may be asleep
+    "tickets": 392,  # i64 workers that have taken a number
+    "mutex": 448,  # pthread_mutex_t, at most 128 bytes on any system
+    "condition": 576,  # pthread_cond_t, at most 128 bytes
     "handles": 1024,  # pthread_t for each worker but the caller
+    "shares": 4096,  # i64 for each worker, SHARE_BYTES apart: what of its share is claimed
 }
+SHARE_BYTES = 128
+HEADER_SIZE = FIELDS["shares"] + MAX_THREADS * SHARE_BYTES
 MAGIC = 0x31637068_61726731
 
 OK = 0
@@ -96,10 +98,11 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things lie: `state`, `arena`, `size` in the memory of a net; `constants`, `initial` in the image."""
+    """Where things lie: `state`, `arena`, `arguments`, `size` in the memory of a net; `constants`, `initial` in the image."""
 
     state: int
     arena: int
+    arguments: int
     size: int
     constants: dict[Buffer, int]
     initial: int
@@ -114,7 +117,14 @@ def layout(program: KernelProgram) -> Layout:
         constants[buffer] = at
         at = aligned(at + buffer.nbytes)
     arena = HEADER_SIZE + aligned(program.state_size)
-    return Layout(HEADER_SIZE, arena, arena + aligned(program.arena_size), constants, at, at + aligned(program.state_size))
+    arguments = arena + aligned(program.arena_size)
+    size = arguments + aligned(max((arguments_size(function) for function in program.functions), default=0))
+    return Layout(HEADER_SIZE, arena, arguments, size, constants, at, at + aligned(program.state_size))
+
+
+def arguments_size(function: KernelFunction) -> int:
+    """Bytes of the pointers that a call passes."""
+    return 8 * len(function.inputs + function.outputs)
 
 
 def image(program: KernelProgram) -> np.ndarray:

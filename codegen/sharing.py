@@ -1,14 +1,15 @@
 """How the launches of a function are shared among workers.
 
-In: a function of a planned program. Out: steps in order: each launch with whether all workers share its tasks or worker 0
-runs them alone, and whether everybody meets at a barrier before it. Holds: two launches that touch the same memory, one of
-them storing, are in order. Decided from static sizes alone, so that results and control flow never depend on timing.
+In: a function of a planned program. Out: parts in order: a launch whose tasks all workers share, or a run of launches that the
+caller's thread, worker 0, does alone; with it, what must be finished before it starts. Holds: two launches that touch the same
+memory, one of them storing, are in order. Decided from static sizes alone, so that control flow never depends on timing; who
+runs a task does, and nothing that a task computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.ir.kernel import (
     ARENA,
@@ -32,6 +33,8 @@ from graphc.ir.kernel import (
 # a barrier a tenth of one.
 PARALLEL_WORK = 5_000_000  # a function with less runs on its caller's thread
 SHARED_WORK = 20_000  # a launch with less runs on worker 0
+CHUNK_WORK = 100_000  # what is claimed at once at the end of a share, at most that of a launch by 2 ** MOST_CUTS
+MOST_CUTS = 12
 
 # Words that take many instructions: operations they count for.
 _HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf pow atan2".split(), 20)
@@ -41,40 +44,64 @@ Region = tuple[Hashable, int, int]  # address space, first byte, byte behind the
 
 
 @dataclass(frozen=True)
-class Step:
-    launch: Launch
+class Part:
+    """`shared`: one launch for all workers, each share of which is claimed in `cuts` chunks; else launches for worker 0.
+    `barrier`: all parts before must be finished first. `start`: units of work in the parts before, where a unit is a task
+    of a shared launch, or a whole part that is not shared."""
+
+    launches: tuple[Launch, ...]
     shared: bool
-    barrier: bool  # before the launch
+    barrier: bool
+    start: int
+    cuts: int = 1
+
+    @property
+    def units(self) -> int:
+        return self.launches[0].kernel.task.extent if self.shared else 1
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """`parallel` says whether workers take part at all. `meet` says whether worker 0 must await them behind the last step.
+    """`parallel` says whether workers take part at all. `meet` says whether worker 0 must await them behind the last part.
     `work` is that of the whole function."""
 
     parallel: bool
-    steps: tuple[Step, ...]
+    parts: tuple[Part, ...]
     meet: bool
     work: int
+
+    @property
+    def units(self) -> int:
+        return sum(part.units for part in self.parts)
 
 
 def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[Kernel], int]) -> Sharing:
     """Plan a function. `work` estimates a kernel's scalar operations."""
     launches = tuple(launch for launch in function.launches if launch.kernel.task.extent)
-    costs = {id(launch): work(launch.kernel) for launch in launches}
-    shared = [launch.kernel.task.extent > 1 and costs[id(launch)] >= SHARED_WORK for launch in launches]
-    total = sum(costs.values())
-    if total < PARALLEL_WORK or not any(shared):
-        return Sharing(False, tuple(Step(launch, False, False) for launch in launches), False, total)
-    steps: list[Step] = []
+    costs = [work(launch.kernel) for launch in launches]
+    total = sum(costs)
+    wide = [launch.kernel.task.extent > 1 and cost >= SHARED_WORK for launch, cost in zip(launches, costs, strict=True)]
+    if total < PARALLEL_WORK or not any(wide):
+        return Sharing(False, (Part(launches, False, False, 0),) if launches else (), False, total)
+    parts: list[Part] = []
     pending: list[tuple[Launch, bool]] = []
-    for launch, wide in zip(launches, shared, strict=True):
-        barrier = any((wide or other_wide) and _conflict(launch, other, offsets) for other, other_wide in pending)
+    start = 0
+    for launch, cost, shared in zip(launches, costs, wide, strict=True):
+        barrier = any((shared or other_shared) and _conflict(launch, other, offsets) for other, other_shared in pending)
         if barrier:
             pending.clear()
-        pending.append((launch, wide))
-        steps.append(Step(launch, wide, barrier))
-    return Sharing(True, tuple(steps), any(wide for _, wide in pending), total)
+        pending.append((launch, shared))
+        if parts and not (shared or parts[-1].shared or barrier):
+            parts[-1] = replace(parts[-1], launches=(*parts[-1].launches, launch))
+            continue
+        parts.append(Part((launch,), shared, barrier, start, _cuts(cost) if shared else 1))
+        start += parts[-1].units
+    return Sharing(True, tuple(parts), any(shared for _, shared in pending), total)
+
+
+def _cuts(cost: int) -> int:
+    """Chunks of a share, each half of what is left of it: so many that the last has some CHUNK_WORK."""
+    return min(MOST_CUTS, max(1, (cost // CHUNK_WORK).bit_length()))
 
 
 def _conflict(a: Launch, b: Launch, offsets: dict[Buffer, int]) -> bool:

@@ -13,18 +13,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from graphc.ir.kernel import ALIGNMENT, ARENA, CONSTANT, INPUT, OUTPUT, VARIABLE, Buffer, Kernel, KernelFunction, KernelProgram
+from graphc.ir.kernel import (
+    ALIGNMENT,
+    ARENA,
+    CONSTANT,
+    INPUT,
+    OUTPUT,
+    VARIABLE,
+    Buffer,
+    Kernel,
+    KernelFunction,
+    KernelProgram,
+    Launch,
+)
 
 from .. import abi
 from ..expand import expand_kernel
 from ..fingerprint import fingerprint
 from ..rebase import rebase
-from ..sharing import Step, share, work
+from ..sharing import Part, Sharing, share, work
 from ..target import Target
 from .emit import emit_kernel
 from .python_entry import emit_python, has_python
+from .shares import SELF
 from .words import speaker
-from .workers import emit_workers
+from .workers import emit_workers, has_threads
 
 # Stands right before the image in every file that holds one.
 MARKER = hashlib.sha512(b"graphc: constants and initial state").digest()
@@ -54,10 +67,10 @@ class _Module:
             *functions,
             *self._accessors(),
             *self._life(),
-            emit_workers(self.target),
+            emit_workers(self.target, self.layout.arguments),
             emit_python(self.name, self._called) if has_python(self.target) else "",
             *sorted(f"{line}\n" for line in self._declarations),
-            "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n",
+            "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\ndeclare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n",
         ]
         return "\n".join(parts)
 
@@ -66,26 +79,61 @@ class _Module:
     def _function(self, function: KernelFunction) -> Iterator[str]:
         sharing = share(function, self.program.offsets, work)
         self._called.append((function, self._call_symbol(function), sharing.work))
-        yield self._body(function, sharing.steps, sharing.meet)
-        yield self._call(function, sharing.parallel)
+        parallel = sharing.parallel and has_threads(self.target)
+        yield self._body(function, sharing, parallel)
+        yield self._call(function, parallel)
         yield self._entry(function)
 
-    def _body(self, function: KernelFunction, steps: tuple[Step, ...], meet: bool) -> str:
-        lines = [f"define internal void @{self._body_symbol(function)}(ptr %net, ptr %arguments, i64 %worker, i64 %workers) {{"]
-        lines += ["entry:", *self._addresses(function)]
-        block = _Blocks(lines)
-        for number, step in enumerate(steps):
-            if step.barrier:
-                block.meet()
-            if step.shared:
-                block.everybody()
-            else:
-                block.alone()
-            lines += self._launch(step, number)
-        block.everybody()
-        if meet:
-            block.meet()
+    def _body(self, function: KernelFunction, sharing: Sharing, parallel: bool) -> str:
+        """All parts; `self` is the worker's record of itself (llvm/shares.py), of which nothing is asked but in parallel."""
+        lines = [f"define internal void @{self._body_symbol(function)}(ptr %net, ptr %arguments, ptr %self) {{", "entry:"]
+        lines += self._addresses(function)
+        if not parallel:
+            launches = [launch for part in sharing.parts for launch in part.launches]
+            lines += [line for number, launch in enumerate(launches) for line in self._launch(launch, f"{number}")]
+            return "\n".join([*lines, "  ret void", "}", ""])
+        lines += [f"  %worker.at = getelementptr i8, ptr %self, i64 {SELF['worker']}", "  %worker = load i64, ptr %worker.at"]
+        lines += [f"  %mine.at = getelementptr i8, ptr %self, i64 {SELF['mine']}", "  %main = icmp eq i64 %worker, 0"]
+        for number, part in enumerate(sharing.parts):
+            if part.barrier:
+                lines.append(_meet(part.start, "false"))
+            lines += self._shared(part, number) if part.shared else self._alone(part, number)
+        if sharing.meet:
+            lines += ["  %other = xor i1 %main, true", _meet(sharing.units, "%other")]
         return "\n".join([*lines, "  ret void", "}", ""])
+
+    def _shared(self, part: Part, n: int) -> list[str]:
+        """A launch whose tasks are taken until none is left."""
+        (launch,) = part.launches
+        tasks = launch.kernel.task.extent
+        *setup, run = self._launch(launch, f"{n}", f"i64 %begin.{n}, i64 %end.{n}")
+        return [
+            *setup,
+            f"  br label %take.{n}",
+            f"take.{n}:",
+            f"  %taken.{n} = call {{ i64, i64 }} @graphc.take(ptr %self, i64 {part.start}, i64 {tasks}, i64 {part.cuts})",
+            f"  %begin.{n} = extractvalue {{ i64, i64 }} %taken.{n}, 0",
+            f"  %end.{n} = extractvalue {{ i64, i64 }} %taken.{n}, 1",
+            f"  %some.{n} = icmp ult i64 %begin.{n}, %end.{n}",
+            f"  br i1 %some.{n}, label %run.{n}, label %past.{n}",
+            f"run.{n}:",
+            run,
+            f"  br label %take.{n}",
+            f"past.{n}:",
+        ]
+
+    def _alone(self, part: Part, n: int) -> list[str]:
+        """Launches of worker 0, which count as one unit."""
+        return [
+            f"  br i1 %main, label %run.{n}, label %past.{n}",
+            f"run.{n}:",
+            *(line for i, launch in enumerate(part.launches) for line in self._launch(launch, f"{n}.{i}")),
+            f"  %mine.{n} = load i64, ptr %mine.at",
+            f"  %more.{n} = add i64 %mine.{n}, 1",
+            f"  store i64 %more.{n}, ptr %mine.at",
+            f"  br label %past.{n}",
+            f"past.{n}:",
+        ]
 
     def _body_symbol(self, function: KernelFunction) -> str:
         return f"body.{function.name}"
@@ -93,25 +141,15 @@ class _Module:
     def _call_symbol(self, function: KernelFunction) -> str:
         return f"call.{function.name}"
 
-    def _launch(self, step: Step, number: int) -> list[str]:
-        launch = step.launch
-        tasks = launch.kernel.task.extent
+    def _launch(self, launch: Launch, label: str, tasks: str = "") -> list[str]:
+        """The lines that run a launch, or of it `tasks` ("i64 first, i64 behind the last"); the last one is the call."""
         comment = [f"  ; {' '.join(launch.comment.split())}"] if launch.comment else []
         symbol, starts = self._kernel(launch.kernel)
         places = zip(launch.args, starts, strict=True)
-        addresses = [self._address(buffer, f"{number}.{i}", start) for i, (buffer, start) in enumerate(places)]
-        lines = [*comment, *(line for _, setup in addresses for line in setup)]
+        addresses = [self._address(buffer, f"{label}.{i}", start) for i, (buffer, start) in enumerate(places)]
         operands = "".join(f"ptr {text}, " for text, _ in addresses)
-        if not step.shared:
-            return [*lines, f"  call void @{symbol}({operands}i64 0, i64 {tasks})"]
-        return [
-            *lines,
-            f"  %first.{number} = mul i64 %worker, {tasks}",
-            f"  %begin.{number} = udiv i64 %first.{number}, %workers",
-            f"  %last.{number} = add i64 %first.{number}, {tasks}",
-            f"  %end.{number} = udiv i64 %last.{number}, %workers",
-            f"  call void @{symbol}({operands}i64 %begin.{number}, i64 %end.{number})",
-        ]
+        tasks = tasks or f"i64 0, i64 {launch.kernel.task.extent}"
+        return [*comment, *(line for _, setup in addresses for line in setup), f"  call void @{symbol}({operands}{tasks})"]
 
     def _kernel(self, kernel: Kernel) -> tuple[str, tuple[int, ...]]:
         """The function that runs `kernel`, emitted when it is first met, and the element of each param at which it starts."""
@@ -159,8 +197,8 @@ class _Module:
     def _call(self, function: KernelFunction, parallel: bool) -> str:
         """One call at a time: the function's body, unless the net is closed or busy."""
         body = self._body_symbol(function)
-        run = f"@graphc.run(ptr %net, ptr @{body}, ptr %arguments)"
-        alone = f"@{body}(ptr %net, ptr %arguments, i64 0, i64 1)"
+        run = f"@graphc.run(ptr %net, ptr @{body}, ptr %arguments, i64 {abi.arguments_size(function)})"
+        alone = f"@{body}(ptr %net, ptr %arguments, ptr null)"
         lines = [
             f"define internal i32 @{self._call_symbol(function)}(ptr %net, ptr %arguments) {{",
             "entry:",
@@ -218,7 +256,6 @@ class _Module:
                 f"@graphc.image = internal externally_initialized constant <{{ [64 x i8], [{size} x i8] }}> "
                 f'<{{ [64 x i8] c"{marker}", [{size} x i8] zeroinitializer }}>, align {ALIGNMENT}\n'
                 "@llvm.used = appending global [1 x ptr] [ptr @graphc.image]\n"
-                "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
             )
         else:
             yield (
@@ -267,33 +304,9 @@ class _Module:
 _CLOSE = ["  call void @graphc.stop(ptr %net)", "  store i64 0, ptr %net, align 8", f"  ret i32 {abi.OK}", "}", ""]
 
 
-class _Blocks:
-    """Switches between code that every worker runs and code of worker 0, opening blocks only where that changes."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-        self._count = 0
-        self._inside = False
-
-    def alone(self) -> None:
-        if not self._inside:
-            self._count += 1
-            self._inside = True
-            n = self._count
-            self._lines += [
-                f"  %main.{n} = icmp eq i64 %worker, 0",
-                f"  br i1 %main.{n}, label %alone.{n}, label %all.{n}",
-                f"alone.{n}:",
-            ]
-
-    def everybody(self) -> None:
-        if self._inside:
-            self._inside = False
-            self._lines += [f"  br label %all.{self._count}", f"all.{self._count}:"]
-
-    def meet(self) -> None:
-        self.everybody()
-        self._lines.append("  call void @graphc.barrier(ptr %net, i64 %workers)")
+def _meet(goal: int, leave: str) -> str:
+    """Waits until `goal` units are finished, or, with `leave`, only says what this worker has finished."""
+    return f"  call void @graphc.meet(ptr %self, i64 {goal}, i1 {leave})"
 
 
 def _field(name: str) -> str:

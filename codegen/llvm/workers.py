@@ -1,20 +1,30 @@
 """The worker pool of a net, as LLVM text.
 
-In: a target. Out: internal functions that start, wake, synchronise and stop workers; all their state lies in the header of
-the net (codegen/abi.py FIELDS), so that any number of nets live side by side.
+In: a target, and where a net has room for a call's arguments. Out: internal functions that start, wake and stop workers;
+all their state lies in the header of the net (codegen/abi.py FIELDS), so that any number of nets live side by side.
 
-Every worker runs the same job, body(net, arguments, worker, workers). Waiting is: spin, then (at a barrier) yield the core,
-or (between jobs) sleep. A job is over when worker 0 has passed the job's last barrier; each body has one at least.
+A call is a job, body(net, arguments, self), for whoever comes: the caller, worker 0, starts at once, and waits for what others
+have begun, but for nobody who has not (llvm/shares.py). So a worker may find a job that is over, or the next one half
+described: `epoch` is odd while a job is described, and is looked at again behind the description (a sequence lock).
+Arguments are copied into the net, since the caller's stack goes with the call; of a job that is over a worker may read those
+of the next one, and uses none.
+
+Who waits (for a job here, at a barrier there) spins, then sleeps. It says that it is `parked` before it looks a last time,
+and who changes what it looks at does so before looking at `parked`, all sequentially consistent: one of the two sees the
+other, so no wake-up is lost. Who sleeps leaves its processor to others: to a worker that lost its own, too.
 A forked child has no workers: it is told by the process number, and runs alone. So do targets without threads.
 """
 
 from __future__ import annotations
 
-from ..abi import FIELDS
+from .. import abi
+from ..sharing import MOST_CUTS
 from ..target import Target
+from .shares import CHUNK_BITS, MEET, SELF, SELF_SIZE, TAKE
 
-SPINS_AT_BARRIER = 2000  # pauses before a waiting worker offers its core to others
-SPINS_BETWEEN_JOBS = 4000  # pauses before an idle worker sleeps; about 100 microseconds
+# In pauses, of which a thousand take some thirty microseconds: about what it takes to put a thread to sleep and wake it.
+SPINS_AT_BARRIER = 1500
+SPINS_BETWEEN_JOBS = 4000
 
 # architecture -> (call that tells the core it is spinning, declaration)
 PAUSES = {
@@ -33,63 +43,64 @@ declare i32 @pthread_cond_init(ptr, ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @pthread_cond_destroy(ptr)
-declare i32 @sched_yield()
 declare i32 @getpid()
 """
 
-_BARRIER = """
-define internal void @graphc.barrier(ptr %net, i64 %workers) noinline nounwind {{
+# Wakes whoever sleeps. They say so again if they go on sleeping.
+_WAKE = """
+define internal void @graphc.wake(ptr %net) noinline nounwind {{
 entry:
-  %alone = icmp eq i64 %workers, 1
-  br i1 %alone, label %done, label %arrive
-arrive:
-  %generation = getelementptr i8, ptr %net, i64 {generation}
-  %old = load atomic i64, ptr %generation monotonic, align 8
-  %arrived = getelementptr i8, ptr %net, i64 {arrived}
-  %before = atomicrmw add ptr %arrived, i64 1 acq_rel
-  %count = add i64 %before, 1
-  %last = icmp eq i64 %count, %workers
-  br i1 %last, label %release, label %wait
-release:
-  store atomic i64 0, ptr %arrived monotonic, align 8
-  %next = add i64 %old, 1
-  store atomic i64 %next, ptr %generation release, align 8
-  ret void
-wait:
-  %spins = phi i64 [ 0, %arrive ], [ %more, %again ]
-  %now = load atomic i64, ptr %generation acquire, align 8
-  %passed = icmp ne i64 %now, %old
-  br i1 %passed, label %done, label %spin
-spin:
-  {pause}
-  %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, {spins_at_barrier}
-  br i1 %long, label %yield, label %again
-yield:
-  %yielded = call i32 @sched_yield()
-  br label %again
-again:
-  br label %wait
+  %parked = getelementptr i8, ptr %net, i64 {parked}
+  %sleepers = load atomic i64, ptr %parked seq_cst, align 8
+  %awake = icmp eq i64 %sleepers, 0
+  br i1 %awake, label %done, label %wake
+wake:
+  %mutex = getelementptr i8, ptr %net, i64 {mutex}
+  %condition = getelementptr i8, ptr %net, i64 {condition}
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  store atomic i64 0, ptr %parked monotonic, align 8
+  %woken = call i32 @pthread_cond_broadcast(ptr %condition)
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  br label %done
 done:
   ret void
 }}
 """
 
+# Waits for a job that `self` has not seen, and gives its body. An epoch that is odd is no job yet.
 _AWAIT = """
-define internal i64 @graphc.await(ptr %net, i64 %seen) noinline nounwind {{
+define internal ptr @graphc.await(ptr %self) noinline nounwind {{
 entry:
+  %net = load ptr, ptr %self, align 8
+  %seen.at = getelementptr i8, ptr %self, i64 {self_seen}
+  %seen = load i64, ptr %seen.at, align 8
   %epoch = getelementptr i8, ptr %net, i64 {epoch}
   %parked = getelementptr i8, ptr %net, i64 {parked}
   %mutex = getelementptr i8, ptr %net, i64 {mutex}
   %condition = getelementptr i8, ptr %net, i64 {condition}
   br label %wait
 wait:
-  %spins = phi i64 [ 0, %entry ], [ %more, %spin ]
+  %spins = phi i64 [ 0, %entry ], [ %more, %spin ], [ 0, %rise ], [ 0, %look ]
   %now = load atomic i64, ptr %epoch acquire, align 8
+  %odd = and i64 %now, 1
+  %whole = icmp eq i64 %odd, 0
   %new = icmp ne i64 %now, %seen
-  br i1 %new, label %found, label %spin
+  %ready = and i1 %whole, %new
+  br i1 %ready, label %look, label %spin
+look:
+  %body.at = getelementptr i8, ptr %net, i64 {body}
+  %body = load atomic ptr, ptr %body.at monotonic, align 8
+  %base.at = getelementptr i8, ptr %net, i64 {base}
+  %base = load atomic i64, ptr %base.at monotonic, align 8
+  fence acquire
+  %again = load atomic i64, ptr %epoch monotonic, align 8
+  %same = icmp eq i64 %again, %now
+  br i1 %same, label %found, label %wait
 found:
-  ret i64 %now
+  store i64 %now, ptr %seen.at, align 8
+  %own.base.at = getelementptr i8, ptr %self, i64 {self_base}
+  store i64 %base, ptr %own.base.at, align 8
+  ret ptr %body
 spin:
   {pause}
   %more = add i64 %spins, 1
@@ -97,71 +108,75 @@ spin:
   br i1 %long, label %park, label %wait
 park:
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  %counted = atomicrmw add ptr %parked, i64 1 seq_cst
   br label %check
 check:
+  store atomic i64 1, ptr %parked seq_cst, align 8
   %later = load atomic i64, ptr %epoch seq_cst, align 8
-  %woken = icmp ne i64 %later, %seen
-  br i1 %woken, label %wake, label %sleep
+  %changed = icmp ne i64 %later, %seen
+  br i1 %changed, label %rise, label %sleep
 sleep:
   %slept = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
   br label %check
-wake:
-  %uncounted = atomicrmw sub ptr %parked, i64 1 seq_cst
+rise:
   %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  ret i64 %later
+  br label %wait
 }}
 """
 
 _WORKER = """
 define internal ptr @graphc.worker(ptr %net) nounwind {{
 entry:
+  %self = alloca [{self_size} x i8], align 64
+  call void @graphc.introduce(ptr %self, ptr %net)
   %tickets = getelementptr i8, ptr %net, i64 {tickets}
   %taken = atomicrmw add ptr %tickets, i64 1 monotonic
   %number = add i64 %taken, 1
-  %body.at = getelementptr i8, ptr %net, i64 {body}
-  %arguments.at = getelementptr i8, ptr %net, i64 {arguments}
+  %worker.at = getelementptr i8, ptr %self, i64 {self_worker}
+  store i64 %number, ptr %worker.at, align 8
+  %workers.at = getelementptr i8, ptr %self, i64 {self_workers}
   %threads.at = getelementptr i8, ptr %net, i64 {threads}
-  br label %wait
-wait:
-  %seen = phi i64 [ 0, %entry ], [ %epoch, %run ]
-  %epoch = call i64 @graphc.await(ptr %net, i64 %seen)
-  %body = load ptr, ptr %body.at, align 8
+  %arguments = getelementptr i8, ptr %net, i64 {arguments}
+  br label %next
+next:
+  %body = call ptr @graphc.await(ptr %self)
   %none = icmp eq ptr %body, null
   br i1 %none, label %end, label %run
 run:
-  %arguments = load ptr, ptr %arguments.at, align 8
   %workers = load i64, ptr %threads.at, align 8
-  call void %body(ptr %net, ptr %arguments, i64 %number, i64 %workers)
-  br label %wait
+  store i64 %workers, ptr %workers.at, align 8
+  call void %body(ptr %net, ptr %arguments, ptr %self)
+  br label %next
 end:
   ret ptr null
 }}
 """
 
-# Hands a job to the workers. The epoch is published before `parked` is read, and a worker counts itself parked before it
-# reads the epoch: one of the two sees the other, so no wake-up is lost.
-_ANNOUNCE = """
-define internal void @graphc.announce(ptr %net, ptr %body, ptr %arguments) noinline nounwind {{
+_RUN = """
+define internal void @graphc.introduce(ptr %self, ptr %net) nounwind {{
 entry:
+  call void @llvm.memset.p0.i64(ptr align 64 %self, i8 0, i64 {self_size}, i1 false)
+  store ptr %net, ptr %self, align 8
+  %last.at = getelementptr i8, ptr %self, i64 {self_last}
+  store i64 -1, ptr %last.at, align 8
+  ret void
+}}
+
+define internal void @graphc.announce(ptr %net, ptr %body, i64 %base, ptr %arguments, i64 %bytes) noinline nounwind {{
+entry:
+  %epoch.at = getelementptr i8, ptr %net, i64 {epoch}
+  %epoch = load i64, ptr %epoch.at, align 8
+  %odd = add i64 %epoch, 1
+  store atomic i64 %odd, ptr %epoch.at monotonic, align 8
+  fence release
   %body.at = getelementptr i8, ptr %net, i64 {body}
-  store ptr %body, ptr %body.at, align 8
-  %arguments.at = getelementptr i8, ptr %net, i64 {arguments}
-  store ptr %arguments, ptr %arguments.at, align 8
-  %epoch = getelementptr i8, ptr %net, i64 {epoch}
-  %before = atomicrmw add ptr %epoch, i64 1 seq_cst
-  %parked.at = getelementptr i8, ptr %net, i64 {parked}
-  %parked = load atomic i64, ptr %parked.at seq_cst, align 8
-  %awake = icmp eq i64 %parked, 0
-  br i1 %awake, label %done, label %wake
-wake:
-  %mutex = getelementptr i8, ptr %net, i64 {mutex}
-  %condition = getelementptr i8, ptr %net, i64 {condition}
-  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  %woken = call i32 @pthread_cond_broadcast(ptr %condition)
-  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %done
-done:
+  store atomic ptr %body, ptr %body.at monotonic, align 8
+  %base.at = getelementptr i8, ptr %net, i64 {base}
+  store atomic i64 %base, ptr %base.at monotonic, align 8
+  %room = getelementptr i8, ptr %net, i64 {arguments}
+  call void @llvm.memcpy.p0.p0.i64(ptr align 8 %room, ptr align 8 %arguments, i64 %bytes, i1 false)
+  %even = add i64 %epoch, 2
+  store atomic i64 %even, ptr %epoch.at seq_cst, align 8
+  call void @graphc.wake(ptr %net)
   ret void
 }}
 
@@ -183,16 +198,24 @@ all:
   ret i64 %threads
 }}
 
-define internal void @graphc.run(ptr %net, ptr %body, ptr %arguments) nounwind {{
+define internal void @graphc.run(ptr %net, ptr %body, ptr %arguments, i64 %bytes) nounwind {{
 entry:
+  %self = alloca [{self_size} x i8], align 64
+  call void @graphc.introduce(ptr %self, ptr %net)
   %workers = call i64 @graphc.workers(ptr %net)
+  %workers.at = getelementptr i8, ptr %self, i64 {self_workers}
+  store i64 %workers, ptr %workers.at, align 8
   %alone = icmp eq i64 %workers, 1
   br i1 %alone, label %work, label %announce
 announce:
-  call void @graphc.announce(ptr %net, ptr %body, ptr %arguments)
+  %done = getelementptr i8, ptr %net, i64 {done}
+  %base = load atomic i64, ptr %done monotonic, align 8
+  %own.base.at = getelementptr i8, ptr %self, i64 {self_base}
+  store i64 %base, ptr %own.base.at, align 8
+  call void @graphc.announce(ptr %net, ptr %body, i64 %base, ptr %arguments, i64 %bytes)
   br label %work
 work:
-  call void %body(ptr %net, ptr %arguments, i64 0, i64 %workers)
+  call void %body(ptr %net, ptr %arguments, ptr %self)
   ret void
 }}
 """
@@ -234,7 +257,7 @@ entry:
   %alone = icmp eq i64 %workers, 1
   br i1 %alone, label %done, label %end
 end:
-  call void @graphc.announce(ptr %net, ptr null, ptr null)
+  call void @graphc.announce(ptr %net, ptr null, i64 0, ptr null, i64 0)
   %handles = getelementptr i8, ptr %net, i64 {handles}
   br label %join
 join:
@@ -257,15 +280,6 @@ done:
 """
 
 _ALONE = """
-define internal void @graphc.barrier(ptr %net, i64 %workers) alwaysinline nounwind {{
-  ret void
-}}
-
-define internal void @graphc.run(ptr %net, ptr %body, ptr %arguments) nounwind {{
-  call void %body(ptr %net, ptr %arguments, i64 0, i64 1)
-  ret void
-}}
-
 define internal void @graphc.start(ptr %net, i64 %wanted) nounwind {{
   %threads.at = getelementptr i8, ptr %net, i64 {threads}
   store i64 1, ptr %threads.at, align 8
@@ -278,20 +292,25 @@ define internal void @graphc.stop(ptr %net) nounwind {{
 """
 
 
-def emit_workers(target: Target) -> str:
-    """The text of @graphc.run(net, body, arguments), .barrier(net, workers), .start(net, wanted) and .stop(net)."""
+def emit_workers(target: Target, arguments: int) -> str:
+    """The text of @graphc.start(net, wanted) and .stop(net), and, where there are threads, of .run(net, body, arguments,
+    bytes of them), .take and .meet. Workers find their arguments at byte `arguments` of a net."""
     if not has_threads(target):
-        return _ALONE.format(**FIELDS)
-    pause, declaration = PAUSES.get(target.triple.split("-")[0], ("", ""))
-    parts = (
-        _DECLARATIONS
-        + declaration
-        + "\n"
-        + "".join((_BARRIER, _AWAIT, _WORKER, _ANNOUNCE, _START_AND_STOP)).format(
-            pause=pause, spins_at_barrier=SPINS_AT_BARRIER, spins_between_jobs=SPINS_BETWEEN_JOBS, **FIELDS
-        )
+        return _ALONE.format(**abi.FIELDS)
+    pause, declaration = PAUSES.get(target.arch, ("", ""))
+    text = "".join((_WAKE, _AWAIT, _WORKER, _RUN, TAKE, MEET, _START_AND_STOP)).format(
+        pause=pause,
+        spins_at_barrier=SPINS_AT_BARRIER,
+        spins_between_jobs=SPINS_BETWEEN_JOBS,
+        chunk_bits=CHUNK_BITS,
+        most_cuts=MOST_CUTS,
+        share_bytes=abi.SHARE_BYTES,
+        self_size=SELF_SIZE,
+        arguments=arguments,
+        **{f"self_{field}": offset for field, offset in SELF.items()},
+        **abi.FIELDS,
     )
-    return parts
+    return f"{_DECLARATIONS}{declaration}\n{text}"
 
 
 def has_threads(target: Target) -> bool:

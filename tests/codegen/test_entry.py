@@ -66,7 +66,7 @@ def test_wrong_use_gives_error_codes(native, net):
 def test_accessors_point_into_the_net(native, net):
     where = abi.layout(counter().program)
     assert native.var_total(net[1]) == net[1] + where.state + 64
-    assert native.size() == where.size == abi.HEADER_SIZE + 128 + 64
+    assert native.size() == where.size == abi.HEADER_SIZE + 128 + 64 + 64
 
 
 def test_the_same_program_gives_the_same_text():
@@ -104,7 +104,7 @@ def test_small_functions_wake_nobody_and_large_ones_meet():
     assert "call void @graphc.run(" not in emit_program(counter().program, "net", host(), False)
     text = emit_program(ring().program, "ring", host(), False)
     assert "call void @graphc.run(" in text
-    assert text.count("call void @graphc.barrier(") == 80
+    assert text.count("call void @graphc.meet(") == 80 and text.count("@graphc.take(ptr %self,") == 81
 
 
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64", "riscv64", "wasm32"])
@@ -115,7 +115,7 @@ def test_modules_compile_for_other_machines(target):
 
 def test_a_target_without_threads_has_none_in_its_code():
     text = emit_program(ring().program, "ring", named("wasm32"), True)
-    assert "pthread" not in text and "getpid" not in text
+    assert "pthread" not in text and "getpid" not in text and "graphc.take" not in text
 
 
 @pytest.mark.parametrize("name", ["", "2net", "my net", "while", "größe"])

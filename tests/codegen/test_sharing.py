@@ -3,7 +3,7 @@
 from nets import buffer, shift
 
 from graphc.codegen.fingerprint import fingerprint
-from graphc.codegen.sharing import PARALLEL_WORK, SHARED_WORK, share, work
+from graphc.codegen.sharing import MOST_CUTS, PARALLEL_WORK, SHARED_WORK, share, work
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, call, load
 from graphc.ir.kernel import ARENA, INPUT, OUTPUT, For, Kernel, KernelFunction, Launch, Store
@@ -26,7 +26,7 @@ def test_work_counts_loops_and_loads():
 def test_a_small_function_stays_on_one_thread():
     x, y = buffer("x", (8,), INPUT), buffer("y", (8,), OUTPUT)
     sharing = plan(Launch(shift(8, 1), (x, y)))
-    assert not sharing.parallel and not sharing.meet and not any(s.barrier or s.shared for s in sharing.steps)
+    assert not sharing.parallel and not sharing.meet and not any(s.barrier or s.shared for s in sharing.parts)
     assert work(shift(8, 1)) < SHARED_WORK < PARALLEL_WORK
 
 
@@ -35,14 +35,14 @@ def test_a_reader_awaits_its_writer_and_a_writer_the_readers():
     half = buffer("half", (WIDE,), ARENA)
     k = shift(WIDE, 1)
     sharing = plan(Launch(k, (x, half)), Launch(k, (half, y)), Launch(k, (x, half)), offsets={half: 0})
-    assert [s.barrier for s in sharing.steps] == [False, True, True] and sharing.meet
+    assert [s.barrier for s in sharing.parts] == [False, True, True] and sharing.meet
 
 
 def test_independent_launches_do_not_wait():
     x = buffer("x", (WIDE,), INPUT)
     outs = [buffer(f"y{i}", (WIDE,), OUTPUT) for i in range(3)]
     sharing = plan(*(Launch(shift(WIDE, 1), (x, out)) for out in outs))
-    assert [s.barrier for s in sharing.steps] == [False] * 3 and sharing.meet
+    assert [s.barrier for s in sharing.parts] == [False] * 3 and sharing.meet
 
 
 def test_buffers_that_share_memory_are_one():
@@ -50,8 +50,8 @@ def test_buffers_that_share_memory_are_one():
     one, two = buffer("one", (WIDE,), ARENA), buffer("two", (WIDE,), ARENA)
     k = shift(WIDE, 1)
     launches = (Launch(k, (x, one)), Launch(k, (x, two)), Launch(k, (two, y)))
-    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 4 * WIDE}).steps] == [False, False, True]
-    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 2 * WIDE}).steps] == [False, True, True]
+    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 4 * WIDE}).parts] == [False, False, True]
+    assert [s.barrier for s in plan(*launches, offsets={one: 0, two: 2 * WIDE}).parts] == [False, True, True]
 
 
 def test_small_launches_run_alone_without_barriers_between():
@@ -59,16 +59,33 @@ def test_small_launches_run_alone_without_barriers_between():
     half, z = buffer("half", (NARROW,), ARENA), buffer("z", (WIDE,), OUTPUT)
     small, large = shift(NARROW, 1), shift(WIDE, 1)
     sharing = plan(Launch(large, (x, z)), Launch(small, (x, half)), Launch(small, (half, y)), offsets={half: 0})
-    assert [(s.shared, s.barrier) for s in sharing.steps] == [(True, False), (False, False), (False, False)]
+    assert [(s.shared, s.barrier, len(s.launches)) for s in sharing.parts] == [(True, False, 1), (False, False, 2)]
     after = plan(Launch(small, (x, half)), Launch(large, (half, z)), offsets={half: 0})
-    assert [(s.shared, s.barrier) for s in after.steps] == [(False, False), (True, True)]
+    assert [(s.shared, s.barrier) for s in after.parts] == [(False, False), (True, True)]
 
 
 def test_worker_zero_need_not_await_anybody_behind_its_own_steps():
     x, y = buffer("x", (WIDE,), INPUT), buffer("y", (NARROW,), OUTPUT)
     half = buffer("half", (WIDE,), ARENA)
     sharing = plan(Launch(shift(WIDE, 1), (x, half)), Launch(shift(NARROW, 1), (half, y)), offsets={half: 0})
-    assert [(s.shared, s.barrier) for s in sharing.steps] == [(True, False), (False, True)] and not sharing.meet
+    assert [(s.shared, s.barrier) for s in sharing.parts] == [(True, False), (False, True)] and not sharing.meet
+
+
+def test_units_before_a_part_are_the_tasks_of_shared_launches_and_the_runs_of_lone_ones():
+    x, y = buffer("x", (WIDE,), INPUT), buffer("y", (WIDE,), OUTPUT)
+    half, other = buffer("half", (NARROW,), ARENA), buffer("other", (NARROW,), ARENA)
+    small, large = Launch(shift(NARROW, 1), (x, half)), Launch(shift(WIDE, 1), (half, y))
+    sharing = plan(small, small, large, small, large, offsets={half: 0, other: 64})
+    assert [(s.shared, s.barrier, s.start) for s in sharing.parts] == [
+        (False, False, 0), (True, True, 1), (False, True, WIDE + 1), (True, True, WIDE + 2),
+    ]  # fmt: skip
+    assert sharing.units == 2 * WIDE + 2
+
+
+def test_a_long_launch_is_claimed_in_more_chunks():
+    x, y = buffer("x", (1 << 28,), INPUT), buffer("y", (1 << 28,), OUTPUT)
+    cuts = [plan(Launch(shift(1 << bits, 1), (x, y))).parts[0].cuts for bits in (23, 25, 28)]
+    assert 1 < cuts[0] < cuts[1] < cuts[2] <= MOST_CUTS
 
 
 def test_fingerprints_of_deep_expressions():

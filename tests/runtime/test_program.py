@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nets import affine, buffer, counter
 
+from graphc.codegen import abi
 from graphc.codegen.target import host
 from graphc.dtype import FLOATS, DType, bool_, float32, int64, uint8
 from graphc.errors import CallError, GraphcError, MemoryLimitError
@@ -260,7 +261,7 @@ def test_too_much_memory_is_an_error_with_the_bytes():
     program = KernelProgram(
         base.program.functions, base.program.variables, base.program.constants, base.program.offsets | {huge: 64}, 128, 1 << 60
     )
-    with pytest.raises(MemoryLimitError, match=str((1 << 60) + 4096 + 128)):
+    with pytest.raises(MemoryLimitError, match=str((1 << 60) + abi.HEADER_SIZE + 128 + 64)):
         Compilation(program, "net", host(), base.structures).load()
 
 
