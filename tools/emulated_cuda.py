@@ -111,6 +111,7 @@ class Net:
     ) -> None:
         made = CudaCompilation(program, "net", gpu(options=options))
         self.program, self.host_arrays = program, host_arrays
+        self.source = made.source
         self.library = build(made.source, folder, checked=checked, flags=flags)
         self._ports: dict[Buffer, np.ndarray] = {}
         self._memory = self.library.device(np.zeros(self.library.call("net_device_size"), np.uint8))

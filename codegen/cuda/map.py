@@ -3,7 +3,8 @@
 In: a kernel. Out: a `Mapped` kernel with the same meaning, or several that have it together. Kernels are tried in turn as
 
     scatters   an owner for each element; or, where the user chose so, atomic additions  (scatters.py)
-    products   tiles in shared memory and registers, or a dot product a team          (contract.py)
+    products   in parts, where their steps are more than their results  (splits.py)
+               tiles in shared memory and registers, or a dot product a team          (contract.py)
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
     teams      a row or a block of columns a team, folds through shuffles  (columns.py, teams.py)
     anything   a task a thread, its loops one after the other; always right
@@ -18,19 +19,21 @@ from .columns import interleave
 from .contract import contract
 from .maps import flatten
 from .roles import Mapped
+from .splits import split
 from .target import Gpu
 from .teams import spread
 from .tidy import serial, tidy
 
 
 def map_launches(kernel: Kernel, gpu: Gpu) -> tuple[Mapped, ...]:
-    """What is launched for the kernel, one behind the other."""
-    scatter = scatters.scatter(tidy(kernel)) if gpu.options.atomics else None
+    """What is launched for the kernel, one behind the other. Params that are none of its own are memory between them."""
+    kernel = tidy(kernel)
+    scatter = scatters.scatter(kernel) if gpu.options.atomics else None
     parts = scatters.atomic(scatter) if scatter is not None else None
-    if scatter is None or parts is None:
-        return (map_kernel(kernel, gpu),)
-    copy, add = parts
-    return map_kernel(copy, gpu), Mapped(tidy(add), 1, gpu.block, atomic=frozenset([scatter.out]))
+    if scatter is not None and parts is not None:
+        copy, add = parts
+        return map_kernel(copy, gpu), Mapped(tidy(add), 1, gpu.block, atomic=frozenset([scatter.out]))
+    return tuple(map_kernel(part, gpu) for part in split(kernel, gpu) or (kernel,))
 
 
 def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:

@@ -4,7 +4,7 @@ In: a planned program, its name, a GPU. Out: a `Plan`: where everything lies in 
 distinct kernel, and for each function its launches with grids and arguments. The host's text (entry.py) and the runtime of
 Python run the same plan.
 
-    device ::= state (variables) constants arena staging      one block, the caller's
+    device ::= state (variables) constants arena partials staging      one block, the caller's
     image  ::= constants, then the initial state              codegen/abi.py
 """
 
@@ -36,15 +36,18 @@ from .roles import Mapped
 from .target import Gpu
 from .words import says
 
+BETWEEN = "between"  # the kind of buffers of `Memory.partials`
 MOST_BLOCKS = 2**31 - 1  # of a launch
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes from the start of a net's device memory. `staging` holds a call's arrays where the caller's lie on the host."""
+    """Bytes from the start of a net's device memory. `partials` is between the launches of one kernel; `staging` holds a call's
+    arrays where the caller's lie on the host."""
 
     constants: int
     arena: int
+    partials: int
     staging: int
     size: int
 
@@ -104,12 +107,14 @@ def plan(program: KernelProgram, name: str, gpu: Gpu) -> Plan:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A function that runs a kernel or a part of it; its params by their number in the kernel, and whether they are written."""
+    """A function that runs a kernel or a part of it; its params by their number in the kernel (None: memory that the parts
+    have `between` them), and whether they are written."""
 
     symbol: str
     grid: int
     block: int
-    params: tuple[tuple[int, bool], ...]
+    params: tuple[tuple[int | None, bool], ...]
+    between: Buffer | None
 
 
 class _Planner:
@@ -118,12 +123,15 @@ class _Planner:
         self.layout = abi.layout(program)
         constants = aligned(program.state_size)
         arena = constants + aligned(self.layout.initial)
-        staging = arena + aligned(program.arena_size)
-        widest = max((sum(aligned(b.nbytes) for b in f.inputs + f.outputs) for f in program.functions), default=0)
-        self.memory = Memory(constants, arena, staging, max(staging + widest, ALIGNMENT))
         self.texts: list[str] = []
         self.distinct: dict[str, tuple[_Piece, ...]] = {}  # by fingerprint
         self.known: dict[int, tuple[_Piece, ...]] = {}
+        launches = [launch for function in program.functions for launch in function.launches]
+        between = [p.between.nbytes for launch in launches for p in self.pieces(launch) if p.between is not None]
+        partials = arena + aligned(program.arena_size)
+        staging = partials + aligned(max(between, default=0))
+        widest = max((sum(aligned(b.nbytes) for b in f.inputs + f.outputs) for f in program.functions), default=0)
+        self.memory = Memory(constants, arena, partials, staging, max(staging + widest, ALIGNMENT))
 
     def plan(self) -> Plan:
         routines = tuple(self.routine(function) for function in self.program.functions)
@@ -136,30 +144,39 @@ class _Planner:
             staged.append(at)
             at += aligned(buffer.nbytes)
         numbers = {buffer: n for n, buffer in enumerate(buffers)}
-        steps = tuple(step for launch in function.launches if launch.kernel.task.extent for step in self.steps(launch, numbers))
+        steps = tuple(step for launch in function.launches for step in self.steps(launch, numbers))
         return Routine(function, tuple(staged), steps)
 
     def steps(self, launch: Launch, numbers: dict[Buffer, int]) -> Iterator[Step]:
-        comment = " ".join(launch.comment.split())
-        for piece in self.pieces(launch.kernel, comment):
-            arguments = tuple(self.argument(launch.args[n], numbers, written) for n, written in piece.params)
-            yield Step(piece.symbol, piece.grid, piece.block, arguments, comment)
+        for piece in self.pieces(launch):
+            buffers = [piece.between if n is None else launch.args[n] for n, _ in piece.params]
+            arguments = tuple(
+                self.argument(buffer, numbers, written)
+                for buffer, (_, written) in zip(buffers, piece.params, strict=True)
+                if buffer is not None
+            )
+            yield Step(piece.symbol, piece.grid, piece.block, arguments, " ".join(launch.comment.split()))
 
     def argument(self, buffer: Buffer, numbers: dict[Buffer, int], written: bool) -> Argument:
         if buffer in numbers:
             return Argument(buffer, numbers[buffer], 0, written)
         if buffer.kind == CONSTANT:
             return Argument(buffer, None, self.memory.constants + self.layout.constants[buffer], written)
+        if buffer.kind == BETWEEN:
+            return Argument(buffer, None, self.memory.partials, written)
         start = {VARIABLE: 0, ARENA: self.memory.arena}[buffer.kind]
         return Argument(buffer, None, start + self.program.offsets[buffer], written)
 
-    def pieces(self, kernel: Kernel, comment: str) -> tuple[_Piece, ...]:
-        """What runs `kernel`, written when it is first met."""
+    def pieces(self, launch: Launch) -> tuple[_Piece, ...]:
+        """What runs the kernel of a launch, written when it is first met."""
+        kernel = launch.kernel
+        if not kernel.task.extent:
+            return ()
         if id(kernel) not in self.known:
             key = fingerprint(kernel)
             if key not in self.distinct:
                 found = map_launches(expand_kernel(kernel, says), self.gpu)
-                self.distinct[key] = tuple(self.piece(kernel, mapped, comment) for mapped in found)
+                self.distinct[key] = tuple(self.piece(kernel, mapped, " ".join(launch.comment.split())) for mapped in found)
             self.known[id(kernel)] = self.distinct[key]
         return self.known[id(kernel)]
 
@@ -170,6 +187,8 @@ class _Planner:
             blocks = f"{mapped.grid} blocks; a launch has at most {MOST_BLOCKS}"
             raise CompileError(f"{kernel.name} ({comment}) is too large for a GPU: it takes {blocks}")
         self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
-        written = mapped.kernel.written
-        params = tuple((kernel.params.index(param), param in written) for param in mapped.kernel.params)
-        return _Piece(symbol, mapped.grid, mapped.block, params)
+        own, written = {param: n for n, param in enumerate(kernel.params)}, mapped.kernel.written
+        between = [Buffer(p.name, p.dtype, (p.size,), BETWEEN) for p in mapped.kernel.params if p not in own]
+        assert len(between) <= 1, mapped.kernel.name
+        params = tuple((own.get(param), param in written) for param in mapped.kernel.params)
+        return _Piece(symbol, mapped.grid, mapped.block, params, between[0] if between else None)

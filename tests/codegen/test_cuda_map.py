@@ -11,7 +11,7 @@ from cuda_kernels import both_sides, kernel_of, kernels_of, x
 from programs import planned
 
 import graphc as gc
-from graphc.codegen.cuda import scatters
+from graphc.codegen.cuda import scatters, splits
 from graphc.codegen.cuda.columns import interleave
 from graphc.codegen.cuda.contract import TILES, contract
 from graphc.codegen.cuda.map import map_kernel, map_launches
@@ -94,6 +94,34 @@ def test_few_results_of_many_steps_are_dot_products() -> None:
     assert mapped is not None and mapped.kernel.task.extent == 6 and FOLD in kinds(mapped)
     before, after = both_sides(kernel, mapped)
     np.testing.assert_allclose(after[-1], before[-1], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", ("both_transposed", "batch_with_epilogue", "integers", "convolution"))
+def test_steps_in_parts_are_added_up(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "GAIN", 0.001)
+    monkeypatch.setattr(splits, "LEAST_STEPS", 3)
+    image, weight = x(4, 9, 9, 6), x(4, 7, 7, 5, name="w")
+    convolution = lambda: ([image, weight], gc.einsum("nhwc,nhwd->cd", image[:, 1:8, 1:8], weight))  # noqa: E731
+    *_, kernel = kernels_of(*(PRODUCTS | {"convolution": convolution})[case]())
+    parts = splits.split(kernel, GPU)
+    assert parts is not None
+    between = parts[0].params[-1]
+    assert between is parts[1].params[0] and between.size % kernel.task.extent == 0
+    params = (between, *kernel.params)
+    rng = np.random.default_rng(0)
+    arrays = [(3 * rng.standard_normal(param.size)).astype(param.dtype.numpy) for param in params]
+    before = run_all([kernel], params, arrays)
+    after = run_all([map_kernel(part, GPU).kernel for part in parts], params, arrays)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-3)
+
+
+def test_the_gradients_of_weights_fill_the_gpu() -> None:
+    image, slope = x(8, 56, 56, 64), x(8, 56, 56, 64, name="slope")
+    *_, kernel = kernels_of([image, slope], gc.einsum("nhwc,nhwd->cd", image, slope))
+    first, second = map_launches(kernel, GPU)
+    assert first.grid >= GPU.processors > map_kernel(kernel, GPU).grid and second.kernel.params[0] is first.kernel.params[-1]
+    square = kernel_of([a := x(1024, 1024), b := x(1024, 1024, name="b")], a @ b)
+    assert splits.split(square, GPU) is None
 
 
 def test_what_is_no_product_is_not_taken_for_one() -> None:

@@ -18,7 +18,7 @@ from training import accuracy, train
 
 import graphc as gc
 from graphc import data
-from graphc.codegen.cuda import contract, teams, tiles
+from graphc.codegen.cuda import contract, splits, teams, tiles
 from graphc.codegen.cuda.products import Product
 from graphc.codegen.cuda.target import Gpu, Options
 from graphc.driver import Stages
@@ -133,6 +133,18 @@ def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.Monk
     assert len(turns) >= len(contract.TILES)
     for subject in subjects:
         subject.check_cuda(net)
+
+
+def test_products_in_parts_compute_what_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they would cost."""
+    monkeypatch.setattr(splits, "GAIN", 0.001)
+    monkeypatch.setattr(splits, "LEAST_STEPS", 5)
+    names = ("matrix_products", "product_of_halves", "product_of_doubles", "layer_with_all_around_it", "convolution_in_strides")
+    subjects = [subject_of(name) for name in names]
+    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    for subject in subjects:
+        subject.check_cuda(net)
+    assert "_parts(" in net.source
 
 
 def test_atomic_sums_compute_what_numpy_does() -> None:
