@@ -65,7 +65,7 @@ class Contract:
         ]
         self.loops = _merge(loops)
         origins = (self._origin(0, buffers), self._origin(1, buffers))
-        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine, origins)
+        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine, origins, self._results())
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
         self.layouts = {side: self._layout(side) for side in self.schedule.packed}
         self.made = {
@@ -278,6 +278,12 @@ class Contract:
         if leaf in self.cluster.prologues:
             return computed(leaf.type.size, self.cluster.prologues[leaf].weight, self.machine.lanes(self.dtype))
         return CONSTANT if buffers[leaf].kind == kernel.CONSTANT else STORED
+
+    def _results(self) -> int:
+        """How many arrays the epilogue reads and writes at the place of a result; a new value may take that of an old one."""
+        follow = [m for m in self.cluster.members if m is not self.anchor]
+        read = {leaf for m in follow for leaf, _, _ in self.cluster.reads[m] if leaf not in self.cluster.reads}
+        return len(self.stored) + sum(leaf.type.size == self.anchor.type.size for leaf in read)
 
     def _panel_axis(self, side: int) -> int:
         """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""

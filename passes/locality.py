@@ -5,37 +5,42 @@ order a task owns a group of tiles: it visits them in turn, so that the group's 
 while all of the other passes by; or once for every block of the reduced axes, with the sums of the whole group kept in
 scratch memory.
 
-Costs are cycles in which the operands come into the first cache, estimated from footprints.
+Costs are cycles in which operands and results come into the first cache, estimated from footprints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from math import ceil, prod
+from typing import Any
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, Loop, Schedule, moves
+from .tiles import ELEMENT_BYTES, LINE_BYTES, RESULT, Loop, Schedule, moves
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
 HELD = 0.5  # of the second cache that a group of tiles may fill
-MANY_TASKS = 8  # that groups leave for the threads to share
+MANY_TASKS = 4  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
+EXPOSED = 0.25  # of the lesser one of arithmetic and traffic that does not hide behind the other
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
 Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
+Extents = dict[int, int]  # by axis
 
 
-def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Schedule:
-    """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic."""
-    excess, order = min((_traffic(loops, schedule, machine, _walk(loops, order)), order) for order in _orders(loops, schedule))
-    schedule = replace(schedule, order=order, steps=_steps(loops, schedule))
-    found = replace(schedule, cost=max(schedule.cost, excess))
+def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, results: int = 1) -> Schedule:
+    """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic.
+    `results`: how many arrays the epilogue reads and writes at the place of a result."""
+    way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results)
+    found, excess = way.best(way.orders(rows_last=True))
     if excess < STALLED * schedule.cost or loops[schedule.lane].reduced:
         return found
-    return min([found, *_grouped(loops, schedule, machine), *_blocked(loops, schedule, machine)], key=lambda s: s.cost)
+    other, _ = way.best(way.orders(rows_last=False))
+    return min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
 
 
 def _steps(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, ...]:
@@ -45,104 +50,149 @@ def _steps(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, ...]:
     return tuple(sorted(reduced, key=lambda n: (-moves(loops[n], side), -moves(loops[n], 1 - side))))
 
 
-def _orders(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, ...]]:
-    """Orders of the tiles: the axes of rows innermost, and the lanes outside of all others or inside."""
-    tiled = dict(schedule.tile)
-    others = sorted((n for n, loop in enumerate(loops) if not loop.reduced and n != schedule.lane), key=lambda n: n in tiled)
-    if loops[schedule.lane].reduced:
-        yield tuple(others)
-        return
-    yield (schedule.lane, *others)
-    yield (*others, schedule.lane)
+@dataclass(frozen=True)
+class _Way:
+    """A contraction in tiles that are as yet in no order, and what they move."""
 
+    loops: tuple[Loop, ...]
+    schedule: Schedule
+    machine: Machine
+    results: int
 
-def _walk(loops: tuple[Loop, ...], order: tuple[int, ...]) -> Walk:
-    return [(axis, loops[axis].extent) for axis in order]
+    # ------------------------------------------------------------------------------------------------ schedules
 
+    def orders(self, rows_last: bool) -> list[tuple[int, ...]]:
+        """Orders of the tiles: lanes outside of all others or inside, and the axes of rows last of the others or first."""
+        lane, tiled = self.schedule.lane, dict(self.schedule.tile)
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != lane]
+        others = sorted(kept, key=lambda n: (n in tiled) is rows_last)
+        return [tuple(others)] if self.loops[lane].reduced else [(lane, *others), (*others, lane)]
 
-def _traffic(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, walk: Walk) -> float:
-    """Cycles to bring operands into the first cache again, after the first time: what one step of a loop touches is still
-    there in the next if it fits, and comes again if not."""
-    cycles = -_once(loops)
-    for size, speed in ((machine.l2, BEYOND_L2), (machine.l1, BEYOND_L1)):
-        for side in (0, 1):
-            inside = _reduced(loops) | {n: schedule.tile_of(n) for n, _ in walk}
-            moved = touched = _footprint(loops, inside, side)
-            for axis, covered in reversed(walk):
-                steps, inside[axis] = ceil(covered / inside[axis]), covered
-                before, touched = touched, _footprint(loops, inside, side)
-                moved *= touched / max(before, 1) if before <= size * KEPT else steps
-            cycles += moved / speed
-    return cycles
+    def best(self, orders: list[tuple[int, ...]]) -> tuple[Schedule, float]:
+        """The order that moves the least, and the cycles that this takes."""
+        traffic, order = min((self.traffic(self.walk(order)), order) for order in orders)
+        return self.costing(traffic, order=order), traffic
 
+    def costing(self, traffic: float, **chosen: Any) -> Schedule:
+        """The schedule with what is `chosen`, and the cycles of its arithmetic and traffic side by side."""
+        arithmetic, traffic = self.schedule.cost, max(traffic, 0.0)
+        cost = max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic)
+        return replace(self.schedule, cost=cost, **chosen)
 
-def _once(loops: tuple[Loop, ...]) -> float:
-    """Cycles to bring both operands from memory once, which no order avoids."""
-    return _both(loops, {n: loop.extent for n, loop in enumerate(loops)}) * (1 / BEYOND_L2 + 1 / BEYOND_L1)
+    def grouped(self, order: tuple[int, ...]) -> Iterator[Schedule]:
+        """As many tiles of rows in a group as stay in the second cache while the lanes pass by."""
+        lane = self.schedule.lane
+        others = [n for n in order if n != lane]
+        for outer, axis in enumerate(others):
+            inner = tuple(others[outer + 1 :])
+            part = self.tile | {n: self.loops[n].extent for n in inner}
+            count, rows = self.tiles(axis), self.tile[axis]
+            fits = [n for n in range(1, count) if self.operands(part | {axis: n * rows}) <= self.l2 * HELD]
+            if not fits:
+                continue
+            size = ceil(count / ceil(count / fits[-1]))
+            order = (*others[: outer + 1], lane, *inner)
+            group = ((axis, size), *((n, self.tiles(n)) for n in inner))
+            walk = [*self.walk((*others[: outer + 1], lane)), (axis, size * rows), *self.walk(inner)]
+            if prod(map(self.tiles, order)) // prod(n for _, n in group) >= MANY_TASKS:
+                yield self.costing(self.traffic(walk), order=order, group=group)
 
-
-def _grouped(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Iterator[Schedule]:
-    """The schedule with as many tiles of rows in a group as stay in the second cache while the lanes pass by."""
-    others = [n for n in schedule.order if n != schedule.lane]
-    for outer, axis in enumerate(others):
-        inner = {n: loops[n].extent for n in others[outer + 1 :]}
-        tile, count = schedule.tile_of(axis), schedule.tiles(loops, axis)
-        one = _reduced(loops) | dict.fromkeys(others[:outer], 1) | inner | {schedule.lane: schedule.columns}
-        room = [n for n in range(1, count) if _both(loops, one | {axis: n * tile}) <= machine.l2 * HELD]
-        if not room:
-            continue
-        size = ceil(count / ceil(count / room[-1]))
-        order = (*others[: outer + 1], schedule.lane, *inner)
-        walk = [*_walk(loops, (*others[: outer + 1], schedule.lane)), (axis, size * tile), *_walk(loops, tuple(inner))]
-        group = ((axis, size), *((n, schedule.tiles(loops, n)) for n in inner))
-        cost = max(schedule.cost, _traffic(loops, schedule, machine, walk))
-        if prod(schedule.tiles(loops, n) for n in order) // prod(n for _, n in group) >= MANY_TASKS:
-            yield replace(schedule, cost=cost, order=order, group=group)
-
-
-def _blocked(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> Iterator[Schedule]:
-    """The schedule with its tiles in groups of all possible shapes, each with the largest block that stays in the cache."""
-    counts = {n: schedule.tiles(loops, n) for n in schedule.order}
-    tile = {n: schedule.tile_of(n) for n in schedule.order}
-    sums = prod(tile.values()) * ELEMENT_BYTES
-    for sizes in product(*(_divisors(count) for count in counts.values())):
-        tiles, tasks = prod(sizes), prod(counts.values()) // prod(sizes)
-        if not 1 < tiles <= MOST_TILES or tasks < MANY_TASKS:
-            continue
-        group = {n: min(size * tile[n], loops[n].extent) for n, size in zip(counts, sizes, strict=True)}
-        for block in _blocks(loops, schedule):
-            cut = replace(schedule, block=block)
-            part = cut.visit(loops)
-            if _both(loops, part | group) + tiles * sums <= machine.l2 * KEPT:
-                visits = prod(loop.extent for loop in loops if loop.reduced) / prod(part.values())
-                cycles = -_once(loops) + tasks * _both(loops, _reduced(loops) | group) / BEYOND_L2
-                cycles += tasks * tiles * (_both(loops, _reduced(loops) | tile) + 2 * visits * sums) / BEYOND_L1
+    def blocked(self, order: tuple[int, ...]) -> Iterator[Schedule]:
+        """Groups of tiles of all possible shapes, each with the largest block that stays in the cache."""
+        counts = {n: self.tiles(n) for n in order}
+        sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
+        for sizes in product(*(_divisors(count) for count in counts.values())):
+            tiles, tasks = prod(sizes), prod(counts.values()) // prod(sizes)
+            if not 1 < tiles <= MOST_TILES or tasks < MANY_TASKS:
+                continue
+            group = {n: min(size * self.tile[n], self.loops[n].extent) for n, size in zip(counts, sizes, strict=True)}
+            for block in self.blocks():
+                part = replace(self.schedule, block=block).visit(self.loops)
+                if self.operands(part | group) + tiles * sums > self.l2 * KEPT:
+                    continue
+                visits = prod(loop.extent for loop in self.loops if loop.reduced) / prod(part.values())
+                far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
+                near = self.operands(self.tile) + 2 * visits * sums
+                traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
                 shape = tuple((n, size) for n, size in zip(counts, sizes, strict=True) if size > 1)
-                yield replace(cut, cost=max(schedule.cost, cycles), group=shape)
+                yield self.costing(traffic, order=order, group=shape, block=block)
                 break
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Cuts of the reduced axes, the largest blocks first."""
+        for outer, axis in enumerate(self.schedule.steps):
+            for size in reversed(_divisors(self.loops[axis].extent)):
+                yield outer, size
+
+    # ------------------------------------------------------------------------------------------------ what they move
+
+    def walk(self, order: tuple[int, ...]) -> Walk:
+        """Loops over all of some axes."""
+        return [(axis, self.loops[axis].extent) for axis in order]
+
+    def traffic(self, walk: Walk) -> float:
+        """Cycles to bring operands and results into the first cache again, after the first time: what one step of a loop
+        touches is still there in the next if it fits, and comes again if not."""
+        cycles = -self.once
+        for size, speed in ((self.l2, BEYOND_L2), (self.machine.l1, BEYOND_L1)):
+            for side, arrays in ((0, 1), (1, 1), (RESULT, self.results)):
+                inside = dict(self.tile)
+                moved = touched = self.footprint(inside, side)
+                for axis, covered in reversed(walk):
+                    steps, inside[axis] = ceil(covered / inside[axis]), covered
+                    before, touched = touched, self.footprint(inside, side)
+                    moved *= touched / max(before, 1) if before <= size * KEPT else steps
+                cycles += arrays * moved / speed
+        return cycles
+
+    @cached_property
+    def once(self) -> float:
+        """Cycles to bring everything from memory once, which no order avoids."""
+        whole = {n: loop.extent for n, loop in enumerate(self.loops)}
+        moved = self.operands(whole) + self.results * self.footprint(whole, RESULT)
+        return moved * (1 / BEYOND_L2 + 1 / BEYOND_L1)
+
+    @property
+    def l2(self) -> int:
+        return self.machine.l2
+
+    @cached_property
+    def reduced(self) -> Extents:
+        return {n: loop.extent for n, loop in enumerate(self.loops) if loop.reduced}
+
+    @cached_property
+    def tile(self) -> Extents:
+        """What one tile covers, with all of the reduced axes."""
+        return {n: loop.extent if loop.reduced else self.schedule.tile_of(n) for n, loop in enumerate(self.loops)}
+
+    def tiles(self, axis: int) -> int:
+        return self.schedule.tiles(self.loops, axis)
+
+    def operands(self, extents: Extents) -> float:
+        """Bytes of both operands that these parts of the axes touch."""
+        return self.footprint(extents, 0) + self.footprint(extents, 1)
+
+    def footprint(self, extents: Extents, side: int) -> float:
+        """Bytes that these parts of the axes touch of an array: in panels its elements, where it lies whole lines."""
+        elements = run = rows = span = 1
+        for stride, axis in self.strides[side]:
+            extent = extents.get(axis, 1)
+            elements *= extent
+            if stride <= run:
+                run += (extent - 1) * stride
+            else:
+                rows *= extent
+            span += (extent - 1) * stride
+        if side in self.schedule.packed:
+            return elements * ELEMENT_BYTES
+        return min(rows * max(run, LINE_BYTES // ELEMENT_BYTES), span) * ELEMENT_BYTES
+
+    @cached_property
+    def strides(self) -> list[list[tuple[int, int]]]:
+        """For operands and result the strides of the axes that move them, and these axes, by rising stride."""
+        moved = [[(abs(moves(loop, side)), n) for n, loop in enumerate(self.loops)] for side in (0, 1, RESULT)]
+        return [sorted(pair for pair in pairs if pair[0]) for pairs in moved]
 
 
 def _divisors(n: int) -> list[int]:
     return [d for d in range(1, min(n, MOST_TILES) + 1) if n % d == 0]
-
-
-def _blocks(loops: tuple[Loop, ...], schedule: Schedule) -> Iterator[tuple[int, int]]:
-    """Cuts of the reduced axes, the largest blocks first."""
-    for outer, axis in enumerate(schedule.steps):
-        for size in reversed(_divisors(loops[axis].extent)):
-            yield outer, size
-
-
-def _reduced(loops: Sequence[Loop]) -> dict[int, int]:
-    return {n: loop.extent for n, loop in enumerate(loops) if loop.reduced}
-
-
-def _both(loops: tuple[Loop, ...], extents: dict[int, int]) -> float:
-    return _footprint(loops, extents, 0) + _footprint(loops, extents, 1)
-
-
-def _footprint(loops: tuple[Loop, ...], extents: dict[int, int], side: int) -> float:
-    """Bytes of an operand that these parts of the axes touch."""
-    walked = [(extent, moves(loops[n], side)) for n, extent in extents.items() if moves(loops[n], side)]
-    elements = prod(extent for extent, _ in walked)
-    return min(elements, 1 + sum((extent - 1) * stride for extent, stride in walked)) * ELEMENT_BYTES

@@ -14,13 +14,15 @@ from .tiles import STORED, Loop, Origins, Schedule, candidates
 
 
 @lru_cache(maxsize=4096)
-def choose(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)) -> Schedule:
+def choose(
+    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED), results: int = 1
+) -> Schedule:
     """The cheapest schedule: of each way to lay out lanes and panels the cheapest tile, and of these the one that neither
-    arithmetic nor the caches hold up."""
+    arithmetic nor the caches hold up. `results`: how many arrays the epilogue reads and writes at the place of a result."""
     best: dict[tuple[int, tuple[int, ...]], Schedule] = {}
     for candidate in candidates(loops, width, machine, origins):
         way = candidate.lane, candidate.packed
         if way not in best or candidate.cost < best[way].cost:
             best[way] = candidate
-    found = [(ordered(loops, schedule, machine), schedule.cost) for schedule in best.values()]
+    found = [(ordered(loops, schedule, machine, results), schedule.cost) for schedule in best.values()]
     return min(found, key=lambda pair: (pair[0].cost, pair[1]))[0]  # where caches hold up several alike, the least arithmetic

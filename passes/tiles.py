@@ -60,6 +60,7 @@ class Origin:
     constant: bool = False
 
 
+RESULT = 2  # the side of the result
 STORED = Origin()
 CONSTANT = Origin(constant=True)
 
@@ -112,8 +113,8 @@ def candidates(
 
 
 def moves(loop: Loop, side: int) -> int:
-    """The stride of an axis in operand `side`."""
-    return loop.rhs if side else loop.lhs
+    """The stride of an axis in operand `side`, or in the result."""
+    return (loop.lhs, loop.rhs, loop.out)[side]
 
 
 def _tiles_of(loops: tuple[Loop, ...], sizes: dict[int, int]) -> int:

@@ -150,3 +150,26 @@ def test_where_caches_hold_up_several_ways_alike_the_least_arithmetic_is_chosen(
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     schedule = choose(product(1024, 1024, 1024), 16, machine)
     assert schedule.lane == 1 and schedule.packed == (1,)
+
+
+def kernel_gradient(pixels: int, data: int, result: int) -> tuple[Loop, ...]:
+    """Of a convolution of eight pictures, whose weights lie as (result, data, 3, 3)."""
+    row = (pixels + 2) * data
+    taps = (Loop(3, row, 0, 3, False), Loop(3, data, 0, 1, False))
+    sums = (Loop(8, (pixels + 2) * row, pixels * pixels * result, 0, True), Loop(pixels, row, pixels * result, 0, True))
+    channels = (Loop(result, 0, 1, 9 * data, False), Loop(data, 1, 0, 9, False))
+    return (*channels, *taps, *sums, Loop(pixels, data, result, 0, True))
+
+
+def test_all_taps_of_a_kernel_are_updated_while_its_lines_are_near() -> None:
+    """Weights of one tap lie nine apart: visiting tap after tap would bring every line nine times."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    schedule = choose(kernel_gradient(7, 512, 512), 16, machine, results=4)
+    assert schedule.packed == (0, 1) and schedule.order[-2:] == (2, 3)
+
+
+def test_operands_are_counted_in_whole_lines_where_they_lie() -> None:
+    """Four channels of a pixel cost as much as sixteen: what is read so comes from panels or is held for all its channels."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    schedule = choose(kernel_gradient(28, 128, 128), 16, machine)
+    assert 0 in schedule.packed or schedule.group
