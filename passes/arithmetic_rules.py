@@ -41,7 +41,7 @@ def nonnegative(value: Value, depth: int = 4) -> bool:
     number = splat(value)
     if number is not None:
         return number > 0 or same_number(number, 0.0)
-    if name in ("abs", "exp") or (name == "mul" and operands[0] is operands[1]):
+    if name in ("abs", "exp", "sigmoid") or (name == "mul" and operands[0] is operands[1]):
         return True
     if name in _KEEP_SIGN:
         return depth > 0 and all(nonnegative(v, depth - 1) for v in operands)

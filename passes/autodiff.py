@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 
 from graphc.ir.graph import Graph
 from graphc.ir.location import located
-from graphc.ir.values import Value, full, make, topological
+from graphc.ir.values import Value, full, make, splat, topological
+from graphc.ops.shape import concat
 
 
 def autodiff(graph: Graph) -> Graph:
@@ -73,11 +74,36 @@ def _active(order: Sequence[Value], targets: Collection[Value]) -> set[Value]:
 
 
 def _total(cotangents: list[Value]) -> Value:
-    """The only place where cotangents are added: users nearest to the loss first."""
-    total = cotangents[0]
-    for cotangent in cotangents[1:]:
+    """The only place where cotangents are added: users nearest to the loss first, and slices before."""
+    total, *others = _joined(cotangents)
+    for cotangent in others:
         total = total + cotangent
     return total
+
+
+def _joined(cotangents: list[Value]) -> list[Value]:
+    """pad(a) + pad(b) + c  ->  concat(a, b) + c, where the cotangents of slices lie side by side and cover the whole value"""
+    placed = [(place, ct) for ct in cotangents if (place := _place(ct)) is not None]
+    for axis in {axis for (axis, _, _), _ in placed}:
+        parts = {start: (stop, ct) for (along, start, stop), ct in placed if along == axis}
+        ends = [0, *(parts[start][0] for start in sorted(parts))]
+        if sorted(parts) == ends[:-1] and ends[-1] == cotangents[0].shape[axis] and len(parts) > 1:
+            used = {ct for _, ct in parts.values()}
+            whole = concat([parts[start][1].operands[0] for start in sorted(parts)], axis)
+            return [whole, *_joined([ct for ct in cotangents if ct not in used])]
+    return cotangents
+
+
+def _place(cotangent: Value) -> tuple[int, int, int] | None:
+    """(axis, start, stop) of what a pad surrounds with zeros along one axis."""
+    if cotangent.op.name != "pad" or splat(cotangent.operands[0]) is not None:
+        return None
+    low, high, attrs = cotangent.attrs["low"], cotangent.attrs["high"], cotangent.attrs
+    axes = [axis for axis, (a, b) in enumerate(zip(low, high, strict=True)) if a or b]
+    if len(axes) != 1 or any(attrs["interior"]) or attrs["value"] != 0 or min((*low, *high)) < 0:
+        return None
+    (axis,) = axes
+    return axis, low[axis], cotangent.shape[axis] - high[axis]
 
 
 def _keep_updates(updates: Sequence[Value], roots: list[Value]) -> tuple[Value, ...]:

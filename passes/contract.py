@@ -30,13 +30,11 @@ from .fuse import Cluster
 from .machine import Machine
 from .nest import Nest
 from .operand import Address, address
-from .panels import Layout, Walk, pack, tile_start
+from .panels import Common, Layout, Walk, pack, tile_start
 from .schedule import choose
-from .tiles import CONSTANT, STORED, Loop, Origin, computed, moves
+from .tiles import CONSTANT, Loop, Origin, computed, moves
 
 SIDES = ("lhs", "rhs")
-
-Packed = dict[tuple[Buffer, Layout], Buffer]  # constants and their panels
 
 
 class Contract:
@@ -49,9 +47,9 @@ class Contract:
         stored: list[Value],
         buffers: Mapping[Value, Buffer],
         machine: Machine,
-        packed: Packed,
+        common: Common,
     ) -> None:
-        self.name, self.cluster, self.machine, self.packed = name, cluster, machine, packed
+        self.name, self.cluster, self.machine, self.common = name, cluster, machine, common
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         assert isinstance(anchor.op.lower, Contraction)
@@ -277,7 +275,7 @@ class Contract:
         leaf = self.addresses[side].leaf
         if leaf in self.cluster.prologues:
             return computed(leaf.type.size, self.cluster.prologues[leaf].weight, self.machine.lanes(self.dtype))
-        return CONSTANT if buffers[leaf].kind == kernel.CONSTANT else STORED
+        return CONSTANT if buffers[leaf].kind == kernel.CONSTANT else Origin(readers=self.common.count(self.anchor, side))
 
     def _results(self) -> int:
         """How many arrays the epilogue reads and writes at the place of a result; a new value may take that of an old one."""
@@ -304,17 +302,22 @@ class Contract:
         return Layout(self.dtype, self.addresses[side].offset, axis, tile, width, tuple(others))
 
     def _pack(self, side: int) -> list[Launch]:
-        """The launch that fills the panels of an operand; none for a constant."""
+        """The launch that fills the panels of an operand; none for a constant, and for what another contraction has packed."""
         leaf, layout = self.addresses[side].leaf, self.layouts[side]
         source = self.buffers.get(leaf)
         if source is not None and source.kind == kernel.CONSTANT and source.data is not None:
-            if (source, layout) not in self.packed:
+            if (source, layout) not in self.common.constants:
                 data = layout.filled(source.data)
-                name = f"panels{len(self.packed)}"
-                self.packed[source, layout] = Buffer(name, self.dtype, (layout.size,), kernel.CONSTANT, data)
-            self.panels[side] = self.packed[source, layout]
+                name = f"panels{len(self.common.constants)}"
+                self.common.constants[source, layout] = Buffer(name, self.dtype, (layout.size,), kernel.CONSTANT, data)
+            self.panels[side] = self.common.constants[source, layout]
+            return []
+        if source is not None and (source, layout) in self.common.filled:
+            self.panels[side] = self.common.filled[source, layout]
             return []
         self.panels[side] = Buffer(f"{self.name}_{SIDES[side]}_panels", self.dtype, (layout.size,), ARENA)
+        if source is not None and self.common.count(self.anchor, side) > 1:
+            self.common.filled[source, layout] = self.panels[side]
         frame = Frame(self.buffers)
         return [pack(self.name, layout, self.panels[side], frame, partial(self._element, frame, side), self.schedule.width)]
 

@@ -1,4 +1,5 @@
-"""Rules of dot products: transposes around them become a choice of dimensions, which costs nothing.
+"""Rules of dot products: transposes around them become a choice of dimensions, which costs nothing; sums of short ones, as
+the weight gradients of unrolled steps are, become one.
 
 In and out: see graphc/ir/rewrite.py. Only transposes that leave the order of the free dimensions alone are absorbed.
 Convolutions are left alone: their dimension orders are memory layouts, which the layout pass has chosen.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from graphc.ir.rewrite import Rule, op, rule, wild
 from graphc.ir.values import Value, make
 from graphc.ops.contract import dot_general
+from graphc.ops.shape import concat
 
 a, b = wild("a"), wild("b")
 Dims = tuple[tuple[int, ...], tuple[int, ...]]
@@ -51,6 +53,33 @@ def _turned(inner: Value, root: Value) -> Value | None:
     return None
 
 
+def _one_sum(x: Value, y: Value) -> Value | None:
+    """dot(a, b) + dot(c, d) -> dot([c a], [d b]): what is added last comes first, so that gradients, which are added from
+    the last step to the first, lie in the order of time, as other values of these steps do."""
+    if x.attrs != y.attrs or not x.attrs["contract"][0]:
+        return None
+    axes = [dims[0] for dims in x.attrs["contract"]]
+    for axis, left, right in zip(axes, x.operands, y.operands, strict=True):
+        if _without(left, axis) != _without(right, axis):
+            return None
+    a, b = (concat([right, left], axis) for axis, left, right in zip(axes, x.operands, y.operands, strict=True))
+    return make("dot_general", a, b, **x.attrs)
+
+
+def _without(x: Value, axis: int) -> tuple[int, ...]:
+    return x.shape[:axis] + x.shape[axis + 1 :]
+
+
+def _is_short(dot: Value) -> bool:
+    """Whether the operands are smaller than the result: then copying them costs less than adding to the result."""
+    return sum(v.type.nbytes for v in dot.operands) <= dot.type.nbytes
+
+
+def _is_joined(dot: Value) -> bool:
+    """Whether the operands have to be copied in any case."""
+    return all(v.op.name == "concat" for v in dot.operands)
+
+
 CONTRACTIONS: list[Rule] = [
     rule(
         "dot(transpose(x), y) -> dot(x, y)",
@@ -67,5 +96,11 @@ CONTRACTIONS: list[Rule] = [
         op("transpose", op("dot_general", ..., called="inner")),
         _turned,
         when=lambda inner, uses: uses(inner) <= 1,  # else both would be computed
+    ),
+    rule(  # one sum instead of a sum of sums: it is rounded less often
+        "dot(a, b) + dot(c, d) -> dot([c a], [d b])",
+        op("add", op("dot_general", ..., called="x"), op("dot_general", ..., called="y")),
+        _one_sum,
+        when=lambda x, y, uses: uses(x) <= 1 and uses(y) <= 1 and _is_short(y) and (_is_short(x) or _is_joined(x)),
     ),
 ]

@@ -22,6 +22,7 @@ Stored = Callable[[Value, Position, Expr | None], Expr | None]
 Fold = Callable[[str, Sequence[int], DType, Callable[[Position], Expr]], Expr | None]
 
 UNROLL_LIMIT = 32  # terms of a window that are written out rather than looped over
+JOINT = 5  # parts from which a concatenation is copied on its own
 
 
 def is_view(value: Value) -> bool:
@@ -40,6 +41,13 @@ def storage(value: Value) -> Value:
     while value.op.name == "reshape":
         value = value.operands[0]
     return value
+
+
+def is_joint(value: Value) -> bool:
+    """Whether the value is many parts one after another in memory: copied part by part, not chosen from element by element."""
+    if value.op.name != "concat" or len(value.operands) < JOINT:
+        return False
+    return all(n == 1 for n in value.shape[: value.attrs["axis"]])
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ source. Afterwards the cluster graph is acyclic, and an update computed in place
                  (softmax, layer norm: "row chains"): all members are `full` (shape of the domain) or `row` (kept axes)
     contraction  a dot product or convolution with elementwise epilogue, and with elementwise prologues: clusters of
                  their own whose one result nobody reads but this contraction, through one of its operands
-    opaque       an op that brings its own kernel
+    opaque       an op that brings its own kernel, or many parts that are copied one after another
 
 Legality is decided by evaluating members at symbolic indices (element.py): a member may be read inside its own cluster
 only at the very index that is being computed.
@@ -27,7 +27,7 @@ from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, 
 from graphc.ir.values import Value, splat
 
 from .cluster import CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
-from .element import Read, is_view, leaf_reads, positions, squeezed, storage
+from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
 from .operand import accessible
 from .recompute import recompute
 
@@ -75,7 +75,7 @@ class _Fusion:
     def reads_of(self, value: Value) -> list[Read]:
         """The leaves that computing `value` reads, at the symbolic index of its domain."""
         lower = value.op.lower
-        if isinstance(lower, Elementwise | Pointwise):
+        if isinstance(lower, Elementwise | Pointwise) and not is_joint(value):
             return leaf_reads(value, positions(value.shape), self.is_leaf)
         return [read for operand in value.operands for read in self.operand_reads(operand)]
 
@@ -92,7 +92,7 @@ class _Fusion:
             return
         reads = self.reads_of(value)
         cluster = None
-        if isinstance(lower, Elementwise | Pointwise | Reduction):
+        if isinstance(lower, Elementwise | Pointwise | Reduction) and not is_joint(value):
             producers = {self.home[leaf] for leaf, _, _ in reads if leaf in self.home}
             for candidate in sorted(producers, key=lambda c: -c.number):
                 if self.fits(value, reads, candidate) and self.stays_acyclic(candidate, producers):
@@ -104,7 +104,8 @@ class _Fusion:
 
     def new_cluster(self, value: Value) -> Cluster:
         lower = value.op.lower
-        kind = CONTRACTION if isinstance(lower, Contraction) else OPAQUE if isinstance(lower, Loops) else LOOPS
+        alone = isinstance(lower, Loops) or is_joint(value)
+        kind = CONTRACTION if isinstance(lower, Contraction) else OPAQUE if alone else LOOPS
         domain = value.operands[0].shape if isinstance(lower, Reduction) else value.shape
         cluster = Cluster(kind, self.count, domain)
         self.count += 1
@@ -224,12 +225,13 @@ class _Fusion:
 
 
 def _must_be_stored(graph: Graph) -> set[Value]:
-    """Views that need memory of their own: results, operands of opaque ops, and operands no contraction can address."""
+    """Views that need memory of their own: results, what opaque ops read and make, and operands no contraction can address."""
     forced = {storage(root) for root in graph.roots}
     for value in graph.values():
         lower = value.op.lower
-        if isinstance(lower, Loops):
+        if isinstance(lower, Loops) or is_joint(value):
             forced.update(storage(v) for v in value.operands)
+            forced.add(value)
         elif isinstance(lower, Contraction):
             spec = lower.spec(value)
             forced.update(storage(v) for side, v in enumerate(value.operands) if not accessible(v, spec, side))

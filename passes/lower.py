@@ -7,7 +7,8 @@ Results are computed where they are wanted: straight into the caller's output or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,21 +23,24 @@ from graphc.ir.kernel import (
     VECTOR,
     Buffer,
     For,
+    If,
     Kernel,
     KernelFunction,
     KernelProgram,
     Launch,
+    Stmt,
     Store,
 )
 from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
-from .contract import Contract, Packed
-from .element import storage
+from .contract import Contract
+from .element import is_joint, storage
 from .frame import Frame
 from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
+from .panels import Common
 
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
@@ -48,7 +52,7 @@ def lower(
     shared = Shared(initial or {})
     lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
     used = {buffer for function in lowered for launch in function.launches for buffer in launch.args}
-    constants = tuple(buffer for buffer in (*shared.constants.values(), *shared.packed.values()) if buffer in used)
+    constants = tuple(buffer for buffer in (*shared.constants.values(), *shared.panels.constants.values()) if buffer in used)
     return KernelProgram(lowered, tuple(shared.variables.values()), constants, {})
 
 
@@ -59,7 +63,7 @@ class Shared:
         self.initial = initial
         self.variables: dict[Value, Buffer] = {}
         self.constants: dict[Value, Buffer] = {}
-        self.packed: Packed = {}
+        self.panels = Common()
 
     def buffer(self, source: Value) -> Buffer:
         """The buffer of a variable or constant."""
@@ -82,6 +86,7 @@ class _Function:
         self.fused, self.graph, self.shared, self.machine = fused, fused.graph, shared, machine
         self.buffers: dict[Value, Buffer] = {}
         self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
+        self.panels = shared.panels.of_function(c.anchor for c in fused.clusters if c.kind == CONTRACTION)
 
     def lower(self) -> KernelFunction:
         inputs = tuple(
@@ -142,8 +147,10 @@ class _Function:
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, Frame(self.buffers), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return Contract(name, cluster, stored, self.buffers, self.machine, self.shared.packed).launches(comment)
+            return Contract(name, cluster, stored, self.buffers, self.machine, self.panels).launches(comment)
         value = cluster.anchor
+        if is_joint(value):
+            return [join([self._memory(v) for v in value.operands], self.buffers[value], self.machine)]
         assert isinstance(value.op.lower, Loops)
         copies, arrays = self._distinct([self._memory(v) for v in value.operands])
         return [*copies, Launch(value.op.lower.kernel(value), (*arrays, self.buffers[value]), comment)]
@@ -189,6 +196,30 @@ def transfer(source: Buffer | float, target: Buffer, machine: Machine) -> Launch
     body = For(lane, (Store(array, at, value, guard),), VECTOR, machine.lanes(target.dtype))
     args = (source, target) if isinstance(source, Buffer) else (target,)
     return Launch(Kernel("copy", (*origins, array), task, (body,)), args, f"copy to {target.name}")
+
+
+def join(parts: Sequence[Buffer], target: Buffer, machine: Machine) -> Launch:
+    """A kernel that copies buffers one after another; every task copies a piece of one of them."""
+    array = Array(target.name, target.dtype, target.size)
+    arrays = {part: Array(part.name, part.dtype, part.size) for part in parts}
+    starts = list(accumulate((part.size for part in parts), initial=0))
+    tasks = list(accumulate((-(-part.size // COPY_CHUNK) for part in parts), initial=0))
+    task = Var("task", tasks[-1])
+
+    def copied(first: int, last: int) -> tuple[Stmt, ...]:
+        """What a task does that belongs to one of these parts."""
+        if first + 1 < last:
+            middle = (first + last) // 2
+            return (If(task < tasks[middle], copied(first, middle), copied(middle, last)),)
+        part = parts[first]
+        lane = Var("v", min(COPY_CHUNK, part.size))
+        at = (task - tasks[first]) * lane.extent + lane
+        guard = all_of(at < part.size)
+        store = Store(array, at + starts[first], load(arrays[part], at, guard), guard)
+        return (For(lane, (store,), VECTOR, machine.lanes(target.dtype)),)
+
+    kernel = Kernel("join", (*arrays.values(), array), task, copied(0, len(parts)))
+    return Launch(kernel, (*arrays, target), f"parts of {target.name}")
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -8,8 +8,9 @@ or for constants the filled array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from math import ceil, prod
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from graphc.dtype import DType, int64
 from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, combine, const, temp
 from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
+from graphc.ir.values import Value
 
 from .frame import Frame
 
@@ -73,6 +75,29 @@ class Layout:
             last = self.offset + (self.axis.extent - self.tile) * self.axis.stride
             panels[whole, ..., : self.tile] = _walked(flat, last, (*self.others, inside))
         return panels.reshape(-1)
+
+
+@dataclass
+class Common:
+    """Panels that several contractions read: those of constants, which all functions have in common, and those of operands
+    that contractions of one function read alike, as unrolled steps do their weights. The first of these fills them."""
+
+    constants: dict[tuple[Buffer, Layout], Buffer] = field(default_factory=dict)
+    filled: dict[tuple[Buffer, Layout], Buffer] = field(default_factory=dict)
+    readers: Counter[Hashable] = field(default_factory=Counter)
+
+    def of_function(self, anchors: Iterable[Value]) -> Common:
+        """For a function with these contractions."""
+        return Common(self.constants, readers=Counter(_way(anchor, side) for anchor in anchors for side in (0, 1)))
+
+    def count(self, anchor: Value, side: int) -> int:
+        """How many contractions read an operand as `anchor` does."""
+        return max(self.readers[_way(anchor, side)], 1)
+
+
+def _way(anchor: Value, side: int) -> Hashable:
+    """What decides how operand number `side` is read."""
+    return side, anchor.op.name, anchor.operands[side], anchor.operands[1 - side].type, tuple(anchor.attrs.items())
 
 
 def _walked(flat: np.ndarray, offset: int, walks: Sequence[Walk]) -> np.ndarray:

@@ -75,6 +75,8 @@ class _Recomputation:
         near = heavy and min(value.type.nbytes for value in values) < LARGE
         if not users or near or saved <= self._cost(chain, users[-1]):
             return False
+        if any(sum(leaf.type.nbytes for leaf in chain.leaves - user.sources) > saved for user in users):
+            return False  # more would be read than before
         unions = [self._union(user, cluster, chain) for user in users]
         if not all(self._legal(union) for union in unions):
             return False

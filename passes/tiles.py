@@ -53,11 +53,12 @@ class Loop:
 @dataclass(frozen=True)
 class Origin:
     """Where an operand comes from: cycles to have all of it in memory, cycles an element to have it at hand for packing;
-    whether panels of it can be made before the program runs."""
+    whether panels of it can be made before the program runs, and else how many contractions read the same panels."""
 
     store: float = 0.0
     compute: float = 0.0
     constant: bool = False
+    readers: int = 1
 
 
 RESULT = 2  # the side of the result
@@ -213,7 +214,8 @@ def _origin_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, pac
         return 0.0
     inner = next(n for n in tiled if moves(loops[n], side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
-    return _elements(loops, side) * padded * (origin.compute + (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST))
+    cycles = origin.compute + (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST)
+    return _elements(loops, side) * padded * cycles / origin.readers
 
 
 def _elements(loops: tuple[Loop, ...], side: int) -> int:

@@ -244,6 +244,16 @@ def _flatter_concat(root: Value) -> Value | None:
     return concat(parts or root.operands[:1], axis) if parts != list(root.operands) else None
 
 
+def _reshaped_concat(root: Value) -> Value | None:
+    """concat(reshape(x), reshape(y)) -> reshape(concat(x, y)), where parts lie one after another in memory"""
+    axis, parts = root.attrs["axis"], [part.operands[0] for part in root.operands if part.op.name == "reshape"]
+    if len(parts) < len(root.operands) or any(n != 1 for n in root.shape[:axis]):
+        return None
+    if len({(x.type.rank, x.shape[1:]) for x in parts}) > 1 or parts[0].type.rank == 0:
+        return None
+    return reshape(concat(parts, 0), root.shape)
+
+
 def _reversed_twice(x: Value, inner: Value, root: Value) -> Value:
     return reverse(x, sorted(set(inner.attrs["axes"]) ^ set(root.attrs["axes"])))
 
@@ -253,6 +263,7 @@ ORDERS: list[Rule] = [
     rule("reverse(reverse(x)) -> reverse(x)", op("reverse", op("reverse", x, called=inner)), _reversed_twice),
     rule("concat(x) -> x", op("concat", x), lambda x: x),
     rule("concat(x, concat(y, z)) -> concat(x, y, z)", op("concat", ...), _flatter_concat),
+    rule("concat(reshape(x), reshape(y)) -> reshape(concat(x, y))", op("concat", ...), _reshaped_concat),
 ]
 
 

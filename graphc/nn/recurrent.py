@@ -211,10 +211,13 @@ class _Recurrent(Module):
     def _sweep(self, x: Tensor, state: State, suffix: str, backward: bool, lengths: Tensor | None) -> tuple[Tensor, State]:
         """One layer in one direction."""
         step = _STEPS[self.kind][2]
-        projected = _project(self, "ih", x, suffix)
+        projected, bias = _project(self, "ih", x, suffix), getattr(self, f"bias_hh{suffix}", None)
+        if self.kind != "gru" and bias is not None:  # where both products are added, so are both biases, once for all times
+            projected, bias = projected + bias, None
         results = []
         for t in reversed(range(x.shape[0])) if backward else range(x.shape[0]):
-            new = step(projected[t], _project(self, "hh", state[0], suffix), state)
+            hidden = functional.linear(state[0], getattr(self, f"weight_hh{suffix}"), bias)
+            new = step(projected[t], hidden, state)
             if self.proj_size:
                 new = (functional.linear(new[0], getattr(self, f"weight_hr{suffix}")), new[1])
             if lengths is None:

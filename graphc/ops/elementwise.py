@@ -206,6 +206,14 @@ def _share(ct: Value, a: Value, b: Value, lost: str) -> Value:
     return _zero_where(_is(lost, a, b), select(_is("eq", a, b), ct * 0.5, ct))
 
 
+def _sigmoid(x: Expr) -> Expr:
+    """1 / (1 + exp(-x)), with exp of negative numbers only: exact at both ends."""
+    positive = x >= 0
+    small = call("exp", select_word(positive, -x, x))
+    one = const(1, x.dtype)
+    return select_word(positive, one, small) / (one + small)
+
+
 def _gradient_pow(a: Value, b: Value, y: Value, ct: Value) -> tuple[Value, Value]:
     """b * a^(b-1) and a^b * log(a); 0^0 counts as the constant 1, and 0^b as the constant 0."""
     exponent = _zero_where(make("and", _is("eq", a, 0), _is("eq", b, 0)), b - 1)
@@ -287,6 +295,14 @@ _binary("atan2", np.arctan2, _gradient_atan2, "the angle of the point (x, y) = (
 _unary("sinh", np.sinh, lambda x, y, ct: ct * make("cosh", x), "hyperbolic sine", heavy=True)
 _unary("cosh", np.cosh, lambda x, y, ct: ct * make("sinh", x), "hyperbolic cosine", heavy=True)
 _unary("tanh", np.tanh, lambda x, y, ct: ct * (1 - y * y), "hyperbolic tangent", heavy=True)
+_unary(
+    "sigmoid",
+    lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
+    lambda x, y, ct: ct * ((1 - y) * y),
+    "1 / (1 + e ** -x); its gradient needs nothing but the result",
+    body=_sigmoid,
+    heavy=True,
+)
 _unary(
     "erf",
     np.vectorize(math.erf, otypes=[np.float64]),

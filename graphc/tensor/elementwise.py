@@ -334,11 +334,8 @@ class Elementwise(Shapes):
         return where(self <= 0, 0, self)
 
     def sigmoid(self) -> Tensor:
-        """1 / (1 + exp(-x)), with exp of negative numbers only."""
-        x = self.wrap(self._floating())
-        positive = x >= 0
-        small = where(positive, -x, x).exp()
-        return where(positive, 1, small) / (1 + small)
+        """1 / (1 + exp(-x))."""
+        return self._real("sigmoid")
 
     def silu(self) -> Tensor:
         """x * sigmoid(x)."""

@@ -46,6 +46,13 @@ def cast(x: Value, dtype: DType) -> Value:
     return make("cast", x, dtype=dtype)
 
 
+def outer(name: str, terms: int, *parts: str, size: int = 7) -> Value:
+    """A product with a short sum: [terms, 7] by [terms, 8]; the operands are joined from `parts`."""
+    left = [t(f"{part}_left", terms, size, dtype=int32) for part in parts or (name,)]
+    right = [t(f"{part}_right", terms, 8, dtype=int32) for part in parts or (name,)]
+    return dot_general(concat(left, 0), concat(right, 0), contract=((0,), (0,)))
+
+
 CASES: list[tuple[str, Value, Value]] = [
     ("[c, c, ..] -> broadcast(c)", f * constant(np.full((3, 4), 7, np.float32)), f * 7.0),
     ("op(c, x) -> op(x, c), op commutative", 3.0 + f, f + 3.0),
@@ -206,6 +213,17 @@ CASES: list[tuple[str, Value, Value]] = [
         transpose(dot_general(a, b, contract=((2,), (1,)), batch=((0,), (0,))), (0, 2, 1)),
         dot_general(b, a, contract=((1,), (2,)), batch=((0,), (0,))),
     ),
+    (
+        "concat(reshape(x), reshape(y)) -> reshape(concat(x, y))",
+        concat([reshape(f, (1, 3, 4)), reshape(t("long", 5, 4), (1, 5, 4))], 1),
+        reshape(concat([f, t("long", 5, 4)], 0), (1, 8, 4)),
+    ),
+    ("dot(a, b) + dot(c, d) -> dot([c a], [d b])", outer("a", 1) + outer("c", 1), outer("ca", 1, "c", "a")),
+    (
+        "dot(a, b) + dot(c, d) -> dot([c a], [d b])",
+        (outer("a", 1) + outer("c", 1)) + outer("e", 1),
+        outer("eca", 1, "e", "c", "a"),
+    ),
 ]
 ROUNDED = (
     "reduce(x, ()) -> x",  # the sign of a zero sum is free
@@ -302,4 +320,18 @@ NEIGHBOURS: list[tuple[str, Value]] = [
         dot_general(t("w", 7, 4), transpose(cube, (1, 0, 2)), contract=((1,), (2,))),
     ),
     ("transpose(dot(x, y)) -> dot(y, x)", transpose(dot_general(a, b, contract=((2,), (1,)), batch=((0,), (0,))), (1, 0, 2))),
+    ("concat(reshape(x), reshape(y)) -> reshape(concat(x, y))", concat([reshape(f, (1, 3, 4)), t("z", 1, 3, 4)], 1)),
+    ("concat(reshape(x), reshape(y)) -> reshape(concat(x, y))", concat([reshape(f, (1, 3, 4)), reshape(row, (1, 1, 4))], 1)),
+    ("concat(reshape(x), reshape(y)) -> reshape(concat(x, y))", concat([reshape(f, (3, 1, 4)), reshape(g, (3, 1, 4))], 1)),
+    ("dot(a, b) + dot(c, d) -> dot([c a], [d b])", outer("a", 9) + outer("c", 9)),  # operands larger than the result
+    ("dot(a, b) + dot(c, d) -> dot([c a], [d b])", outer("a", 9) + outer("c", 1)),
+    ("dot(a, b) + dot(c, d) -> dot([c a], [d b])", outer("a", 1) + outer("c", 1) * 2),
+    (
+        "dot(a, b) + dot(c, d) -> dot([c a], [d b])",  # another order of operands
+        outer("a", 1) + dot_general(t("l", 7, 1, dtype=int32), t("r", 1, 8, dtype=int32), contract=((1,), (0,))),
+    ),
+    (
+        "dot(a, b) + dot(c, d) -> dot([c a], [d b])",  # one of the products is wanted alone, too
+        concat([outer("a", 1) + (both := outer("c", 1)), both], 0),
+    ),
 ]

@@ -15,6 +15,7 @@ from graphc.ir.location import Location, located
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, constant, make, splat, topological
 from graphc.ops.elementwise import cast
+from graphc.ops.pieces import slice_
 from graphc.ops.reduce import reduce_prod, reduce_sum
 from graphc.ops.source import grad, placeholder, stop_gradient, update, variable
 from graphc.passes.autodiff import autodiff, backward
@@ -195,3 +196,44 @@ def test_deep_graphs_do_not_recurse() -> None:
     for _ in range(5000):
         y = y * 1.0 + x
     assert evaluate(differentiated(grad(y, x)), {x: np.array(1.0)})[0] == 5001
+
+
+def halves(x: Value, *cuts: tuple[int, int]) -> Value:
+    """A loss that treats slices of x's columns differently."""
+    parts = [total(make("sin", slice_(x, (0, a), (2, b))) * (a + 2.0)) for a, b in cuts]
+    loss = parts[0]
+    for part in parts[1:]:
+        loss = loss + part
+    return loss
+
+
+def test_gradients_of_slices_that_cover_a_value_are_joined() -> None:
+    x = vector()
+    (found,) = differentiated(grad(halves(x, (1, 3), (0, 1)), x))
+    assert (count((found,), "concat"), count((found,), "pad")) == (1, 0)
+    np.testing.assert_allclose(evaluate([found], {x: X})[0], np.cos(X) * np.array([2, 3, 3]))
+
+
+def test_a_value_that_is_also_read_whole_gets_the_rest_added() -> None:
+    x = vector()
+    (found,) = differentiated(grad(halves(x, (0, 1), (1, 2), (2, 3)) + total(x * x), x))
+    assert (count((found,), "concat"), count((found,), "pad")) == (1, 0)
+    np.testing.assert_allclose(evaluate([found], {x: X})[0], np.cos(X) * np.array([2, 3, 4]) + 2 * X)
+
+
+@pytest.mark.parametrize("cuts", [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 1),), ((0, 1), (1, 2))], ids=str)
+def test_slices_with_gaps_or_overlaps_are_added(cuts: tuple[tuple[int, int], ...]) -> None:
+    x = vector()
+    (found,) = differentiated(grad(halves(x, *cuts), x))
+    assert count((found,), "concat") == 0
+    weights = np.sum([[(a + 2.0) * (a <= i < b) for i in range(3)] for a, b in cuts], 0)
+    np.testing.assert_allclose(evaluate([found], {x: X})[0], np.cos(X) * weights)
+
+
+def test_slices_along_two_axes_are_no_parts_of_one_row() -> None:
+    x = vector()
+    loss = total(make("sin", slice_(x, (0, 0), (1, 3)))) + total(make("cos", slice_(x, (0, 1), (2, 3))))
+    (found,) = differentiated(grad(loss, x))
+    assert count((found,), "concat") == 0
+    expected = np.cos(X) * [[1], [0]] - np.sin(X) * [0, 1, 1]
+    np.testing.assert_allclose(evaluate([found], {x: X})[0], expected)

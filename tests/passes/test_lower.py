@@ -15,10 +15,10 @@ from graphc.ir.types import TensorType
 from graphc.ir.values import Value, constant, full, make
 from graphc.ops.index import scatter
 from graphc.ops.reduce import reduce_sum
-from graphc.ops.shape import reshape, transpose
+from graphc.ops.shape import concat, reshape, slice_, transpose
 from graphc.ops.source import placeholder, variable
 from graphc.passes.fuse import fuse
-from graphc.passes.lower import lower
+from graphc.passes.lower import COPY_CHUNK, lower
 from graphc.passes.machine import Machine
 
 
@@ -144,3 +144,34 @@ def test_large_copies_are_cut_into_tasks() -> None:
 def test_launches_say_what_they_compute() -> None:
     (launch,) = lowered(Graph("f", (X,), (exp(X) + X,))).functions[0].launches
     assert launch.comment == "exp, add"
+
+
+def test_many_parts_in_a_row_are_copied_by_one_kernel() -> None:
+    """Views and numbers are computed first; parts of different lengths share a kernel, and each task belongs to one."""
+    y = tensor("y", 3, 7)
+    parts = [exp(X), X, y, full(y.type, 2.5), transpose(tensor("z", 7, 3), (1, 0)), X]
+    graph = Graph("f", (X, y, *(v for v in parts[4].operands)), (exp(concat(parts, 0)),))
+    launches = only(graph).launches
+    (join,) = (launch for launch in launches if launch.kernel.name == "join")
+    assert [b.kind for b in join.args] == [ARENA, INPUT, INPUT, ARENA, ARENA, ARENA]  # X is read once
+    assert join.kernel.task.extent == len(parts)
+
+
+def test_long_parts_are_copied_in_pieces() -> None:
+    long = tensor("long", 3 * COPY_CHUNK // 2)
+    function = only(Graph("f", (long,), (concat([long, exp(long), long, long * 2.0, long], 0),)))
+    assert function.launches[-1].kernel.task.extent == 5 * 2
+
+
+def test_few_parts_and_parts_side_by_side_are_read_where_they_are() -> None:
+    few = Graph("f", (X,), (exp(concat([X, exp(X), X * 2.0], 0)),))
+    beside = Graph("f", (X,), (exp(concat([X * float(n) for n in range(2, 9)], 1)),))
+    for graph in (few, beside):
+        assert all(launch.kernel.name != "join" for launch in only(graph).launches)
+
+
+def test_many_parts_can_be_the_result_or_the_new_value_of_a_variable() -> None:
+    v = variable("v", np.arange(35, dtype=np.float32).reshape(5, 7))
+    rows = [slice_(v, (n, 0), (n + 1, 7)) * float(n + 1) for n in range(5)]
+    function = only(Graph("f", (X,), (concat([X, exp(X)] * 3, 0),), ((v, concat(rows, 0)),)))
+    assert sum(launch.kernel.name == "join" for launch in function.launches) == 2

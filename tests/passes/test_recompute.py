@@ -65,6 +65,17 @@ def test_what_would_keep_as_much_alive_stays_stored() -> None:
     assert "neg" in stored(fused)
 
 
+def test_nothing_is_computed_again_from_more_memory_than_it_takes() -> None:
+    """The state of a recurrence: all three that it is made of are read later in any case, but by other kernels."""
+    x, weights = tensor("x", 5, 8), [tensor(name, 8, 8) for name in "uvw"]
+    f, g, h = (dot(x, w) for w in weights)
+    state = f * g + h
+    y = dot(state, weights[0]) * state
+    late = [dot(dot(y, w), w) * z for w, z in zip(weights, (f, g, h), strict=True)]
+    fused = check_kernels(Graph("f", (x, *weights), tuple(late)), calls=1)
+    assert state in fused.stored
+
+
 def test_results_are_stored_whoever_reads_them() -> None:
     graph = there_and_back((5, 7), "neg")
     x, w, _ = graph.inputs

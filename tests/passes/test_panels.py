@@ -1,0 +1,63 @@
+"""Panels that several contractions read: packed once, where that pays for all of them together."""
+
+from __future__ import annotations
+
+import numpy as np
+from programs import check_kernels
+
+from graphc.dtype import float32
+from graphc.ir.graph import Graph
+from graphc.ir.kernel import ARENA, VARIABLE, Launch
+from graphc.ir.types import TensorType
+from graphc.ir.values import Value, make
+from graphc.ops.contract import dot_general
+from graphc.ops.pieces import slice_
+from graphc.ops.source import placeholder, variable
+from graphc.passes.fuse import fuse
+from graphc.passes.lower import lower
+from graphc.passes.machine import Machine
+
+MACHINE = Machine(64, 32)
+W = variable("w", np.linspace(-1, 1, 64 * 512, dtype=np.float32).reshape(512, 64))
+X = placeholder("x", TensorType(float32, (5, 64)))
+
+
+def times_w(x: Value) -> Value:
+    """[5, 64] -> [5, 512]"""
+    return dot_general(x, W, contract=((1,), (1,)), batch=((), ()))
+
+
+def unrolled(steps: int) -> Graph:
+    """A recurrence; the weight is updated in place."""
+    h = X
+    for _ in range(steps):
+        h = make("tanh", slice_(times_w(h), (0, 3), (5, 67)))
+    return Graph("f", (X,), (h,), ((W, W * 0.5),))
+
+
+def launches(graph: Graph) -> tuple[Launch, ...]:
+    return lower([fuse(graph)], MACHINE).functions[0].launches
+
+
+def packs(found: tuple[Launch, ...]) -> list[Launch]:
+    return [launch for launch in found if any(b.kind == VARIABLE for b in launch.args) and "pack" in launch.kernel.name]
+
+
+def test_steps_that_read_one_weight_alike_pack_it_once() -> None:
+    fused = check_kernels(unrolled(10), MACHINE, calls=2)
+    assert len(fused.in_place) == 1
+    found = launches(unrolled(10))
+    (pack,) = packs(found)
+    (panels,) = (buffer for buffer in pack.args if buffer.kind == ARENA)
+    assert sum(panels in launch.args for launch in found) == 1 + 10
+
+
+def test_one_step_does_not_pay_for_packing() -> None:
+    assert packs(launches(unrolled(1))) == []
+
+
+def test_functions_fill_panels_of_their_own() -> None:
+    graph = unrolled(10)
+    first, second = lower([fuse(graph), fuse(graph)], MACHINE).functions
+    arenas = [{b for launch in f.launches for b in launch.args if b.kind == ARENA} for f in (first, second)]
+    assert not arenas[0] & arenas[1]
