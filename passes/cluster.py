@@ -16,7 +16,7 @@ from graphc.ir.values import Value
 
 from .element import Position, Read, is_heavy, positions, spread, squeezed, variables
 
-LOOPS, CONTRACTION, OPAQUE = "loops", "contraction", "opaque"
+LOOPS, CONTRACTION, OPAQUE, BORDER = "loops", "contraction", "opaque", "border"
 FULL, ROW = "full", "row"
 HEAVY = 6  # what a heavy member weighs; others weigh 1
 MAX_WEIGHT = 128  # of one cluster: bounds the size of one kernel

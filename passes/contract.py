@@ -24,9 +24,11 @@ from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
 
+from .axes import loops_of
 from .element import Elements, Position
 from .frame import Frame
 from .fuse import Cluster
+from .inset import Insets
 from .machine import Machine
 from .nest import Nest
 from .operand import Address, address
@@ -46,22 +48,17 @@ class Contract:
         cluster: Cluster,
         stored: list[Value],
         buffers: Mapping[Value, Buffer],
+        insets: Insets,
         machine: Machine,
         common: Common,
     ) -> None:
-        self.name, self.cluster, self.machine, self.common = name, cluster, machine, common
+        self.name, self.cluster, self.machine, self.common, self.insets = name, cluster, machine, common, insets
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         assert isinstance(anchor.op.lower, Contraction)
         self.anchor, self.dtype = anchor, anchor.dtype.accumulator
-        spec = anchor.op.lower.spec(anchor)
-        self.addresses = [_address(anchor, side, lambda v: v in buffers or v in cluster.prologues) for side in (0, 1)]
-        axes = spec.kept + spec.reduced
-        loops = [
-            Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept))
-            for n, (axis, lhs, rhs) in enumerate(zip(axes, self.addresses[0].strides, self.addresses[1].strides, strict=True))
-        ]
-        self.loops = _merge(loops)
+        self.addresses = [_address(anchor, side, lambda v: v in buffers or v in cluster.prologues, insets) for side in (0, 1)]
+        self.loops = loops_of(cluster, self.addresses, self.stored, insets, lambda v: v in cluster.reads or v in buffers)
         origins = (self._origin(0, buffers), self._origin(1, buffers))
         self.schedule = choose(self.loops, machine.lanes(self.dtype), machine, origins, self._results())
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
@@ -72,7 +69,7 @@ class Contract:
             if where.leaf in cluster.prologues and side not in self.layouts
         }
         self.buffers = {**buffers, **self.made}
-        self.frame = Frame(self.buffers)
+        self.frame = self._frame()
         self.panels: dict[int, Buffer] = {}
         self.visit_lets: list[Stmt] = []
         self.visited: list[Expr] = []
@@ -82,7 +79,7 @@ class Contract:
     def launches(self, comment: str) -> list[Launch]:
         """What has to be computed or packed first, and the contraction."""
         first = [
-            Nest(self.cluster.prologues[leaf], [leaf], Frame(self.buffers), self.machine).launch(buffer.name, "an operand")
+            Nest(self.cluster.prologues[leaf], [leaf], self._frame(), self.machine).launch(buffer.name, "an operand")
             for leaf, buffer in self.made.items()
         ]
         first += [launch for side in self.layouts for launch in self._pack(side)]
@@ -92,6 +89,9 @@ class Contract:
         self.tiles = {n: self._tile(n, part) for n, part in zip(kept, parts, strict=True)}
         body = (*named, *(self._dots() if self._lane.reduced else self._lanes()))
         return [*first, self.frame.launch(self.name, task, body, comment)]
+
+    def _frame(self) -> Frame:
+        return Frame(self.buffers, self.insets)
 
     @property
     def _lane(self) -> Loop:
@@ -266,7 +266,7 @@ class Contract:
                 name = temp("t", value.dtype)
                 lets.append(Let(name, Elements(at_hand).at(value, unravel(position, value.shape))))
                 names[value] = name
-        return [*lets, *(self.frame.store(v, position, names[v], guard) for v in self.stored)]
+        return [*lets, *(self.frame.store(v, unravel(position, v.shape), names[v], guard) for v in self.stored)]
 
     # ------------------------------------------------------------------------------------------------ operands
 
@@ -318,37 +318,16 @@ class Contract:
         self.panels[side] = Buffer(f"{self.name}_{SIDES[side]}_panels", self.dtype, (layout.size,), ARENA)
         if source is not None and self.common.count(self.anchor, side) > 1:
             self.common.filled[source, layout] = self.panels[side]
-        frame = Frame(self.buffers)
+        frame = self._frame()
         return [pack(self.name, layout, self.panels[side], frame, partial(self._element, frame, side), self.schedule.width)]
 
 
-def _address(anchor: Value, side: int, is_leaf: Callable[[Value], bool]) -> Address:
+def _address(anchor: Value, side: int, is_leaf: Callable[[Value], bool], insets: Insets) -> Address:
     lower = anchor.op.lower
     assert isinstance(lower, Contraction)
-    found = address(anchor.operands[side], lower.spec(anchor), side, is_leaf)
+    found = address(anchor.operands[side], lower.spec(anchor), side, is_leaf, insets)
     assert found is not None, f"operand {side} of {anchor} has no address"
     return found
-
-
-def _merge(loops: list[Loop]) -> tuple[Loop, ...]:
-    """Drop axes of one element and join neighbours that all arrays walk as one."""
-    merged: list[Loop] = []
-    for loop in loops:
-        if loop.extent == 1:
-            continue
-        if merged and _walks_on(merged[-1], loop):
-            before = merged.pop()
-            merged.append(Loop(before.extent * loop.extent, loop.lhs, loop.rhs, loop.out, loop.reduced))
-        else:
-            merged.append(loop)
-    if all(loop.reduced for loop in merged):
-        merged.insert(0, Loop(1, 0, 0, 1, False))
-    return tuple(merged)
-
-
-def _walks_on(outer: Loop, inner: Loop) -> bool:
-    fits = outer.lhs == inner.lhs * inner.extent and outer.rhs == inner.rhs * inner.extent
-    return outer.reduced == inner.reduced and fits and (outer.reduced or outer.out == inner.out * inner.extent)
 
 
 def _flat(variables: list[Var]) -> Index:

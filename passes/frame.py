@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from math import prod
 
 from graphc.dtype import DType, int64
-from graphc.ir.expr import Array, Div, Expr, Index, Mod, Var, as_index, load, ravel, temp, unravel
+from graphc.ir.expr import Array, Div, Expr, Index, Mod, Var, as_index, load, temp, unravel
 from graphc.ir.kernel import Buffer, Kernel, Launch, Let, Stmt, Store
 from graphc.ir.values import Value
 
 from .element import Position, storage
+from .inset import NONE, Insets, position
 
 
 class Frame:
     """Collects the params of one kernel, one array per buffer, in order of first use."""
 
-    def __init__(self, buffers: Mapping[Value, Buffer]) -> None:
-        self._buffers = buffers
+    def __init__(self, buffers: Mapping[Value, Buffer], insets: Insets = NONE) -> None:
+        self._buffers, self._insets = buffers, insets
         self._arrays: dict[Buffer, Array] = {}
         self._locals = 0
 
@@ -38,11 +39,19 @@ class Frame:
 
     def load(self, value: Value, index: Position, guard: Expr | None) -> Expr:
         """Element `index` of a stored value."""
-        return load(self.array_of(value), ravel(index, value.shape), guard)
+        return load(self.array_of(value), self.position(value, index), guard)
 
-    def store(self, value: Value, index: Index, element: Expr, guard: Expr | None = None) -> Stmt:
-        """Write the element at flat position `index` of a stored value."""
-        return Store(self.array_of(value), index, element, guard)
+    def store(self, value: Value, index: Position, element: Expr, guard: Expr | None = None) -> Stmt:
+        """Write element `index` of a stored value."""
+        return Store(self.array_of(value), self.position(value, index), element, guard)
+
+    def position(self, value: Value, index: Position) -> Index:
+        """Where the value's array holds the element."""
+        return position(value, index, self._insets)
+
+    def is_inset(self, value: Value) -> bool:
+        """Whether neighbouring rows of a stored value lie apart, with a border between them."""
+        return value in self._insets
 
     def scratch(self, name: str, dtype: DType, size: int) -> Array:
         """A fresh local array (declare it with `Local`)."""

@@ -9,6 +9,7 @@ source. Afterwards the cluster graph is acyclic, and an update computed in place
     contraction  a dot product or convolution with elementwise epilogue, and with elementwise prologues: clusters of
                  their own whose one result nobody reads but this contraction, through one of its operands
     opaque       an op that brings its own kernel, or many parts that are copied one after another
+    border       what surrounds a value that is stored inside its padded form (borders.py)
 
 Legality is decided by evaluating members at symbolic indices (element.py): a member may be read inside its own cluster
 only at the very index that is being computed.
@@ -16,7 +17,7 @@ only at the very index that is being computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -26,8 +27,10 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
-from .cluster import CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
+from .borders import inset
+from .cluster import BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
 from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
+from .inset import Inset
 from .operand import accessible
 from .recompute import recompute
 
@@ -38,13 +41,14 @@ MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leav
 @dataclass(frozen=True)
 class FusedGraph:
     """Clusters in execution order. `stored` are the values kept in memory; `in_place` the variables whose new value may be
-    written over the old one while it is computed."""
+    written over the old one while it is computed; `insets` say which stored values lie inside others."""
 
     graph: Graph
     clusters: tuple[Cluster, ...]
     home: dict[Value, Cluster]
     stored: frozenset[Value]
     in_place: frozenset[Value]
+    insets: Mapping[Value, Inset]
 
 
 def fuse(graph: Graph) -> FusedGraph:
@@ -53,11 +57,13 @@ def fuse(graph: Graph) -> FusedGraph:
     for value in graph.values():
         fusion.place(value)
     fusion.merge_neighbours()
+    insets = inset(graph, fusion.dag, fusion.home, fusion.is_leaf)
+    fusion.forced.update(insets)
     recompute(graph, fusion.dag, fusion.home, fusion.forced)
     fusion.absorb_prologues()
     in_place = fusion.order_updates()
     order = nx.lexicographical_topological_sort(fusion.dag, key=lambda c: c.number)
-    return FusedGraph(graph, tuple(order), fusion.home, fusion.stored(), in_place)
+    return FusedGraph(graph, tuple(order), fusion.home, fusion.stored(), in_place, insets)
 
 
 class _Fusion:
@@ -267,4 +273,4 @@ def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
     return True
 
 
-__all__ = ["CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse"]
+__all__ = ["BORDER", "CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse"]

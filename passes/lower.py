@@ -34,10 +34,11 @@ from graphc.ir.kernel import (
 from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
+from .borders import fill
 from .contract import Contract
 from .element import is_joint, storage
 from .frame import Frame
-from .fuse import CONTRACTION, LOOPS, Cluster, FusedGraph
+from .fuse import BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
 from .panels import Common
@@ -102,12 +103,20 @@ class _Function:
         updates = self._place_updates()
         for value in self.graph.values():
             if value in self.fused.stored and value not in self.buffers:
-                self.buffers[value] = Buffer(f"{value.op.name}{len(self.buffers)}", value.dtype, value.shape, ARENA)
+                self.buffers[value] = self._place(value)
         launches = [launch for cluster in self.fused.clusters for launch in self._cluster(cluster)]
         launches += [self._copy(value, buffer) for value, buffer in self.copies]
         launches += [launch for value, buffer in updates for launch in self._late_update(value, buffer)]
         launches += [transfer(held, buffer, self.machine) for held, buffer in self.late]
         return KernelFunction(self.graph.name, inputs, outputs, tuple(launches))
+
+    def _place(self, value: Value) -> Buffer:
+        """The memory of a stored value: its own, or that of the padded one around it."""
+        if value in self.fused.insets:
+            host = self.fused.insets[value].host
+            self.buffers[host] = self.buffers.get(host) or self._place(host)
+            return self.buffers[host]
+        return Buffer(f"{value.op.name}{len(self.buffers)}", value.dtype, value.shape, ARENA)
 
     def _place_outputs(self) -> tuple[Buffer, ...]:
         """The caller's buffers; a value computed by a cluster goes straight into its first one."""
@@ -145,15 +154,21 @@ class _Function:
         if all(v.type.size == 0 for v in stored):
             return []
         if cluster.kind == LOOPS:
-            return [Nest(cluster, stored, Frame(self.buffers), self.machine).launch(name, comment)]
+            return [Nest(cluster, stored, self._frame(), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return Contract(name, cluster, stored, self.buffers, self.machine, self.panels).launches(comment)
+            lowered = Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, self.panels)
+            return lowered.launches(comment)
         value = cluster.anchor
+        if cluster.kind == BORDER:
+            return [] if value in self.fused.insets else [fill(name, value, self._frame(), self.machine)]
         if is_joint(value):
             return [join([self._memory(v) for v in value.operands], self.buffers[value], self.machine)]
         assert isinstance(value.op.lower, Loops)
         copies, arrays = self._distinct([self._memory(v) for v in value.operands])
         return [*copies, Launch(value.op.lower.kernel(value), (*arrays, self.buffers[value]), comment)]
+
+    def _frame(self) -> Frame:
+        return Frame(self.buffers, self.fused.insets)
 
     def _distinct(self, arrays: list[Buffer]) -> tuple[list[Launch], list[Buffer]]:
         """Copies of buffers that come more than once, and the buffers then: params of a kernel never overlap."""

@@ -84,7 +84,7 @@ class Nest:
     def _collapse(self) -> list[Axis]:
         """Merge neighbouring axes that every access outside the cluster walks with fitting strides."""
         domain, reduced = self.cluster.domain, self.cluster.axes or ()
-        reads = self._outside_reads()
+        accesses = [*self._outside_reads(), *self._inset_stores()]
         axes: list[Axis] = []
         for dim in reversed(range(len(domain))):
             if domain[dim] == 1:
@@ -92,7 +92,8 @@ class Nest:
             new = Axis((dim,), domain[dim], dim in reduced)
             if axes and axes[0].reduced == new.reduced and axes[0].dims[0] == self._next(dim):
                 inner = axes[0]
-                if all(_fits(read, positions(domain)[dim], positions(domain)[inner.dims[-1]], inner.extent) for read in reads):
+                outer, along = positions(domain)[dim], positions(domain)[inner.dims[-1]]
+                if all(_fits(access, outer, along, inner.extent) for access in accesses):
                     axes[0] = Axis((dim, *inner.dims), domain[dim] * inner.extent, inner.reduced)
                     continue
             axes.insert(0, new)
@@ -113,11 +114,16 @@ class Nest:
             if folds and source in self.cluster.reads:
                 continue
             if folds and self.frame.is_stored(source):
-                found.append([ravel(index, source.shape)])
+                found.append([self.frame.position(source, index)])
                 continue
             reads = leaf_reads(source, index, lambda v: v in self.cluster.reads or self.frame.is_stored(v))
-            found += [[ravel(at, leaf.shape), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
+            found += [[self.frame.position(leaf, at), *([guard] if guard is not None else [])] for leaf, at, guard in reads]
         return found
+
+    def _inset_stores(self) -> list[list[Expr]]:
+        """Where results go that do not lie in memory as the domain does, at its symbolic index."""
+        full = positions(self.cluster.domain)
+        return [[self.frame.position(v, self._index_of(v, full))] for v in self.stored if self.frame.is_inset(v)]
 
     def _index_of(self, value: Value, index: Position) -> Position:
         """The index of a member at an index of the domain."""
@@ -130,7 +136,7 @@ class Nest:
         return self.elements.at(value, self._index_of(value, self.index))
 
     def _store(self, value: Value, element: Expr) -> Stmt:
-        return self.frame.store(value, ravel(self._index_of(value, self.index), value.shape), element)
+        return self.frame.store(value, self._index_of(value, self.index), element)
 
     def launch(self, name: str, comment: str) -> Launch:
         """The kernel and its arguments."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphc.ir.expr import Index, Var, as_index, combine, linear, ravel, unravel
+from graphc.ir.expr import Index, Var, as_index, combine, linear, unravel
 from graphc.ir.op import Axis, ContractionSpec
 from graphc.ir.values import Value, splat
 
 from .element import is_view, leaf_reads, storage
+from .inset import NONE, Insets, position
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,25 @@ def side_stride(axis: Axis, side: int) -> int:
     return axis.rhs if side else axis.lhs
 
 
-def address(operand: Value, spec: ContractionSpec, side: int, is_leaf: Callable[[Value], bool]) -> Address | None:
+def address(
+    operand: Value, spec: ContractionSpec, side: int, is_leaf: Callable[[Value], bool], insets: Insets = NONE
+) -> Address | None:
     """The address of operand number `side` (0: lhs, 1: rhs), seen through views down to a leaf."""
     axes = spec.kept + spec.reduced
     strides = tuple(side_stride(axis, side) for axis in axes)
-    if is_leaf(storage(operand)):
-        return Address(storage(operand), 0, strides)
+    held = storage(operand)
+    if is_leaf(held) and held not in insets:
+        return Address(held, 0, strides)
     if splat(operand) is not None:
         return None
     variables: list[Index] = [as_index(0) if axis.extent == 1 else Var(f"x{i}", axis.extent) for i, axis in enumerate(axes)]
     flat = combine(list(zip(variables, strides, strict=True)))
-    reads = leaf_reads(operand, unravel(flat, operand.shape), is_leaf)
+    element = unravel(flat, held.shape)
+    reads = [(held, element, None)] if is_leaf(held) else leaf_reads(held, element, is_leaf)
     if len(reads) != 1 or reads[0][2] is not None or reads[0][0].dtype is not operand.dtype:
         return None
     leaf, index, _ = reads[0]
-    terms, offset = linear(ravel(index, leaf.shape))
+    terms, offset = linear(position(leaf, index, insets))
     if not set(terms) <= set(variables):
         return None
     return Address(leaf, offset, tuple(terms.get(v, 0) for v in variables))

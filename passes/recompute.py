@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Elementwise
 from graphc.ir.values import Value
 
-from .cluster import CONTRACTION, MAX_WEIGHT, OPAQUE, Cluster
+from .cluster import CONTRACTION, LOOPS, MAX_WEIGHT, Cluster
 from .element import is_heavy, squeezed
 
 LARGE = 256 * 1024  # bytes that do not stay near until they are read again
@@ -115,7 +115,7 @@ class _Recomputation:
 
     def _legal(self, union: Cluster) -> bool:
         shapes = {squeezed(union.domain), squeezed(union.rows)}
-        fits = union.kind != OPAQUE and union.weight <= MAX_WEIGHT and not union.prologues
+        fits = union.kind in (LOOPS, CONTRACTION) and union.weight <= MAX_WEIGHT and not union.prologues
         return (
             fits
             and all(squeezed(member.shape) in shapes for member in union.members)

@@ -131,7 +131,7 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
 def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
     kept = [n for n, loop in enumerate(loops) if not loop.reduced]
     for lane in kept:
-        others = [n for n in kept if n != lane]
+        others = sorted((n for n in kept if n != lane), key=lambda n: loops[n].out)  # of equals, rows that lie together win
         whole = [n for n in others if 1 < loops[n].extent <= WHOLE_AXIS]
         rows = [(), *((n,) for n in others), *((n, m) for n in whole for m in others if m != n)]
         for axes in rows:

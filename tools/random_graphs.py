@@ -87,8 +87,8 @@ class _Grower(Pool):
         """Add a value. What a type rule refuses, or what would grow too large, is not added."""
         kinds = [
             (self.elementwise, 10), (self.choose, 2), (self.fold, 5), (self.normalise, 3), (self.view, 9), (self.dot, 4),
-            (self.conv, 2), (self.window, 2), (self.lookup, 2), (self.place, 2), (self.order, 1), (self.bits, 1),
-            (self.change_type, 2), (self.mark, 1),
+            (self.conv, 2), (self.surrounded, 2), (self.window, 2), (self.lookup, 2), (self.place, 2), (self.order, 1),
+            (self.bits, 1), (self.change_type, 2), (self.mark, 1),
         ]  # fmt: skip
         grow = self.rng.choice([kind for kind, weight in kinds for _ in range(weight)])
         before = len(self.inputs), len(self.variables), len(self.values)
@@ -225,6 +225,27 @@ class _Grower(Pool):
             feature_groups=groups, lhs_spec=specs[0], rhs_spec=specs[1], out_spec=specs[2],
         )  # fmt: skip
         return self.epilogue(y)
+
+    def surrounded(self) -> Value | None:
+        """What was computed anywhere, read with padding by some convolutions, and sometimes as it is."""
+        rng = self.rng
+        x = self.some(lambda v: v.type.rank > 2 and v.type.size > 0 and not v.dtype.is_bool)
+        if x.type.rank < 3:
+            return None
+        x = make(rng.choice(COMMON[:4]), x, self.like_some(x)) if rng.random() < 0.6 else x
+        spec = rng.sample(range(x.type.rank), x.type.rank)
+        total = x if rng.random() < 0.5 else like(x, 1)
+        for _ in range(rng.randint(1, 3)):
+            groups = rng.choice((1, x.shape[spec[1]]))
+            reach = [rng.choice((0, 1, 1, 2)) for _ in spec[2:]]
+            kernel = (x.shape[spec[1]], x.shape[spec[1]] // groups, *(2 * n + 1 for n in reach))
+            if prod(kernel[1:]) > WORK:
+                return None
+            total = total + conv_general(
+                x, self.new_leaf(TensorType(x.dtype, kernel)), strides=[1] * len(reach), padding=[(n, n) for n in reach],
+                feature_groups=groups, lhs_spec=spec, out_spec=spec,
+            )  # fmt: skip
+        return self.epilogue(total)
 
     def window(self) -> Value:
         x = self.some(lambda v: v.type.rank > 0 and not v.dtype.is_bool)

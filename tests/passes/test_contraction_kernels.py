@@ -20,7 +20,7 @@ from graphc.ops.pieces import pad, slice_
 from graphc.ops.shape import broadcast, reshape, reverse, transpose
 from graphc.ops.source import placeholder, variable
 from graphc.passes import contract
-from graphc.passes.contract import _merge
+from graphc.passes.axes import merged
 from graphc.passes.fuse import CONTRACTION, LOOPS, FusedGraph, fuse
 from graphc.passes.locality import ordered
 from graphc.passes.lower import lower
@@ -344,14 +344,14 @@ def test_the_epilogue_of_a_small_float_starts_from_the_rounded_product() -> None
 
 def test_neighbours_that_all_arrays_walk_as_one_are_joined() -> None:
     outer, inner = Loop(3, 20, 0, 8, False), Loop(4, 5, 0, 2, False)
-    assert _merge([outer, inner, Loop(5, 1, 2, 0, True)]) == (Loop(12, 5, 0, 2, False), Loop(5, 1, 2, 0, True))
-    assert _merge([Loop(3, 20, 0, 8, False), Loop(4, 5, 0, 1, False)])[:1] == (Loop(3, 20, 0, 8, False),)
-    assert len(_merge([Loop(3, 20, 1, 8, False), inner])) == 2
-    assert len(_merge([Loop(3, 20, 0, 0, True), Loop(4, 5, 0, 2, False)])) == 2
+    assert merged([outer, inner, Loop(5, 1, 2, 0, True)]) == (Loop(12, 5, 0, 2, False), Loop(5, 1, 2, 0, True))
+    assert merged([Loop(3, 20, 0, 8, False), Loop(4, 5, 0, 1, False)])[:1] == (Loop(3, 20, 0, 8, False),)
+    assert len(merged([Loop(3, 20, 1, 8, False), inner])) == 2
+    assert len(merged([Loop(3, 20, 0, 0, True), Loop(4, 5, 0, 2, False)])) == 2
 
 
 def test_axes_of_one_element_go_but_one_kept_axis_stays() -> None:
-    assert _merge([Loop(1, 9, 9, 9, False), Loop(5, 1, 1, 0, True)]) == (Loop(1, 0, 0, 1, False), Loop(5, 1, 1, 0, True))
+    assert merged([Loop(1, 9, 9, 9, False), Loop(5, 1, 1, 0, True)]) == (Loop(1, 0, 0, 1, False), Loop(5, 1, 1, 0, True))
 
 
 def test_tiles_are_visited_block_by_block_where_operands_do_not_stay_near() -> None:

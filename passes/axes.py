@@ -1,0 +1,72 @@
+"""The axes of a contraction, as loops over memory.
+
+In: a contraction cluster, the addresses of its operands, and what it stores. Out: its `Loop`s, kept ones first. Axes of one
+element are left out, and neighbours that every array walks as one are one loop: both operands, the result, and whatever the
+epilogue reads or writes inside padded values, where rows lie apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from graphc.ir.expr import Var, combine, linear, unravel
+from graphc.ir.op import Axis, Contraction
+from graphc.ir.values import Value
+
+from .cluster import Cluster
+from .element import leaf_reads
+from .inset import Insets, position
+from .operand import Address
+from .tiles import Loop
+
+
+def loops_of(
+    cluster: Cluster, addresses: Sequence[Address], stored: Iterable[Value], insets: Insets, is_leaf: Callable[[Value], bool]
+) -> tuple[Loop, ...]:
+    """The loops of the cluster's contraction."""
+    lower = cluster.anchor.op.lower
+    assert isinstance(lower, Contraction)
+    spec = lower.spec(cluster.anchor)
+    axes = spec.kept + spec.reduced
+    strides = zip(axes, *(operand.strides for operand in addresses), strict=True)
+    loops = [Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept)) for n, (axis, lhs, rhs) in enumerate(strides)]
+    return merged(loops, _inset_strides(cluster, axes, stored, insets, is_leaf))
+
+
+def _inset_strides(
+    cluster: Cluster, axes: Sequence[Axis], stored: Iterable[Value], insets: Insets, is_leaf: Callable[[Value], bool]
+) -> list[list[int]]:
+    """How far each axis moves results, and operands of the epilogue, that lie inside padded values."""
+    variables = [Var(f"x{n}", axis.extent) for n, axis in enumerate(axes)]
+    flat = combine([(var, axis.out) for var, axis in zip(variables, axes, strict=True)])
+    accesses = [(value, unravel(flat, value.shape)) for value in stored]
+    for value, reads in cluster.reads.items():
+        if value is not cluster.anchor and any(leaf in insets for leaf, _, _ in reads):
+            accesses += [(leaf, at) for leaf, at, _ in leaf_reads(value, unravel(flat, value.shape), is_leaf)]
+    moved = [linear(position(value, at, insets))[0] for value, at in accesses if value in insets]
+    return [[terms.get(var, 0) for var in variables] for terms in moved]
+
+
+def merged(loops: Sequence[Loop], others: Sequence[Sequence[int]] = ()) -> tuple[Loop, ...]:
+    """Drop axes of one element and join neighbours that all arrays walk as one. `others` are the strides of all axes in
+    arrays that are no operands."""
+    found: list[Loop] = []
+    last = 0
+    for n, loop in enumerate(loops):
+        if loop.extent == 1:
+            continue
+        straight = all(strides[last] == strides[n] * loop.extent for strides in others)
+        last = n
+        if found and straight and _walks_on(found[-1], loop):
+            before = found.pop()
+            found.append(Loop(before.extent * loop.extent, loop.lhs, loop.rhs, loop.out, loop.reduced))
+        else:
+            found.append(loop)
+    if all(loop.reduced for loop in found):
+        found.insert(0, Loop(1, 0, 0, 1, False))
+    return tuple(found)
+
+
+def _walks_on(outer: Loop, inner: Loop) -> bool:
+    fits = outer.lhs == inner.lhs * inner.extent and outer.rhs == inner.rhs * inner.extent
+    return outer.reduced == inner.reduced and fits and (outer.reduced or outer.out == inner.out * inner.extent)
