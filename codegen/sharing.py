@@ -15,6 +15,7 @@ from graphc.ir.kernel import (
     ARENA,
     CONSTANT,
     VARIABLE,
+    Accumulate,
     Buffer,
     Call,
     Expr,
@@ -29,12 +30,13 @@ from graphc.ir.kernel import (
     operands,
 )
 
-# In scalar operations, of which a core does some thirty a nanosecond. Waking a worker takes up to twenty microseconds,
-# a barrier a tenth of one.
-PARALLEL_WORK = 5_000_000  # a function with less runs on its caller's thread
-SHARED_WORK = 20_000  # a launch with less runs on worker 0
-CHUNK_WORK = 100_000  # what is claimed at once at the end of a share, at most that of a launch by 2 ** MOST_CUTS
+# In multiply-adds of a contraction, of which a core does nearly a hundred a nanosecond. A worker that sleeps takes some twenty
+# microseconds to come; one that spins reads what another has written at eight bytes a nanosecond, the first of them after 100.
+PARALLEL_WORK = 3_000_000  # a function with less runs on its caller's thread
+SHARED_WORK = 1_000_000  # a launch with less runs on worker 0
+CHUNK_WORK = 1_000_000  # what is claimed at once at the end of a share, at most that of a launch by 2 ** MOST_CUTS
 MOST_CUTS = 12
+OPERATION = 8  # multiply-adds that any other operation takes as long as
 
 # Words that take many instructions: operations they count for.
 _HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf pow atan2".split(), 20)
@@ -76,7 +78,7 @@ class Sharing:
 
 
 def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[Kernel], int]) -> Sharing:
-    """Plan a function. `work` estimates a kernel's scalar operations."""
+    """Plan a function. `work` estimates a kernel's time, in multiply-adds."""
     launches = tuple(launch for launch in function.launches if launch.kernel.task.extent)
     costs = [work(launch.kernel) for launch in launches]
     total = sum(costs)
@@ -131,7 +133,7 @@ def _overlap(some: list[Region], others: list[Region]) -> bool:
 
 
 def work(kernel: Kernel) -> int:
-    """Scalar operations of all tasks of a kernel, as if no branch were skipped."""
+    """The time of all tasks of a kernel in multiply-adds, as if no branch were skipped."""
     return kernel.task.extent * _block(kernel.body)
 
 
@@ -142,8 +144,10 @@ def _block(body: tuple[Stmt, ...]) -> int:
 def _stmt(stmt: Stmt) -> int:
     if isinstance(stmt, For):
         return stmt.var.extent * _block(stmt.body)
+    if isinstance(stmt, Accumulate) and isinstance(stmt.value, Call) and stmt.value.word == "mul":
+        return 1
     inner = _block(stmt.then) + _block(stmt.orelse) if isinstance(stmt, If) else 0
-    return 1 + inner + _operations(stmt)
+    return inner + OPERATION * (1 + _operations(stmt))
 
 
 def _operations(stmt: Stmt) -> int:

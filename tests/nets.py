@@ -73,7 +73,7 @@ def counter(size: int = 6, name: str = "net", target: Target | None = None) -> C
     return Compilation(program, name, target or host(), {"step": ("y", "total"), "predict": "bare"}, ("model.py",))
 
 
-def ring(size: int = 1 << 15, rounds: int = 80) -> Compilation:
+def ring(size: int = 1 << 16, rounds: int = 80) -> Compilation:
     """run(x) -> x rotated by the sum of 1 ... rounds, in as many launches, each reading its neighbours' shares."""
     x, y = buffer("x", (size,), INPUT), buffer("y", (size,), OUTPUT)
     halves = [buffer(f"half{i}", (size,), ARENA) for i in range(2)]

@@ -21,9 +21,9 @@ from graphc.ir.kernel import Buffer, KernelFunction
 from .. import abi
 from ..target import Target
 
-# Scalar operations (codegen/sharing.py) from which a function releases the GIL: at best ten microseconds, of which giving it
-# away and taking it back is a hundredth. Python itself lets others wait for 5 milliseconds.
-RELEASING_WORK = 300_000
+# Work (codegen/sharing.py) from which a function releases the GIL: some ten microseconds, of which giving it away and taking it
+# back is a hundredth. Python itself lets others wait for 5 milliseconds.
+RELEASING_WORK = 1_000_000
 
 _ARCHITECTURES = ("x86_64", "aarch64", "arm64", "riscv64")  # with pointers of 64 bits, as abi.RECORD has them
 

@@ -22,7 +22,7 @@ from ..sharing import MOST_CUTS
 from ..target import Target
 from .shares import CHUNK_BITS, MEET, SELF, SELF_SIZE, TAKE
 
-# In pauses, of which a thousand take some thirty microseconds: about what it takes to put a thread to sleep and wake it.
+# In pauses, of which a thousand take fifteen to fifty microseconds: as long as it takes to put a thread to sleep and wake it.
 SPINS_AT_BARRIER = 1500
 SPINS_BETWEEN_JOBS = 4000
 

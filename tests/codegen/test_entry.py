@@ -109,7 +109,7 @@ def test_small_functions_wake_nobody_and_large_ones_meet():
 
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64", "riscv64", "wasm32"])
 def test_modules_compile_for_other_machines(target):
-    made = ring(rounds=2)
+    made = ring(rounds=4)
     assert len(compile_module(emit_program(made.program, "ring", named(target), True), named(target))) > 500
 
 

@@ -82,7 +82,7 @@ def test_workers_share_one_processor():
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(usable)})  # of this thread, and of those it starts
     try:
-        x = np.arange(1 << 15, dtype=np.float32)
+        x = np.arange(1 << 16, dtype=np.float32)
         with ring().load(3) as program:
             for _ in range(20):
                 np.testing.assert_array_equal(program.run(x), np.roll(x, -sum(range(1, 81))))

@@ -3,10 +3,10 @@
 from nets import buffer, shift
 
 from graphc.codegen.fingerprint import fingerprint
-from graphc.codegen.sharing import MOST_CUTS, PARALLEL_WORK, SHARED_WORK, share, work
+from graphc.codegen.sharing import MOST_CUTS, OPERATION, PARALLEL_WORK, SHARED_WORK, share, work
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, call, load
-from graphc.ir.kernel import ARENA, INPUT, OUTPUT, For, Kernel, KernelFunction, Launch, Store
+from graphc.ir.kernel import ARENA, INPUT, OUTPUT, Accumulate, For, Kernel, KernelFunction, Launch, Store
 
 WIDE, NARROW = 1 << 23, 4
 
@@ -15,12 +15,13 @@ def plan(*launches, offsets=None, inputs=(), outputs=()):
     return share(KernelFunction("f", inputs, outputs, launches), offsets or {}, work)
 
 
-def test_work_counts_loops_and_loads():
-    assert work(shift(10, 1)) == 10 * 2  # a store and a load
+def test_work_counts_loops_loads_and_products():
+    assert work(shift(10, 1)) == 10 * 2 * OPERATION  # a store and a load
     x, i, j = Array("x", float32, 8), Var("i", 2), Var("j", 4)
     body = (For(j, (Store(x, i * 4 + j, load(x, j) * load(x, i)),)),)
-    assert work(Kernel("k", (x,), i, body)) == 2 * 4 * (1 + 3)
-    assert work(Kernel("k", (x,), i, (Store(x, i, call("exp", load(x, i))),))) > 2 * 10
+    assert work(Kernel("k", (x,), i, body)) == 2 * 4 * (1 + 3) * OPERATION
+    assert work(Kernel("k", (x,), i, (Store(x, i, call("exp", load(x, i))),))) > 2 * 10 * OPERATION
+    assert work(Kernel("k", (x,), i, (For(j, (Accumulate(x, i, "add", load(x, j) * load(x, i)),)),))) == 2 * 4
 
 
 def test_a_small_function_stays_on_one_thread():

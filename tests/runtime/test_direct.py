@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not direct.holds(), reason="this interpreter kee
 
 TWOS = np.full(6, 2, np.float32)
 SCALE = np.arange(6, dtype=np.float32)
-X = np.arange(1 << 15, dtype=np.float32)
+X = np.arange(1 << 16, dtype=np.float32)
 TESTS = Path(__file__).parent.parent
 
 

@@ -266,7 +266,7 @@ def test_too_much_memory_is_an_error_with_the_bytes():
 
 
 def test_the_interpreter_exits_while_workers_sleep():
-    code = "from nets import ring; import numpy as np; p = ring().load(3); p.run(np.zeros(1 << 15, np.float32)); print('done')"
+    code = "from nets import ring; import numpy as np; p = ring().load(3); p.run(np.zeros(1 << 16, np.float32)); print('done')"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=60
     )

@@ -10,7 +10,7 @@ from nets import ring
 
 from graphc.errors import CallError
 
-X = np.arange(1 << 15, dtype=np.float32)
+X = np.arange(1 << 16, dtype=np.float32)
 EXPECTED = np.roll(X, -sum(range(1, 81)))
 
 
