@@ -43,6 +43,7 @@ from .tidy import serial, tidy
 SHORT_ROW = 16  # lanes below which many tasks are better run by a thread each
 MANY_TASKS = 1024
 COPIED = 64  # elements up to which an array that is the same for all threads is copied, and a fold has cells
+HELD = 64  # bytes of arrays in a thread's registers up to which two blocks of the largest teams fit a multiprocessor
 UNROLL = 8  # rounds that are written out
 SHARES = ((16, 8), (4, 4), (0, 1))  # tasks for each multiprocessor -> packets of lanes for each thread
 
@@ -183,7 +184,9 @@ class _Team:
         meets = barriers(kernel.body, visible)
         alone = self.team > self.gpu.warp or meets or self.shared
         teams = 1 if alone else min(self.gpu.block // self.team, kernel.task.extent)
-        return Mapped(kernel, self.team, teams, frozenset(self.shared), self.parts, meets)
+        held = sum(size * array.dtype.size for array, size in self.parts.items())
+        resident = 2 if self.team == self.gpu.team and held <= HELD else 1
+        return Mapped(kernel, self.team, teams, frozenset(self.shared), self.parts, meets, resident)
 
     # --------------------------------------------------------------------------------------------------------- statements
 

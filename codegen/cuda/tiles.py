@@ -131,7 +131,8 @@ class _Tiled:
         shared = frozenset(panel.shared for panel in panels)
         parts = {array: array.size // self.tile.threads for array in (self.acc, self.lhs.stage, self.rhs.stage)}
         meets = barriers(kernel.body, shared | kernel.written)
-        return Mapped(kernel, self.tile.threads, 1, shared, parts, meets, RESIDENT)
+        resident = RESIDENT if self.p.steps.size > self.tile.steps else 1  # one panel: nothing to wait for
+        return Mapped(kernel, self.tile.threads, 1, shared, parts, meets, resident)
 
     def _each_thread(self, body: Callable[[Var], list[Stmt]]) -> For:
         thread = Var("thread", self.tile.threads)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -416,6 +416,11 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
     low, high = remainder.low // divisor, remainder.high // divisor
     if low == high:
         return quotient + low, remainder - low * divisor
+    coarse = _coarse(rest, constant % divisor, divisor)
+    if coarse is not None:  # (g * a + r) // (g * b) = a // b where 0 <= r < g
+        step, large, small = coarse
+        inner, left = _divide(large, divisor // step)
+        return quotient + inner, combine([(left, step), (small, 1)])
     parts = [atom for atom, factor in rest.items() if factor == 1 and isinstance(atom, Div)]
     if len(parts) == 1:  # (a + x // b) // c = (a * b + x) // (b * c)
         (part,) = parts
@@ -424,6 +429,18 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
     else:
         inner = _intern(Div, int64, index=remainder, divisor=divisor, low=low, high=high)
     return quotient + inner, _intern(Mod, int64, index=remainder, divisor=divisor, low=0, high=divisor - 1)
+
+
+def _coarse(terms: dict[Expr, int], constant: int, divisor: int) -> tuple[int, Index, Index] | None:
+    """(g, a, r) with g * a + r the sum, where g > 1 divides the divisor and 0 <= r < g; None where there is no such g."""
+    ordered = sorted(terms.items(), key=lambda term: abs(term[1]))
+    for count in range(len(ordered)):
+        large = ordered[count:]
+        step = gcd(divisor, *(factor for _, factor in large))
+        small = _affine(dict(ordered[:count]), constant % step)
+        if step > 1 and 0 <= small.low and small.high < step:
+            return step, _affine({atom: factor // step for atom, factor in large}, constant // step), small
+    return None
 
 
 def _compare(word: str, a: Index, b: Index) -> Expr:

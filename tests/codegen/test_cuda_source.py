@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cuda_report
 import numpy as np
 import pytest
 from cuda_kernels import x
@@ -112,6 +113,12 @@ def test_standard_kernels_do_not_spill(arch: str, tmp_path: Path) -> None:
     frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
     assert len(frames) == len(texts)
     assert set(frames) == {("0", "0", "0")}, said
+
+
+@needs_nvcc
+@pytest.mark.parametrize("model", ("mlp_train", "lenet_train", "gpt_train"))  # tools/cuda_report.py has all of them
+def test_networks_do_not_spill(model: str) -> None:
+    assert cuda_report.spilling(cuda_report.stages(model, "sm_90").compilation.emit("cu").decode(), "sm_90") == []
 
 
 _PRINT = """\

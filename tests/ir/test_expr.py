@@ -169,6 +169,16 @@ def test_what_bounds_decide_is_decided():
     assert (i - 1) // 4 is not as_index(0)
 
 
+def test_what_is_smaller_than_all_steps_leaves_a_division():
+    i, j, lane = Var("i", 100), Var("j", 32), Var("lane", 4)
+    assert (i * 32 + j) // 64 is i // 2 and (i * 32 + j) % 64 is (i % 2) * 32 + j
+    assert (i * 32 + j + 96) // 64 is (i + 3) // 2
+    assert (i * 8 + lane + 4) // 12 is (i * 2 + 1) // 3 and (i * 8 + lane + 4) % 12 is (i * 2 + 1) % 3 * 4 + lane
+    assert (i * 8 + lane + 5) // 12 is not (i * 2 + 1) // 3  # lane + 1 reaches 4
+    assert (i * 30 + j) // 60 is not i // 2
+    assert (i * 32 + j) // 64 * 64 + (i * 32 + j) % 64 is i * 32 + j
+
+
 def test_a_division_that_crosses_zero_stays():
     i = Var("i", 4)
     quotient = (i - 1) // 4
