@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -33,7 +34,7 @@ from random_graphs import Case, random_case
 from reduce_case import reduce_case
 from rounding import Expected, expect, sorted_variables
 
-from graphc.codegen import abi
+from graphc.codegen import abi, sharing
 from graphc.codegen.cuda.target import DEFAULT_OPTIONS, Options
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
@@ -226,9 +227,10 @@ def compile_native(graphs: Sequence[Graph], caches: int = 1) -> list[Program]:
     core = replace(core, l1=core.l1 // caches, l2=core.l2 // caches)
     program = plan_buffers(lower([fuse(graph) for graph in graphs], core))
     compilation = Compilation(program, "net", host(), {graph.name: "list" for graph in graphs})
-    jit = Jit(emit_program(program, "net", host(), embed_initial=False), host())
-    set_state = partial(abi.set_state, program)
-    library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
+    with patch.multiple(sharing, PARALLEL_WORK=0, SHARED_WORK=0, CHUNK_WORK=100):  # even the smallest launches are shared
+        text, manifest = emit_program(program, "net", host(), embed_initial=False), compilation.manifest()
+    jit, set_state = Jit(text, host()), partial(abi.set_state, program)
+    library = Library(manifest, jit.address, compilation.product, abi.constants(program), set_state)
     return [Program(library, n) for n in THREADS]
 
 
