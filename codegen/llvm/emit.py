@@ -8,12 +8,12 @@ all lanes, and vector loops inside vector loops run serially. Machine-independen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from graphc.dtype import bool_
-from graphc.ir.expr import Array, Expr
+from graphc.ir.expr import Array, Expr, Index
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
 
 from ..target import Target
@@ -23,6 +23,7 @@ from .expressions import Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
+from .panels import next_panels
 from .streams import streams
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
@@ -64,6 +65,7 @@ class _Emitter:
         self.margin = max(widths, default=1)  # elements by which vectors may pass the end of a stack array
         self.slots: dict[tuple[Array, int], str] = {}
         self.streams = streams(kernel, self.b.target)
+        self.next_panels = next_panels(kernel, self.b.target)
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
@@ -111,11 +113,13 @@ class _Emitter:
             self.first = first
         else:
             with self.counting(loop.var.name, loop.var.extent) as counter:
-                self.bind(loop, Position(0, ((counter, 1),)))
+                self.bind(loop, Position(0, ((counter, 1),)), self.next_panels.get(loop, ()))
 
-    def bind(self, loop: For, position: Position) -> None:
-        """The body once, with the variable at `position`."""
+    def bind(self, loop: For, position: Position, fetched: Sequence[tuple[Array, Index]] = ()) -> None:
+        """The body once, with the variable at `position`, after fetching what later ones will need."""
         self.scope.bound[loop.var] = position
+        for array, index in fetched:
+            memory.fetch(self.scope.indexer, self.scope.places[array], self.scope.indexer.position(index))
         self.body(loop.body)
         del self.scope.bound[loop.var]
 

@@ -36,19 +36,19 @@ def streams(kernel: Kernel, target: Target) -> Streams:
                 found.setdefault(best, {})[array] = row if repeated else AHEAD
     for stmt in walk(kernel.body):
         if isinstance(stmt, For) and stmt.kind == SERIAL:
-            step = _step(stmt)
+            step = step_of(stmt)
             if step is not None:
                 found[step] = {array: AHEAD for array in kernel.params if array in _touched(step) and _is_far(array, target)}
     return found
 
 
-def _step(loop: For) -> For | None:
+def step_of(loop: For) -> For | None:
     """The vector loop under unrolled ones that a serial loop consists of, if it sums up products: a step of a register tile."""
     inner = loop.body[0] if len(loop.body) == 1 else None
     if not isinstance(inner, For) or inner.kind == SERIAL:
         return None
     if inner.kind == UNROLLED:
-        return _step(inner)
+        return step_of(inner)
     return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
 
 

@@ -1,0 +1,104 @@
+"""What tiles fetch while they share a panel: every line of the next one, and nothing where each has its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from native import check_native
+
+from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.llvm.panels import next_panels
+from graphc.codegen.target import named
+from graphc.dtype import float32
+from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Mod, Var, as_index, const, load
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, Kernel, Local, Stmt, Store
+
+TARGET = named("x86-64-v4")
+LANES, ROWS, LINE = 32, 3, 16
+
+
+def value(index: Expr, at: dict[Expr, int]) -> int:
+    match index:
+        case Affine(terms=terms, constant=constant):
+            return sum(factor * value(atom, at) for atom, factor in terms) + constant
+        case Div(index=inner, divisor=divisor):
+            return value(inner, at) // divisor
+        case Mod(index=inner, divisor=divisor):
+            return value(inner, at) % divisor
+        case Const(value=number):
+            return int(number)
+    return at[index]
+
+
+def tile(panels: int, tiles: int, taps: int, steps: int, inside: bool, shared: bool = True) -> tuple[Kernel, Array, For]:
+    """y[tile, v] = sum over taps and steps of x[tap, step] * panel[p, tap, step, v], for `tiles` tiles that use panel p in
+    turn: `inside` of one task, or as tasks of their own."""
+    count = 1 if inside else tiles
+    task = Var("t", panels * count)
+    visit = Var("g", tiles)
+    number: Index = task * tiles + visit if inside else as_index(task)
+    panel_at = (as_index(task) if inside else task // tiles) if shared else number
+    x = Array("x", float32, taps * steps)
+    panel = Array("panel", float32, (panels if shared else panels * tiles) * taps * steps * LANES)
+    y, acc = Array("y", float32, panels * tiles * ROWS * LANES), Array("acc", float32, ROWS * LANES)
+    tap, k, i, v = Var("tap", taps), Var("k", steps), Var("i", ROWS), Var("v", LANES)
+    cell, step = i * LANES + v, tap * steps + k
+
+    def over_rows(stmt: Stmt) -> For:
+        return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
+
+    product = Accumulate(acc, cell, "add", load(x, step) * load(panel, (panel_at * taps * steps + step) * LANES + v))
+    inner = For(k, (over_rows(product),), SERIAL)
+    nest = For(tap, (inner,), SERIAL)
+    store = Store(y, number * (ROWS * LANES) + cell, load(acc, cell))
+    body: tuple[Stmt, ...] = (Local(acc), over_rows(Store(acc, cell, const(0, float32))), nest, over_rows(store))
+    if inside:
+        body = (For(visit, body, SERIAL),)
+    return Kernel("tile", (x, panel, y), task, body), panel, inner
+
+
+SHAPES = [(3, 2, 9, 300), (4, 7, 3, 400), (2, 37, 1, 2000), (3, 40, 2, 1000)]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["tasks", "group"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tiles_that_share_a_panel_fetch_every_line_of_the_next(shape: tuple[int, int, int, int], inside: bool) -> None:
+    _, tiles, taps, steps = shape
+    kernel, panel, inner = tile(*shape, inside)
+    ((array, position),) = next_panels(kernel, TARGET)[inner]
+    assert array is panel
+    variables = {var.name: var for var in _variables(position)}
+    size = taps * steps * LANES
+    lines = set()
+    for visit in range(tiles):
+        for step in range(taps * steps):
+            names = {"t": 1 if inside else tiles + visit, "g": visit, "tap": step // steps, "k": step % steps}
+            lines.add(value(position, {variables[n]: at for n, at in names.items() if n in variables}) // LINE)
+    assert lines >= set(range(2 * size // LINE, 3 * size // LINE))
+    assert len(lines) <= 2 * size // LINE  # and little else
+
+
+def _variables(index: Expr) -> set[Var]:
+    match index:
+        case Affine(terms=terms):
+            return set().union(*(_variables(atom) for atom, _ in terms))
+        case Div(index=inner) | Mod(index=inner):
+            return _variables(inner)
+    return {index} if isinstance(index, Var) else set()
+
+
+def test_a_tile_with_a_panel_of_its_own_fetches_none() -> None:
+    assert next_panels(tile(4, 7, 3, 400, inside=False, shared=False)[0], TARGET) == {}
+    assert next_panels(tile(4, 1, 3, 2000, inside=False)[0], TARGET) == {}
+
+
+def test_panels_that_stay_in_the_second_cache_are_left_alone() -> None:
+    assert next_panels(tile(2, 7, 1, 8, inside=False)[0], TARGET) == {}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["tasks", "group"])
+def test_fetching_beyond_the_last_panel_harms_nothing(inside: bool) -> None:
+    kernel, _, _ = tile(3, 5, 2, 700, inside)
+    assert "i32 immarg 2" in emit_kernel(kernel, "tile", TARGET).text
+    data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in kernel.params[:2]]
+    check_native([kernel], [[*data, np.zeros(kernel.params[2].size, np.float32)]], tolerance=1e-4)
