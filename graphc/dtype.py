@@ -67,6 +67,9 @@ bfloat16 = DType("bfloat16", "f", 16, np.dtype(ml_dtypes.bfloat16))
 float32 = DType("float32", "f", 32, np.dtype(np.float32))
 float64 = DType("float64", "f", 64, np.dtype(np.float64))
 
+# What tensor cores read of a float32: 10 bits of fraction. Kernels hold it, tensors do not, so it is none of DTYPES.
+tfloat32 = DType("tfloat32", "f", 32, np.dtype(np.float32))
+
 DTYPES = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 FLOATS = tuple(d for d in DTYPES if d.is_float)
 INTS = tuple(d for d in DTYPES if d.is_int)

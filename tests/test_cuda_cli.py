@@ -22,6 +22,12 @@ i, updates = gc.placeholder((9,), gc.int64, name="i"), gc.placeholder((9, 20), g
 step = gc.function([i, updates], gc.zeros((5, 20)).index_add(0, i, updates))
 """
 
+PRODUCT = """
+import graphc as gc
+a, b = (gc.placeholder((64, 64), gc.float32, name=name) for name in "ab")
+step = gc.function([a, b], a @ b)
+"""
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -71,12 +77,25 @@ def test_atomics_are_a_choice(graphc_command: Command, tmp_path: Path) -> None:
         assert ("GRAPHC_ATOMIC_ADD(out" in (tmp_path / "out" / "model.cu").read_text()) == there
 
 
+@pytest.mark.parametrize("command", ("compile", "show"))
+def test_precision_is_a_choice(graphc_command: Command, tmp_path: Path, command: str) -> None:
+    (tmp_path / "model.py").write_text(PRODUCT)
+    for options, there in ([], False), (["--precision", "tf32"], True):
+        code, out, err = graphc_command("--target", "cuda", "--emit", "cu", *options, command=command)
+        assert code == 0, err
+        source = out if command == "show" else (tmp_path / "out" / "model.cu").read_text()
+        assert ("rounded to tf32" in source) == there
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--target", "cuda", "--emit", "obj"], ["'obj'", "cu, h, image, ptx, cubin, so"]),
         (["--target", "cuda", "--arch", "sm_9x"], ["'sm_9x' is no CUDA architecture"]),
         (["--atomics"], ["atomics=True is a choice for GPUs, not for 'cpu'"]),
+        (["--precision", "tf32"], ["precision='tf32' is a choice for GPUs, not for 'cpu'"]),
+        (["--target", "cuda", "--precision", "fp8"], ["'fp8' is not one of 'highest', 'tf32', 'bf16'"]),
+        (["--target", "cuda", "--arch", "sm_75", "--precision", "tf32"], ["sm_75 has none: leave it out"]),
         (["--arch", "sm_90"], ["only --target cuda has architectures"]),
     ],
     ids=str,

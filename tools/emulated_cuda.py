@@ -110,6 +110,7 @@ class Net:
         options: Options = DEFAULT_OPTIONS,
     ) -> None:
         made = CudaCompilation(program, "net", gpu(options=options))
+        self.source = made.source
         self.program, self.host_arrays = program, host_arrays
         self.source = made.source
         self.library = build(made.source, folder, checked=checked, flags=flags)

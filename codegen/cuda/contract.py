@@ -1,18 +1,23 @@
-"""How a contraction is mapped: the choice among tiles and dot products.
+"""How a contraction is mapped: the choice among tiles, with or without tensor cores, and dot products.
 
 In: a kernel that is a product, and a GPU. Out: the cheapest `Mapped` kernel by a model of cycles: a multiprocessor makes 128
 fused products a cycle, reads shared memory beside them, and waits for every step where few threads have work. Results with
-few elements and many steps are dot products instead, one for each team of threads.
+few elements and many steps are dot products instead, one for each team of threads. Tensor cores are for products that they
+make exactly and whose sums are rounded to 16 bits, and for those that the user allows (`Options.precision`).
 """
 
 from __future__ import annotations
 
 from math import ceil
 
-from graphc.ir.expr import Var
-from graphc.ir.kernel import VECTOR, Accumulate, For, Kernel, Stmt, walk
+from graphc.dtype import DType, bfloat16, float32, tfloat32
+from graphc.ir.expr import Call, Var
+from graphc.ir.kernel import VECTOR, Accumulate, For, Kernel, Stmt, expressions, operands, walk
 from graphc.ir.kernel_rewrite import Renamed
 
+from .expressions import below
+from .fragments import TensorTile, fragmented, halves, resident
+from .mma import per_word
 from .products import Product, product
 from .roles import Mapped
 from .target import Gpu
@@ -23,12 +28,21 @@ TILES = (
     Tile(128, 128, 8, 8, 8), Tile(64, 128, 16, 4, 8), Tile(128, 64, 16, 8, 4), Tile(64, 64, 16, 4, 4), Tile(32, 64, 16, 2, 4),
     Tile(32, 32, 16, 2, 2), Tile(16, 64, 16, 1, 4), Tile(16, 16, 16, 1, 1),
 )  # fmt: skip
+TENSOR_TILES = (
+    TensorTile(128, 128, 16, 64, 64), TensorTile(128, 128, 16, 64, 32), TensorTile(64, 128, 16, 32, 32),
+    TensorTile(128, 64, 16, 32, 32), TensorTile(64, 64, 32, 32, 32), TensorTile(32, 64, 32, 16, 32),
+    TensorTile(64, 32, 32, 32, 16), TensorTile(32, 32, 32, 16, 16), TensorTile(16, 64, 32, 16, 16),
+    TensorTile(16, 32, 32, 16, 8), TensorTile(16, 16, 32, 16, 8),
+)  # fmt: skip
+ALLOWED = {"highest": None, "tf32": tfloat32, "bf16": bfloat16}  # what operands may be rounded to
 LANES = 128  # products a cycle of a multiprocessor
 LATENCY = 8.0  # cycles of a step, at least
 PANEL_COST = 300.0  # cycles for the loads of a panel and two barriers
 RESIDENT = 32  # dot products that a multiprocessor runs at once, a warp each
 DOT_COST = 400.0  # cycles for the start and the folds of one
 FAR_COST = 8.0  # factor for operands whose steps are apart in memory
+SHARED_BYTES = 128  # that a multiprocessor moves to or from shared memory in a cycle
+ELEMENT_COST = 1 / 16  # cycles for an element on its way into a panel of tensor cores, where it is rounded
 CACHE_BYTES = 3000.0  # that the second cache delivers a cycle, to all multiprocessors
 
 
@@ -41,11 +55,35 @@ def contract(kernel: Kernel, gpu: Gpu) -> Mapped | None:
         return spread(_dots(found), gpu)
     tiles = [tile for tile in TILES if found.dtype.size <= 4 or tile.own_rows * tile.own_columns <= 16]
     best = min(tiles, key=lambda tile: tile_cost(found, tile, gpu))
-    if dot_cost(found, gpu) < tile_cost(found, best, gpu):
+    cost, dtype = tile_cost(found, best, gpu), tensor_dtype(found, gpu)
+    if dtype is not None:
+        fitting = [tile for tile in TENSOR_TILES if resident(found, tile, dtype)]
+        fragments = min(fitting, key=lambda tile: tensor_cost(found, tile, dtype, gpu))
+        if tensor_cost(found, fragments, dtype, gpu) < min(cost, dot_cost(found, gpu)):
+            return fragmented(found, fragments, dtype)
+    if dot_cost(found, gpu) < cost:
         dots = spread(_dots(found), gpu)
         if dots is not None:
             return dots
     return tiled(found, best)
+
+
+def tensor_dtype(found: Product, gpu: Gpu) -> DType | None:
+    """What the operands are on tensor cores; None where they may not be used."""
+    if not gpu.tensor_products or found.dtype is not float32:
+        return None
+    half, allowed = halves(found), ALLOWED[gpu.options.precision]
+    if half is not None and (allowed is not None or _rounded(found, half)):
+        return half
+    return allowed
+
+
+def _rounded(found: Product, dtype: DType) -> bool:
+    """Whether the epilogue rounds the sums to `dtype` before it does anything else with them."""
+    roots = [root for stmt in walk(found.epilogue) for root in expressions(stmt)]
+    users = [part for root in roots for part in below(root) if any(map(found.is_sum, operands(part)))]
+    casts = [user for user in users if isinstance(user, Call) and user.word == "cast" and user.dtype is dtype]
+    return len(casts) == len(users) and not any(map(found.is_sum, roots))
 
 
 def tile_cost(found: Product, tile: Tile, gpu: Gpu) -> float:
@@ -57,6 +95,18 @@ def tile_cost(found: Product, tile: Tile, gpu: Gpu) -> float:
     read = blocks * found.steps.size * (tile.rows + tile.columns) * found.dtype.size
     wait = PANEL_COST / max(1.0, blocks / gpu.processors)  # other blocks of the multiprocessor work in the meantime
     return max(ceil(blocks / gpu.processors) * panels * (tile.steps * step + wait), read / CACHE_BYTES)
+
+
+def tensor_cost(found: Product, tile: TensorTile, dtype: DType, gpu: Gpu) -> float:
+    """Cycles of a product in tiles of fragments."""
+    blocks = found.batch.size * ceil(found.rows.size / tile.rows) * ceil(found.columns.size / tile.columns)
+    steps, sides = tile.words * per_word(dtype), tile.rows + tile.columns
+    read = tile.warps * (tile.own_rows + tile.own_columns) + sides  # words of a step, and those that are written
+    products = tile.rows * tile.columns * steps / gpu.tensor_products * (dtype.bits / 16)
+    panel = max(products, tile.words * read * 4 / SHARED_BYTES, LATENCY * tile.words) + sides * steps * ELEMENT_COST
+    wait = PANEL_COST / max(1.0, blocks / gpu.processors)
+    moved = blocks * found.steps.size * sides * (2 if halves(found) else 4)
+    return max(ceil(blocks / gpu.processors) * ceil(found.steps.size / steps) * (panel + wait), moved / CACHE_BYTES)
 
 
 def dot_cost(found: Product, gpu: Gpu) -> float:

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from graphc.dtype import DType, int32, int64
-from graphc.ir.expr import Array, Expr, Index, Var, as_index, combine, linear, load
+from graphc.ir.expr import Array, Expr, Index, Load, Var, as_index, combine, linear, load
 from graphc.ir.kernel import UNROLLED, Accumulate, Call, For, If, Let, Local, Stmt, Store, expressions, walk
+from graphc.ir.kernel_rewrite import Renamed
 
 from . import types, words
 from .expressions import Names, Scope, below, is_narrow
+from .mma import NAMES
 from .packets import together
-from .roles import FOLD, PACKET, THREADS, Mapped
+from .roles import FOLD, MMA, PACKET, THREADS, Mapped
 from .words import Text
 
 UNROLL_PRIVATE = 64  # iterations up to which a loop is unrolled where the kernel asks for it
@@ -42,7 +44,7 @@ class _Emitter:
         self.inside = False  # a loop over threads
         self.folding = False
         self.writes: dict[Stmt, str] = {}  # stores that go into packets
-        self.scope = Scope(self.put, self.element, self.names)
+        self.scope = Scope(self.put, self.element, self.names, renumbered=mapped.parts)
 
     def text(self) -> str:
         kernel, mapped = self.mapped.kernel, self.mapped
@@ -55,7 +57,8 @@ class _Emitter:
         self.body(kernel.body)
         bounds = f"{mapped.block}, {mapped.resident}" if mapped.resident > 1 else str(mapped.block)
         head = f"__global__ void __launch_bounds__({bounds}) {self.symbol}("
-        return "\n".join([head + _wrapped(params, len(head)) + ") {", *self.shared, *self.lines, "}", ""])
+        note = [f"// {mapped.note}"] if mapped.note else []
+        return "\n".join([*note, head + _wrapped(params, len(head)) + ") {", *self.shared, *self.lines, "}", ""])
 
     def begin(self) -> None:
         """What every thread is: its task, and its number in the team."""
@@ -114,6 +117,8 @@ class _Emitter:
             self.over_threads(loop)
         elif loop.kind == PACKET:
             self.packet(loop)
+        elif loop.kind == MMA:
+            self.matrices(loop)
         else:
             if loop.kind == UNROLLED and extent <= UNROLL_PRIVATE:
                 self.put("#pragma unroll")
@@ -140,6 +145,17 @@ class _Emitter:
         with self.braces(head):
             self.body(loop.body)
         self.inside = False
+
+    def matrices(self, loop: For) -> None:
+        """A product of small matrices, by one instruction of each warp: mma.py says who holds what."""
+        *outer, fold = walk((loop,))
+        assert isinstance(fold, Accumulate) and all(isinstance(stmt, For) for stmt in outer), fold
+        origin = Renamed({stmt.var: as_index(0) for stmt in outer if isinstance(stmt, For)})
+        operands = [part for part in below(fold.value) if isinstance(part, Load)]
+        places = [(fold.array, fold.index), *((part.array, as_index(part.index)) for part in operands)]
+        # A lane's own part starts where that of the first lane does.
+        args = [f"&{self.arrays[array]}[{self.scope.position(origin.index(index))}]" for array, index in places]
+        self.put(f"mma_{NAMES[operands[0].array.dtype]}({', '.join(args)});")
 
     def branch(self, condition: Expr, then: tuple[Stmt, ...], orelse: tuple[Stmt, ...]) -> None:
         chosen = self.scope.value(condition)

@@ -69,6 +69,7 @@ class Scope:
     names: Names
     bound: dict[Expr, str] = field(default_factory=dict)  # loop variables and temporaries
     packets: dict[Expr, Text] = field(default_factory=dict)  # loads that were made 16 bytes at a time
+    renumbered: Container[Array] = ()  # arrays of which `element` computes the index anew
 
     def value(self, expr: Expr) -> Text:
         """One expression."""
@@ -78,7 +79,7 @@ class Scope:
         """The expressions of one statement; what they share is computed once, in lines before it."""
         wanted = list(exprs)
         self._texts: dict[Expr, Text] = {}
-        uses = _uses(wanted, self.packets)
+        uses = _uses(wanted, self.packets, self.renumbered)
         for expr in uses:
             text = self._index(expr) if isinstance(expr, Index) else self._value(expr)
             self._texts[expr] = self._named(expr, text) if _worth_naming(expr, text, uses[expr]) else text
@@ -93,7 +94,7 @@ class Scope:
         """An index alone, as text for brackets. It must be an operand of the statement's expressions, or simple."""
         found = self._texts.get(index)
         if found is None:
-            for part in _uses([index], self.packets):
+            for part in _uses([index], self.packets, self.renumbered):
                 if part not in self._texts:
                     self._texts[part] = self._index(part) if isinstance(part, Index) else self._value(part)
             found = self._texts[index]
@@ -204,11 +205,14 @@ def is_injective(index: Index, axes: Iterable[Var]) -> bool:
     return not any(axis in below(atom) for atom in terms for axis in axes if atom is not axis)
 
 
-def _uses(roots: list[Expr], leaves: Container[Expr] = ()) -> dict[Expr, int]:
-    """Every expression below the roots (and not below leaves), operands first, with the number of its users."""
+def _uses(roots: list[Expr], leaves: Container[Expr] = (), renumbered: Container[Array] = ()) -> dict[Expr, int]:
+    """Every expression below the roots (but leaves and indices of renumbered arrays), operands first, with the number of its
+    users."""
     uses: dict[Expr, int] = {}
 
     def parts(expr: Expr) -> tuple[Expr, ...]:
+        if isinstance(expr, Load) and expr.array in renumbered:
+            return () if expr.guard is None else (expr.guard,)
         return () if expr in leaves else operands(expr)
 
     for root in roots:

@@ -41,7 +41,8 @@ _INTRODUCTION = """\
  * flags = {NAME}_HOST_ARRAYS they lie on the host: they are copied, and a call returns when its results are there.
  * `stream` is a cudaStream_t, NULL the default stream. A call with the arrays of the call before replays a captured graph.
  * One call at a time runs on a net; another gets {NAME}_ERROR_BUSY at once. All calls of a net take one stream, or streams that
- * the caller brings into order: they share its memory. Results do not depend on the stream, nor on which GPU it is on.
+ * the caller brings into order: they share its memory. Results do not depend on the stream, nor on which GPU it is on,
+ * but for products that tensor cores add up (the source names them): generations of GPUs round such sums differently.
  *
  * Arrays are dense and row-major. Outputs must not overlap inputs, each other, or the net.
  */

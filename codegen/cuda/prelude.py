@@ -13,12 +13,15 @@ meanings (tools/cuda_on_cpu/cuda_on_cpu.h) and stands in for `<<<>>>`, threads a
     GRAPHC_LAUNCH(kernel, grid, block, stream, arguments...)
 
 Elements are read as `pointer[index]` into typed variables and written as `pointer[index] = value`; nothing else is done
-with pointers. Threads meet at __syncthreads() or exchange by __shfl_*_sync of whole warps.
+with pointers. Threads meet at __syncthreads() or exchange by __shfl_*_sync of whole warps; whole warps multiply matrices by
+mma_*(c, a, b), which a CPU has from the header too.
 """
 
 from __future__ import annotations
 
 import re
+
+from .mma import NAMES, definition
 
 _HEAD = """\
 #if defined(__CUDACC_RTC__)
@@ -164,6 +167,18 @@ __device__ inline uint16_t to_half(float x) {
   return uint16_t(result | (bits >> 16 & 0x8000));
 }
 """,
+    "to_tfloat": """\
+// To 10 bits of fraction, ties away from zero: all that tensor cores read of a float.
+__device__ inline float to_tfloat(float x) {
+  uint32_t bits = bitcast<uint32_t>(x);
+#ifdef __CUDA_ARCH__
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+#else
+  bits = (bits & 0x7FFFFFFF) > 0x7F800000u ? 0x7FFFE000u : (bits + 0x1000u) & 0xFFFFE000u;
+#endif
+  return bitcast<float>(bits);
+}
+""",
     "from_bfloat": """\
 __device__ inline float from_bfloat(uint16_t x) { return bitcast<float>(uint32_t(x) << 16); }
 """,
@@ -175,6 +190,7 @@ __device__ inline uint16_t to_bfloat(float x) {
   return uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 """,
+    **{f"mma_{name}": definition(dtype) for dtype, name in NAMES.items()},
 }
 
 

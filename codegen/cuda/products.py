@@ -62,6 +62,10 @@ class Product:
     acc: Array
     epilogue: tuple[Stmt, ...]
 
+    def is_sum(self, expr: Expr) -> bool:
+        """Whether an expression of the epilogue is the sum itself."""
+        return isinstance(expr, Load) and expr.array is self.acc
+
 
 def product(kernel: Kernel) -> Product | None:
     """The kernel as a product."""

@@ -7,6 +7,8 @@ never what is computed: run as it stands, loop by loop, the kernel means the sam
     for ... threads  one iteration on each thread of the team (at most as many as it has); outside of such loops all threads
                      do the same, and one of them stores what others can see
     for ... fold     over the threads too, around folds alone: afterwards every thread holds the result
+    for ... mma      over the warps of the team, around one small product of matrices that a warp makes with one instruction,
+                     from what its threads hold into what they hold (fragments.py)
     for ... packet   unrolled; its neighbouring elements are loaded and stored as 16 bytes where that is possible
     local array      shared by the team's threads, or cut into parts: thread t holds the elements from t * size;
                      all others are copies, the same on each thread
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from graphc.ir.expr import Array
 from graphc.ir.kernel import Kernel, Stmt
 
-THREADS, FOLD, PACKET = "threads", "fold", "packet"
+THREADS, FOLD, MMA, PACKET = "threads", "fold", "mma", "packet"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Mapped:
     barriers: frozenset[Stmt] = frozenset()
     resident: int = 1  # blocks for which a multiprocessor must have registers
     atomic: frozenset[Array] = frozenset()  # params that any thread may add to at any time, and nothing else is done with
+    note: str = ""  # for who reads the text
 
     @property
     def block(self) -> int:

@@ -14,7 +14,7 @@ from graphc.ir.expr import Array, Load
 from graphc.ir.kernel import Accumulate, For, If, Stmt, Store, expressions, walk
 
 from .expressions import below
-from .roles import FOLD, THREADS
+from .roles import FOLD, MMA, THREADS
 
 
 def barriers(body: tuple[Stmt, ...], visible: Set[Array]) -> frozenset[Stmt]:
@@ -38,7 +38,7 @@ class _Walker:
             self.stmt(stmt)
 
     def stmt(self, stmt: Stmt) -> None:
-        if isinstance(stmt, For) and stmt.kind not in (THREADS, FOLD):
+        if isinstance(stmt, For) and stmt.kind not in (THREADS, FOLD, MMA):
             self.block(stmt.body)
             self.block(stmt.body)  # what the end of a round leaves meets the start of the next
         elif isinstance(stmt, If):

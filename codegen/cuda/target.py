@@ -13,14 +13,20 @@ from graphc.errors import CompileError
 
 DEFAULT = "sm_80"
 _PROCESSORS = {"sm_75": 40, "sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
-PRECISIONS = ("highest",)
+# Products of 16-bit floats that a multiprocessor makes in a cycle by the mma instructions of warps; of tf32 half as many.
+_TENSOR_PRODUCTS = {"sm_80": 1024, "sm_86": 512, "sm_89": 512, "sm_90": 1024, "sm_100": 1024, "sm_120": 512}
+TENSOR_CORES = 80  # from sm_80 on they know all types that are used here
+PRECISIONS = ("highest", "tf32", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user may choose beyond what a program says. precision: in what products of float32 are computed; "highest" is
+    """What a user may choose beyond what a program says. Raises CompileError for what is no choice.
+
+    precision: what the operands of products of float32 may be rounded to, so that tensor cores multiply them; "highest" is
     float32. atomics: add to what many updates may name (scatter) as they come, so that sums are rounded differently from run
-    to run. Raises CompileError for what is no choice."""
+    to run.
+    """
 
     precision: str = "highest"
     atomics: bool = False
@@ -41,7 +47,8 @@ DEFAULT_OPTIONS = Options()
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU: its architecture, the threads of a warp, of a usual block and at most of a team, bytes of shared memory that a
-    block may declare, how many multiprocessors want work, and what the user chose."""
+    block may declare, how many multiprocessors want work, products of 16-bit floats that the tensor cores of one make in a
+    cycle (0: they are not used), and what the user chose."""
 
     arch: str
     warp: int = 32
@@ -49,15 +56,20 @@ class Gpu:
     team: int = 512
     shared_bytes: int = 48 << 10
     processors: int = 108
+    tensor_products: int = 0
     options: Options = DEFAULT_OPTIONS
 
 
 def gpu(arch: str | None = None, options: Options = DEFAULT_OPTIONS) -> Gpu:
-    """The GPU called `arch`. CompileError for a name that no compiler for CUDA would take."""
+    """The GPU called `arch`. CompileError for a name that no compiler for CUDA would take, and for options it cannot follow."""
     arch = arch or DEFAULT
     if not re.fullmatch(r"sm_[0-9]{2,3}[af]?", arch):
         raise CompileError(f"{arch!r} is no CUDA architecture; expected one such as {', '.join(_PROCESSORS)}")
     number = int(re.sub(r"\D", "", arch))
     if number < 70:
         raise CompileError(f"{arch} is too old: the generated code needs sm_70 or newer")
-    return Gpu(arch, processors=_PROCESSORS.get(arch.rstrip("af"), 108), options=options)
+    if number < TENSOR_CORES and options.precision != "highest":
+        raise CompileError(f"{options.given()} takes tensor cores of sm_{TENSOR_CORES} or newer; {arch} has none: leave it out")
+    plain = arch.rstrip("af")
+    tensor = _TENSOR_PRODUCTS.get(plain, 512) if number >= TENSOR_CORES else 0
+    return Gpu(arch, processors=_PROCESSORS.get(plain, 108), tensor_products=tensor, options=options)

@@ -11,7 +11,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, Accumulate, For, If, Kernel, Let,
 from graphc.ir.kernel_rewrite import Renamed
 
 from .expressions import below
-from .roles import FOLD, PACKET, THREADS
+from .roles import FOLD, MMA, PACKET, THREADS
 
 
 def tidy(kernel: Kernel) -> Kernel:
@@ -38,7 +38,7 @@ def _straight(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
     for stmt in body:
         match stmt:
             case For(var=var):
-                if var.extent == 1 and stmt.kind not in (THREADS, FOLD):
+                if var.extent == 1 and stmt.kind not in (THREADS, FOLD, MMA):
                     result += _straight(Renamed({var: as_index(0)}).block(stmt.body))
                 elif var.extent:
                     result.append(For(var, _straight(stmt.body), stmt.kind, stmt.width))

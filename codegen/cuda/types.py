@@ -10,19 +10,19 @@ import math
 
 import numpy as np
 
-from graphc.dtype import DType, float32, int32
+from graphc.dtype import DType, float32, int32, tfloat32
 
 from .. import abi
 
 
 def memory(dtype: DType) -> str:
     """The type of an element in memory."""
-    return abi.c_type(dtype)
+    return "float" if dtype is tfloat32 else abi.c_type(dtype)
 
 
 def register(dtype: DType) -> str:
     """The type of a value in a register."""
-    return "bool" if dtype.is_bool else abi.c_type(dtype)
+    return "bool" if dtype.is_bool else memory(dtype)
 
 
 def is_half(dtype: DType) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from graphc.dtype import DType, bfloat16, float16, float32, float64
+from graphc.dtype import DType, bfloat16, float16, float32, float64, tfloat32
 from graphc.ir.expr import COMPARISONS
 
 from . import types
@@ -122,6 +122,10 @@ def convert(value: Text, dtype: DType) -> Text:
     source, kind = value.dtype, types.register(dtype)
     if source is dtype:
         return value
+    if source is tfloat32:
+        return convert(Text(value.text, float32, value.level), dtype)
+    if dtype is tfloat32:
+        return Text(f"to_tfloat({convert(value, float32).text})", dtype)
     if types.is_half(source):
         single = Text(f"{'from_bfloat' if source is bfloat16 else 'from_half'}({value.text})", float32)
         return convert(single, dtype)

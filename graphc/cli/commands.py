@@ -19,7 +19,7 @@ from rich.table import Table
 
 from .. import __version__
 from ..codegen.abi import c_identifier
-from ..codegen.cuda.target import DEFAULT_OPTIONS, Options
+from ..codegen.cuda.target import DEFAULT_OPTIONS, PRECISIONS, Options
 from ..driver import Stages
 from ..errors import GraphcError, VerifyError
 from ..export import Compilation
@@ -37,6 +37,9 @@ from .summary import passes_table
 _FILE = click.Path(path_type=Path)
 _stages = ", ".join(dict.fromkeys(STAGES + GPU_STAGES))
 _written = f"{', '.join(Compilation.kinds)}; with --target cuda {', '.join(CudaCompilation.kinds)}. Default: the first"
+_PRECISION = click.option(
+    "--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], help="With --target cuda: of products of float32."
+)
 _FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables that no function updates become constants.")
 
 
@@ -90,6 +93,7 @@ def commands() -> None:
 @click.option("--emit", help=f"What to write, with commas between: {_written}.")
 @click.option("--seed", type=int, help="Where the program's random numbers start.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use where whoever loads the program does not say.")
+@_PRECISION
 @click.option("--atomics", is_flag=True, help="With --target cuda: sums over indices in any order, rounded anew each run.")
 @_FREEZE
 def compile_command(
@@ -101,6 +105,7 @@ def compile_command(
     emit: str | None,
     seed: int | None,
     threads: int | None,
+    precision: str,
     atomics: bool,
     freeze: bool,
 ) -> None:
@@ -108,7 +113,7 @@ def compile_command(
     if arch is not None and target != "cuda":
         raise click.BadParameter(f"{arch!r}: only --target cuda has architectures", param_hint="--arch")
     with _progress("compiling"):
-        options = Options(atomics=atomics)
+        options = Options(precision, atomics)
         compilation = replace(_build(load_model(model), arch or target, name, seed, freeze, options), threads=threads)
         written = _write(compilation, output, _kinds(emit, compilation.kinds))
     for path in written:
@@ -222,14 +227,15 @@ def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
 )
 @click.option("-f", "--function", "only", help="Show one function only.")
 @click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, cuda, sm_90, ...")
+@_PRECISION
 @_FREEZE
-def show(model: Path, emit: str | None, only: str | None, target: str, freeze: bool) -> None:
+def show(model: Path, emit: str | None, only: str | None, target: str, precision: str, freeze: bool) -> None:
     """Show MODEL at any stage of its compilation."""
     loaded = load_model(model)
     if only is not None:
         _known(model, only, loaded.functions)
     functions = loaded.functions if only is None else {only: loaded.functions[only]}
-    stages = Stages(functions, target, None, c_identifier(loaded.name), freeze)
+    stages = Stages(functions, target, None, c_identifier(loaded.name), freeze, Options(precision))
     with _progress("compiling"):
         shown = text(stages, emit) if emit else passes_table(stages)
     if isinstance(shown, str):

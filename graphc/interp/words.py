@@ -17,7 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..dtype import DType, bfloat16, float16, float32, float64
+from ..dtype import DType, bfloat16, float16, float32, float64, tfloat32
 from ..ir.expr import PREDICATES
 
 Number = bool | int | float
@@ -26,11 +26,18 @@ Function = Callable[..., Any]
 _GARBAGE = 0xABABABABABABABAB
 
 
+def _round_tfloat32(x: float) -> float:
+    """To 11 bits of precision, ties away from zero, where float32 has 24."""
+    bits = (int(np.float32(x).view(np.uint32)) + 0x1000) & 0xFFFFE000
+    return float(np.uint32(bits).view(np.float32)) if math.isfinite(x) else x
+
+
 _ROUND: dict[DType, Function] = {
     float16: lambda x: float(np.float16(x)),
     bfloat16: lambda x: float(ml_dtypes.bfloat16(x)),
     float32: lambda x: c_float(x).value,  # the same as np.float32, four times as fast
     float64: float,
+    tfloat32: _round_tfloat32,
 }
 
 

@@ -105,6 +105,14 @@ GOOD = {
         lambda x: x * 2,
         block="SIZE / 4",
     ),
+    "a product of matrices in each warp": Good(
+        """
+        float c[4] = {x[threadIdx.x], 0, 0, 0}, a[4] = {1, 1, 1, 1}, b[2] = {1, 1};
+        for (int turn = 0; turn < 1 + int(threadIdx.x) / 32; ++turn) mma_tf32(c, a, b);
+        y[threadIdx.x] = c[0];
+        """,
+        lambda x: np.concatenate([x[:32] + 8, x[32:64] + 16, x[64:]]),
+    ),
     "atomic sums of all blocks": Good("atomicAdd(&y[0], x[blockIdx.x]);", sums, "SIZE", "1"),
     "a cell of one thread": Good(
         "for (int i = 0; i < 3; ++i) { y[threadIdx.x] = y[threadIdx.x] + 1; } *(y + threadIdx.x) -= 1.0f;",
@@ -165,9 +173,40 @@ BAD = {
           a = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
         y[threadIdx.x] = a;
         """,
-        "meets another one, of line",
+        "a shuffle meets a shuffle, of line",
     ),
     "a shuffle of half the lanes": Bad("__shfl_xor_sync(0xffffu, 1.0f, 1);  // HERE", "names the lanes 0000ffff"),
+    "a product of matrices for some lanes": Bad(
+        "float c[4] = {}, a[4] = {}, b[2] = {}; if (threadIdx.x != 33) mma_tf32(c, a, b);  // HERE",
+        r"waits at a product of matrices that thread \(33, 0, 0\) does not reach: it has ended",
+    ),
+    "a product of matrices in half a warp": Bad(
+        "float c[4] = {}; uint16_t a[8] = {}, b[4] = {}; mma_f16(c, a, b);  // HERE",
+        "waits at a product of matrices in a warp that has fewer than 32 threads",
+        block="48",
+    ),
+    "a product of matrices that meets a shuffle": Bad(
+        """
+        float c[4] = {};
+        uint16_t a[8] = {}, b[4] = {};
+        if (threadIdx.x < 31) mma_bf16(c, a, b);
+        else
+          c[0] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);  // HERE
+        """,
+        "a shuffle meets a product of matrices, of line",
+    ),
+    "products of two types in one warp": Bad(
+        """
+        float c[4] = {};
+        uint16_t a[8] = {}, b[4] = {};
+        if (threadIdx.x < 31) mma_bf16(c, a, b); else mma_f16(c, a, b);  // HERE
+        """,
+        "a product of matrices meets a product of matrices, of line",
+    ),
+    "a factor that was not rounded": Bad(
+        "float c[4] = {}, a[4] = {1, 1, 1, 1}, b[2] = {1, threadIdx.x == 7 ? 0.1f : 0.5f}; mma_tf32(c, a, b);  // HERE",
+        r"thread \(7, 0, 0\).*multiplies b\[1\] = 0x1.99999ap-4, which was not rounded to tf32",
+    ),
     "a read behind shared memory": Bad(
         "GRAPHC_SHARED(float, tile, 64); tile[threadIdx.x] = 0.0f; y[0] = tile[threadIdx.x + 64];  // HERE",
         r"reads tile\[64\], which is outside of its 64 elements",

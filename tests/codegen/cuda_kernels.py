@@ -36,10 +36,11 @@ def kernel_of(inputs: Sequence[gc.Tensor], output: gc.Tensor) -> Kernel:
     return kernel
 
 
-def both_sides(kernel: Kernel, mapped: Mapped) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What a kernel and its mapping leave in their params, from the same arrays."""
+def both_sides(kernel: Kernel, mapped: Mapped, whole: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What a kernel and its mapping leave in their params, from the same arrays; of whole numbers where that is asked for."""
     rng = np.random.default_rng(0)
-    given = [(3 * rng.standard_normal(param.size)).astype(param.dtype.numpy) for param in kernel.params]
+    drawn = [3 * rng.standard_normal(param.size) for param in kernel.params]
+    given = [(np.rint(d) if whole else d).astype(param.dtype.numpy) for d, param in zip(drawn, kernel.params, strict=True)]
     results = []
     for side in (kernel, mapped.kernel):
         arrays = [array.copy() for array in given]

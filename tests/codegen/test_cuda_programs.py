@@ -18,7 +18,7 @@ from training import accuracy, train
 
 import graphc as gc
 from graphc import data
-from graphc.codegen.cuda import contract, splits, teams, tiles
+from graphc.codegen.cuda import contract, panels, splits, teams, tiles
 from graphc.codegen.cuda.products import Product
 from graphc.codegen.cuda.target import Gpu, Options
 from graphc.driver import Stages
@@ -155,7 +155,7 @@ def test_atomic_sums_compute_what_numpy_does() -> None:
         subject.check_cuda(net)
 
 
-@pytest.mark.parametrize(("mapping", "name"), [(teams, "sort"), (tiles, "convolution_of_points")], ids=["teams", "tiles"])
+@pytest.mark.parametrize(("mapping", "name"), [(teams, "sort"), (panels, "convolution_of_points")], ids=["teams", "tiles"])
 def test_a_mapping_that_forgets_barriers_is_found(mapping: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "barriers", lambda body, visible: frozenset())
     subject = subject_of(name)
@@ -183,15 +183,23 @@ def test_training_steps_compute_what_numpy_does(name: str, tmp_path: Path) -> No
     subject.check_cuda(Net(Stages({"f": step}, "cuda").planned, tmp_path))
 
 
-@pytest.mark.parametrize(("example", "size", "samples"), [(digits_mlp, 28, 640), (lenet, 32, 128)], ids=["mlp", "lenet"])
-def test_training_goes_as_native_code_does(example: ModuleType, size: int, samples: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("example", "size", "samples", "precision", "tolerance"),
+    [(digits_mlp, 28, 640, "highest", 1e-3), (lenet, 32, 128, "highest", 1e-3), (digits_mlp, 28, 640, "tf32", 5e-3)],
+    ids=["mlp", "lenet", "mlp_on_tensor_cores"],
+)
+def test_training_goes_as_native_code_does(
+    example: ModuleType, size: int, samples: int, precision: str, tolerance: float, tmp_path: Path
+) -> None:
     """Losses of some steps and the accuracy after them, without checks. Much later roundings may send LeNet elsewhere."""
     step, predict = example.declare()
     learn, test = (
         data.TensorDataset(*(array[:count] for array in data.Digits(train=part, size=size).arrays))
         for part, count in ((True, samples), (False, 128))
     )
-    net = Net(Stages({"train_step": step, "predict": predict}, "cuda").planned, tmp_path, checked=False)
+    planned = Stages({"train_step": step, "predict": predict}, "cuda").planned
+    net = Net(planned, tmp_path, checked=False, options=Options(precision))
+    assert ("mma_tf32(" in net.source) == (precision == "tf32")
     emulated = SimpleNamespace(
         train_step=lambda *arrays: net.call("train_step", *arrays)[0], predict=lambda *arrays: net.call("predict", *arrays)[0]
     )
@@ -201,7 +209,7 @@ def test_training_goes_as_native_code_does(example: ModuleType, size: int, sampl
         _, losses = train(program, loader, 1, quiet=True)
         results.append((losses, accuracy(program, test, example.BATCH)))
     (losses, share), (losses_of_cuda, share_of_cuda) = results
-    np.testing.assert_allclose(losses_of_cuda, losses, rtol=1e-3)
+    np.testing.assert_allclose(losses_of_cuda, losses, rtol=tolerance)
     assert abs(share_of_cuda - share) <= 1 / len(test)
 
 

@@ -25,7 +25,7 @@ from graphc.codegen.cuda.build import compile_source, missing, nvrtc
 from graphc.codegen.cuda.emit import emit_kernel
 from graphc.codegen.cuda.map import map_kernel
 from graphc.codegen.cuda.prelude import prelude
-from graphc.codegen.cuda.target import Options, gpu
+from graphc.codegen.cuda.target import PRECISIONS, Options, gpu
 from graphc.codegen.cuda.words import says
 from graphc.codegen.expand import expand_kernel
 from graphc.driver import GPU_THREAD, Stages, backend
@@ -100,14 +100,26 @@ STANDARD: dict[str, Callable[[], tuple[list[gc.Tensor], gc.Tensor]]] = {
 }
 
 
+# Those of them that tensor cores make where the user allows it, and some more.
+TENSOR = {name: build for name, build in STANDARD.items() if "product" in name or "convolution" in name} | {
+    "left_transposed": lambda: ([a := x(2048, 2048), b := x(2048, 2048, name="b")], a.T @ b),
+    "small_product": lambda: square(256, gc.float32),
+    "attention": lambda: (
+        [q := x(8, 8, 128, 64, name="q"), k := x(8, 8, 128, 64, name="k"), v := x(8, 8, 128, 64, name="v")],
+        F.softmax(q @ k.transpose(2, 3), -1) @ v,
+    ),
+}
+
+
 @needs_nvcc
 @pytest.mark.parametrize("arch", ("sm_80", "sm_90"))
-def test_standard_kernels_do_not_spill(arch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_standard_kernels_do_not_spill(precision: str, arch: str, tmp_path: Path) -> None:
     texts = []
-    for name, build in STANDARD.items():
-        stages = Stages({"f": gc.function(*build())}, arch)
+    for name, build in (STANDARD if precision == "highest" else TENSOR).items():
+        stages = Stages({"f": gc.function(*build())}, arch, options=Options(precision))
         for n, launch in enumerate(stages.planned.functions[0].launches):
-            texts.append(emit_kernel(map_kernel(expand_kernel(launch.kernel, says), gpu(arch)), f"{name}_{n}"))
+            texts.append(emit_kernel(map_kernel(expand_kernel(launch.kernel, says), gpu(arch, stages.options)), f"{name}_{n}"))
     text = "\n".join(texts)
     said = compile_strictly(prelude(text) + text, arch, tmp_path)
     frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)

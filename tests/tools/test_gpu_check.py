@@ -38,6 +38,15 @@ def test_training_is_compared_with_the_cpu_and_written_as_json(tmp_path: Path, m
     assert [row["what"] for row in json.loads(file.read_text())["rows"]] == ["digits_mlp", "lenet"]
 
 
+def test_products_are_judged_by_what_is_promised() -> None:
+    tensors = [torch.randn(40, 30), torch.randn(30, 50)]
+    result = (tensors[0].double() @ tensors[1].double()).numpy()
+    rounded = result * (1 + 2.0**-9)
+    assert gpu_check._is_as_promised(result.astype(np.float32), tensors, 0.0)
+    assert gpu_check._is_as_promised(rounded, tensors, gpu_check.PRODUCT_ERRORS["bfloat16"])
+    assert not gpu_check._is_as_promised(rounded, tensors, 0.0)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("arguments", ([], ["speed", "--target", "cpu"]), ids=str)
 def test_without_a_gpu_it_says_so(arguments: list[str]) -> None:

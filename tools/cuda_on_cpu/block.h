@@ -1,7 +1,8 @@
-// Runs the threads of a block, one block at a time, with its barriers and the shuffles of its warps.
+// Runs the threads of a block, one block at a time, with its barriers and the meetings of its warps: shuffles, and products of
+// matrices (mma.h).
 //
 // In: a kernel as a function without arguments, and the shape of its block. Out: it has run, or a fault is recorded: a barrier
-// that some threads do not reach or that others meet elsewhere, a shuffle that is not met by all 32 lanes of a warp.
+// that some threads do not reach or that others meet elsewhere, a meeting to which not all 32 lanes of a warp come.
 //
 // One fibre runs thread after thread until one must wait; that thread keeps the fibre, and another fibre goes on. So a kernel
 // without barriers and shuffles is a plain loop.
@@ -16,12 +17,13 @@ namespace cuda_cpu __attribute__((visibility("hidden"))) {
 
 constexpr unsigned MAX_THREADS = 1024, WARP = 32, FULL_MASK = 0xffffffffu;
 
-enum Status : uint8_t { FRESH, READY, AT_BARRIER, AT_SHUFFLE, ENDED };
+enum Status : uint8_t { FRESH, READY, AT_BARRIER, AT_MEETING, ENDED };
+enum Meeting : uint8_t { SHUFFLE, SHUFFLE_DOWN, SHUFFLE_UP, SHUFFLE_XOR, TF32_PRODUCT, BF16_PRODUCT, F16_PRODUCT };
 
 struct Thread {
   Status status;
   uint8_t parity;  // of the shuffles it has met
-  uint8_t shuffle;
+  uint8_t meeting;
   int line;
   Fibre* fibre;
 };
@@ -29,6 +31,7 @@ struct Thread {
 // Two sets of values: a lane may write for the next shuffle while others still read those of this one.
 struct Warp {
   uint64_t values[2][WARP];
+  void* operands[WARP];  // of a product
   unsigned arrived;
 };
 
@@ -142,9 +145,13 @@ inline void wait(Status status, int line) {
   go_on(thread.fibre);
 }
 
+inline const char* waits_at(const Thread& thread) {
+  return thread.status == AT_BARRIER ? "barrier" : thread.meeting <= SHUFFLE_XOR ? "shuffle" : "product of matrices";
+}
+
 inline const char* state_of(const Thread& thread, char (&text)[64]) {
   if (thread.status == ENDED) return "has ended";
-  snprintf(text, sizeof text, "waits at the %s of line %d", thread.status == AT_BARRIER ? "barrier" : "shuffle", thread.line);
+  snprintf(text, sizeof text, "waits at the %s of line %d", waits_at(thread), thread.line);
   return text;
 }
 
@@ -153,20 +160,22 @@ inline void report_stall() {
   unsigned waiting = 0;
   while (block.threads[waiting].status == ENDED) ++waiting;
   for (unsigned t = 0; t < block.size; ++t)
-    if (block.threads[t].status == AT_SHUFFLE) waiting = t;  // a shuffle is the narrower thing to ask for
+    if (block.threads[t].status == AT_MEETING) waiting = t;  // a meeting of a warp is the narrower thing to ask for
   const Thread& found = block.threads[waiting];
-  const bool shuffle = found.status == AT_SHUFFLE;
-  const unsigned begin = shuffle ? waiting / WARP * WARP : 0, end = shuffle ? begin + WARP : block.size;
+  const bool meeting = found.status == AT_MEETING;
+  const unsigned begin = meeting ? waiting / WARP * WARP : 0, end = meeting ? begin + WARP : block.size;
   for (unsigned t = begin; t < end && t < block.size; ++t) {
     const Thread& other = block.threads[t];
     if (other.status == found.status && other.line == found.line) continue;
     char what[256], state[64];
     const Place p = place_of(t, current.block);
-    snprintf(what, sizeof what, "waits at a %s that thread (%u, %u, %u) does not reach: it %s", shuffle ? "shuffle" : "barrier",
-             p.x, p.y, p.z, state_of(other, state));
+    snprintf(what, sizeof what, "waits at a %s that thread (%u, %u, %u) does not reach: it %s", waits_at(found), p.x, p.y, p.z,
+             state_of(other, state));
     return describe(waiting, found.line, what);
   }
-  describe(waiting, found.line, "waits at a shuffle in a warp that has fewer than 32 threads");
+  char what[128];
+  snprintf(what, sizeof what, "waits at a %s in a warp that has fewer than 32 threads", waits_at(found));
+  describe(waiting, found.line, what);
 }
 
 // Runs all threads of one block. False after a fault.
@@ -193,29 +202,36 @@ inline void barrier(int line) {
   wait(AT_BARRIER, line);
 }
 
+// Waits until all lanes of the warp have come to the same meeting; the last one does `work`, and then all go on.
+template <class Work>
+void meet(unsigned kind, int line, Work work) {
+  const unsigned first = current.thread / WARP * WARP;
+  Warp& warp = block.warps[current.thread / WARP];
+  block.threads[current.thread].meeting = static_cast<uint8_t>(kind);
+  if (++warp.arrived < WARP) return wait(AT_MEETING, line);
+  warp.arrived = 0;
+  for (unsigned t = first; t < first + WARP; ++t) {
+    const Thread& other = block.threads[t];
+    if (t != current.thread && (other.line != line || other.meeting != kind))
+      fail(line, "a %s meets a %s, of line %d, in the same warp", waits_at(block.threads[current.thread]), waits_at(other),
+           other.line);
+  }
+  work();
+  for (unsigned t = first; t < first + WARP; ++t)
+    if (t != current.thread) make_ready(t);
+}
+
 // The value that lane source(this lane) of this warp brought to the same shuffle; where there is no such lane, its own.
 template <class T, class Source>
 T shuffle(unsigned kind, unsigned mask, T value, int line, Source source) {
   if (mask != FULL_MASK) fail(line, "a shuffle names the lanes %08x; all 32 must take part", mask);
-  const unsigned lane = current.thread % WARP, first = current.thread - lane;
+  const unsigned lane = current.thread % WARP;
   Warp& warp = block.warps[current.thread / WARP];
   Thread& thread = block.threads[current.thread];
   const unsigned set = thread.parity;
   thread.parity ^= 1;
-  thread.shuffle = static_cast<uint8_t>(kind);
   memcpy(&warp.values[set][lane], &value, sizeof value);
-  if (++warp.arrived < WARP) {
-    wait(AT_SHUFFLE, line);
-  } else {
-    warp.arrived = 0;
-    for (unsigned t = first; t < first + WARP; ++t) {
-      const Thread& other = block.threads[t];
-      if (t == current.thread) continue;
-      if (other.line != line || other.shuffle != kind)
-        fail(line, "a shuffle meets another one, of line %d, in the same warp", other.line);
-      make_ready(t);
-    }
-  }
+  meet(kind, line, [] {});
   const unsigned from = source(lane);
   memcpy(&value, &warp.values[set][from < WARP ? from : lane], sizeof value);
   return value;

@@ -19,6 +19,7 @@
 
 #include "deadline.h"
 #include "memory.h"
+#include "mma.h"
 
 namespace cuda_cpu __attribute__((visibility("hidden"))) {
 
@@ -107,15 +108,15 @@ void add_to(Pointer<T> pointer, std::common_type_t<T> value, int line = __builti
 }  // namespace cuda_cpu
 
 // The shuffles over whole warps, for the types for which CUDA has them.
-#define CUDA_CPU_SHUFFLE(name, kind, T, from)                                                 \
-  inline T name(unsigned mask, T value, int by, int line = __builtin_LINE()) {                \
-    return cuda_cpu::shuffle(kind, mask, value, line, [by](unsigned lane) { return from; });  \
+#define CUDA_CPU_SHUFFLE(name, kind, T, from)                                                           \
+  inline T name(unsigned mask, T value, int by, int line = __builtin_LINE()) {                          \
+    return cuda_cpu::shuffle(cuda_cpu::kind, mask, value, line, [by](unsigned lane) { return from; });  \
   }
-#define CUDA_CPU_SHUFFLES(T)                                  \
-  CUDA_CPU_SHUFFLE(__shfl_sync, 0, T, (void(lane), by & 31))  \
-  CUDA_CPU_SHUFFLE(__shfl_down_sync, 1, T, lane + by)         \
-  CUDA_CPU_SHUFFLE(__shfl_up_sync, 2, T, lane - by)           \
-  CUDA_CPU_SHUFFLE(__shfl_xor_sync, 3, T, lane ^ by)
+#define CUDA_CPU_SHUFFLES(T)                                        \
+  CUDA_CPU_SHUFFLE(__shfl_sync, SHUFFLE, T, (void(lane), by & 31))  \
+  CUDA_CPU_SHUFFLE(__shfl_down_sync, SHUFFLE_DOWN, T, lane + by)    \
+  CUDA_CPU_SHUFFLE(__shfl_up_sync, SHUFFLE_UP, T, lane - by)        \
+  CUDA_CPU_SHUFFLE(__shfl_xor_sync, SHUFFLE_XOR, T, lane ^ by)
 CUDA_CPU_SHUFFLES(int)
 CUDA_CPU_SHUFFLES(unsigned)
 CUDA_CPU_SHUFFLES(long)
