@@ -32,6 +32,7 @@ from .cluster import BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, 
 from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
 from .inset import Inset
 from .operand import accessible
+from .order import in_order
 from .recompute import recompute
 
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
@@ -62,8 +63,9 @@ def fuse(graph: Graph) -> FusedGraph:
     recompute(graph, fusion.dag, fusion.home, fusion.forced)
     fusion.absorb_prologues()
     in_place = fusion.order_updates()
-    order = nx.lexicographical_topological_sort(fusion.dag, key=lambda c: c.number)
-    return FusedGraph(graph, tuple(order), fusion.home, fusion.stored(), in_place, insets)
+    stored = fusion.stored()
+    order = in_order(fusion.dag, stored, {storage(root) for root in graph.roots}, insets)
+    return FusedGraph(graph, order, fusion.home, stored, in_place, insets)
 
 
 class _Fusion:

@@ -1,0 +1,75 @@
+"""The order in which clusters run.
+
+In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
+(the gradient of a weight, which goes into the weight at once) runs as soon as it can; all others run as the graph was written
+down. What is packed or kept inside of kernels does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from heapq import heappop, heappush
+
+import networkx as nx
+
+from graphc.ir.values import Value
+
+from .cluster import Cluster
+from .inset import Insets
+
+
+def in_order(
+    dag: nx.DiGraph[Cluster], stored: Collection[Value], results: Collection[Value], insets: Insets
+) -> tuple[Cluster, ...]:
+    """All clusters, each behind those that it depends on. `results` lie in memory that is there anyway."""
+    hosts = {value: insets[value].host if value in insets else value for value in stored if value not in results}
+    memory = _Memory(dag, hosts)
+    waits = dict(dag.in_degree())
+    queue: list[tuple[bool, int, Cluster]] = []
+
+    def enter(cluster: Cluster) -> None:
+        heappush(queue, (not memory.shrinks(cluster), cluster.number, cluster))
+
+    for cluster in [c for c, count in waits.items() if not count]:
+        enter(cluster)
+    order: dict[Cluster, None] = {}
+    while queue:
+        _, _, cluster = heappop(queue)
+        if cluster in order:
+            continue
+        order[cluster] = None
+        affected = memory.run(cluster)
+        for after in dag.successors(cluster):
+            waits[after] -= 1
+        for other in {*dag.successors(cluster), *affected}:
+            if not waits[other] and other not in order:
+                enter(other)
+    assert len(order) == len(waits), "the clusters depend on each other in a cycle"
+    return tuple(order)
+
+
+class _Memory:
+    """What is held while clusters run one after another."""
+
+    def __init__(self, dag: nx.DiGraph[Cluster], hosts: dict[Value, Value]) -> None:
+        self.touched = {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in dag}
+        self.users: dict[Value, set[Cluster]] = {}  # that have not run yet
+        for cluster, values in self.touched.items():
+            for value in values:
+                self.users.setdefault(value, set()).add(cluster)
+        self.held: set[Value] = set()
+
+    def shrinks(self, cluster: Cluster) -> bool:
+        """Whether less would be held behind the cluster than before it."""
+        touched = self.touched[cluster]
+        freed = sum(value.type.nbytes for value in touched & self.held if len(self.users[value]) == 1)
+        return freed > sum(value.type.nbytes for value in touched - self.held)
+
+    def run(self, cluster: Cluster) -> set[Cluster]:
+        """Let the cluster run; returns those to whom it left something that nobody else needs any more."""
+        affected: set[Cluster] = set()
+        for value in self.touched[cluster]:
+            self.held.add(value)
+            self.users[value].discard(cluster)
+            affected |= self.users[value] if len(self.users[value]) == 1 else set()
+        return affected

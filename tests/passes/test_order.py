@@ -1,0 +1,98 @@
+"""The order of clusters: as written, but for those that leave less memory behind."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+from programs import check_kernels, optimised
+
+from graphc.dtype import float32
+from graphc.ir.graph import Graph
+from graphc.ir.types import TensorType
+from graphc.ir.values import Value, make
+from graphc.ops.contract import dot_general
+from graphc.ops.pieces import pad
+from graphc.ops.reduce import reduce_max, reduce_sum
+from graphc.ops.source import grad, placeholder, variable
+from graphc.passes.cluster import OPAQUE, Cluster
+from graphc.passes.element import positions
+from graphc.passes.inset import Inset, Insets
+from graphc.passes.order import in_order
+
+
+def tensor(name: str, *shape: int) -> Value:
+    return placeholder(name, TensorType(float32, shape))
+
+
+def dag_of(*values: Value) -> nx.DiGraph[Cluster]:
+    """A cluster for each value, numbered in turn, that reads those operands that are among them."""
+    dag: nx.DiGraph[Cluster] = nx.DiGraph()
+    home: dict[Value, Cluster] = {}
+    for n, value in enumerate(values):
+        reads = [(v, positions(v.shape), None) for v in value.operands if v in home]
+        home[value] = Cluster(OPAQUE, n, value.shape, None, [value], {value: reads})
+        dag.add_node(home[value])
+        dag.add_edges_from((home[v], home[value]) for v, _, _ in reads)
+    return dag
+
+
+def order(values: list[Value], results: set[Value], insets: Insets | None = None) -> list[int]:
+    return [c.number for c in in_order(dag_of(*values), set(values), results, insets or {})]
+
+
+X = tensor("x", 64)
+A = make("exp", X)
+TOTAL = reduce_sum(A, (0,))
+RESULT = make("neg", X)
+
+
+def test_neutral_clusters_run_as_written() -> None:
+    b, c = make("tanh", A), make("neg", A)
+    assert order([A, b, c, b * c], {b * c}) == [0, 1, 2, 3]
+
+
+def test_what_frees_memory_runs_as_soon_as_it_can() -> None:
+    assert order([A, RESULT, TOTAL], {RESULT}) == [0, 2, 1]
+
+
+def test_the_last_of_several_readers_frees_memory() -> None:
+    assert order([A, TOTAL, RESULT, reduce_max(A, (0,))], {RESULT}) == [0, 1, 3, 2]
+    assert order([A, RESULT, TOTAL, reduce_max(A, (0,))], {RESULT}) == [0, 1, 2, 3]
+
+
+def test_what_takes_as_much_as_it_frees_waits_its_turn() -> None:
+    assert order([A, RESULT, make("tanh", A)], {RESULT}) == [0, 1, 2]
+
+
+def test_memory_of_results_is_not_freed() -> None:
+    assert order([A, RESULT, TOTAL], {RESULT, A}) == [0, 1, 2]
+
+
+def test_memory_is_held_as_long_as_anything_inside_it() -> None:
+    p = pad(A, (2,), (2,))
+    values = [A, p, RESULT, TOTAL, reduce_sum(p, (0,))]
+    assert order(values, {RESULT}) == [0, 1, 3, 4, 2]
+    assert order(values, {RESULT}, {A: Inset(p, (2,))}) == [0, 1, 2, 3, 4]
+
+
+def test_cycles_are_found() -> None:
+    dag = dag_of(A, RESULT)
+    first, second = dag
+    dag.add_edges_from([(first, second), (second, first)])
+    with pytest.raises(AssertionError, match="cycle"):
+        in_order(dag, {A}, set(), {})
+
+
+def test_weights_are_updated_before_the_gradient_goes_further_back() -> None:
+    rng = np.random.default_rng(0)
+    weights = [variable(f"w{n}", rng.standard_normal((24, 24)).astype(np.float32)) for n in range(3)]
+    x = y = tensor("x", 40, 24)
+    for w in weights:
+        y = make("tanh", dot_general(y, w, contract=((1,), (0,))))
+    loss = reduce_sum(y, (0, 1))
+    updates = tuple((w, w - grad(loss, w) * 0.1) for w in weights)
+    fused = check_kernels(optimised(Graph("f", (x,), (loss,), updates)))
+    home = {variable: fused.home[new] for variable, new in fused.graph.updates}
+    last, before, first = (fused.clusters.index(home[w]) for w in reversed(weights))
+    assert last + 1 < before and last + 1 < first and fused.in_place == set(weights)
