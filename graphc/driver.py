@@ -3,7 +3,7 @@
 In: `gc.function` objects by name. Out: a `Program` that runs in this process (`compile`), or `Stages`, from which every
 level between the user's file and machine code can be had. This is the only file that knows the whole way.
 
-    graph -> GRAPH passes -> fuse -> lower -> overwrite, place -> Compilation (llvm -> program, object, library)
+    graph -> GRAPH passes -> fuse -> lower -> overwrite, slice, place -> Compilation (llvm -> program, object, library)
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from .passes.lower import lower
 from .passes.machine import Machine, Trees
 from .passes.manager import Step, run_passes
 from .passes.pipelines import fitted, frozen
+from .passes.slices import slice_launches
 from .runtime.cuda import GpuProgram
 from .runtime.program import Program
 from .tensor.random import SEED
 
-KERNEL_STEPS = ("lower", "overwrite", "place")  # behind the graph passes
+KERNEL_STEPS = ("lower", "overwrite", "slice", "place")  # behind the graph passes
 
 
 def compile(
@@ -145,9 +146,14 @@ class Stages:
         return self._seen("overwrite", overwrite_operands(self.kernels))
 
     @cached_property
+    def sliced(self) -> KernelProgram:
+        """Kernels that follow one another run slice by slice where that keeps memory near."""
+        return self._seen("slice", slice_launches(self.overwritten, self.backend.machine))
+
+    @cached_property
     def planned(self) -> KernelProgram:
         """Kernels over planned memory."""
-        return self._seen("place", place_buffers(self.overwritten))
+        return self._seen("place", place_buffers(self.sliced))
 
     @cached_property
     def compilation(self) -> Compilation | CudaCompilation:

@@ -34,11 +34,13 @@ from graphc.ir.kernel import (
 )
 
 from .liveness import liveness
+from .machine import Machine
+from .slices import slice_launches
 
 
-def plan_buffers(program: KernelProgram) -> KernelProgram:
-    """Overwrite where possible, then place every buffer."""
-    return place_buffers(overwrite_operands(program))
+def plan_buffers(program: KernelProgram, machine: Machine) -> KernelProgram:
+    """Overwrite where possible, run in slices where it pays, then place every buffer."""
+    return place_buffers(slice_launches(overwrite_operands(program), machine))
 
 
 def overwrite_operands(program: KernelProgram) -> KernelProgram:

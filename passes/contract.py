@@ -298,8 +298,10 @@ class Contract:
         inner = self._panel_axis(side)
         tile = self.schedule.tile_of(inner)
         width = self.pitch if inner == self.schedule.lane else tile
-        axis, *others = (Walk(self.loops[n].extent, moves(self.loops[n], side)) for n in (inner, *self._panel_loops(side)))
-        return Layout(self.dtype, self.addresses[side].offset, axis, tile, width, tuple(others))
+        walks = {n: Walk(self.loops[n].extent, moves(self.loops[n], side)) for n in (inner, *self._panel_loops(side))}
+        axis = walks.pop(inner)
+        kept, reduced = (tuple(w for n, w in walks.items() if self.loops[n].reduced is part) for part in (False, True))
+        return Layout(self.dtype, self.addresses[side].offset, axis, tile, width, kept, reduced)
 
     def _pack(self, side: int) -> list[Launch]:
         """The launch that fills the panels of an operand; none for a constant, and for what another contraction has packed."""

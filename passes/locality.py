@@ -62,11 +62,13 @@ class _Way:
     # ------------------------------------------------------------------------------------------------ schedules
 
     def orders(self, rows_last: bool) -> list[tuple[int, ...]]:
-        """Orders of the tiles: lanes outside of all others or inside, and the axes of rows last of the others or first."""
+        """Orders of the tiles: axes that move both operands first, which share nothing; lanes outside of all others or
+        inside, and the axes of rows last of the others or first."""
         lane, tiled = self.schedule.lane, dict(self.schedule.tile)
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != lane]
-        others = sorted(kept, key=lambda n: (n in tiled) is rows_last)
-        return [tuple(others)] if self.loops[lane].reduced else [(lane, *others), (*others, lane)]
+        apart = [n for n in kept if self.loops[n].lhs and self.loops[n].rhs and n not in tiled]
+        others = sorted((n for n in kept if n not in apart), key=lambda n: (n in tiled) is rows_last)
+        return [(*apart, *others)] if self.loops[lane].reduced else [(*apart, lane, *others), (*apart, *others, lane)]
 
     def best(self, orders: list[tuple[int, ...]]) -> tuple[Schedule, float]:
         """The order that moves the least, and the cycles that this takes."""

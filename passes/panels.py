@@ -3,7 +3,7 @@
 In: how a flat operand is walked. Out: a `Layout`, which says where panels hold each element; the kernel that fills them,
 or for constants the filled array.
 
-    panels ::= [tile of the panel's axis][other axes, slowest first][inside the tile, padded to `width`]
+    panels ::= [kept axes][tile of the panel's axis][reduced axes][inside the tile, padded to `width`]     slowest first
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from math import ceil, prod
 import numpy as np
 
 from graphc.dtype import DType, int64
-from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, combine, const, temp
+from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, combine, const, ravel, temp
 from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
 from graphc.ir.values import Value
 
@@ -45,7 +45,8 @@ class Layout:
     axis: Walk
     tile: int
     width: int
-    others: tuple[Walk, ...]
+    kept: tuple[Walk, ...]
+    reduced: tuple[Walk, ...]
 
     @property
     def tiles(self) -> int:
@@ -53,27 +54,31 @@ class Layout:
 
     @property
     def size(self) -> int:
-        return self.tiles * prod(walk.extent for walk in self.others) * self.width
+        return prod(self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (*(walk.extent for walk in self.kept), self.tiles, *(walk.extent for walk in self.reduced), self.width)
 
     def position(self, tile: Index, at: Sequence[Index], inside: Index) -> Index:
-        """Where the panels hold the element at the indices of the other axes and `inside` a tile."""
-        position = tile
-        for walk, index in zip(self.others, at, strict=True):
-            position = position * walk.extent + index
-        return position * self.width + inside
+        """Where the panels hold the element at the indices of the kept and reduced axes and `inside` a tile."""
+        kept, reduced = at[: len(self.kept)], at[len(self.kept) :]
+        return ravel((*kept, tile, *reduced, inside), self._shape)
 
     def filled(self, operand: np.ndarray) -> np.ndarray:
         """The panels of a constant."""
         flat = operand.reshape(-1)
-        panels = np.zeros((self.tiles, *(walk.extent for walk in self.others), self.width), self.dtype.numpy)
+        panels = np.zeros(self._shape, self.dtype.numpy)
+        by_tile = np.moveaxis(panels, len(self.kept), 0)
         whole, rest = divmod(self.axis.extent, self.tile)
         inside = Walk(self.tile, self.axis.stride)
-        panels[:whole, ..., : self.tile] = _walked(
-            flat, self.offset, (Walk(whole, self.tile * self.axis.stride), *self.others, inside)
+        others = (*self.kept, *self.reduced)
+        by_tile[:whole, ..., : self.tile] = _walked(
+            flat, self.offset, (Walk(whole, self.tile * self.axis.stride), *others, inside)
         )
         if rest:
             last = self.offset + (self.axis.extent - self.tile) * self.axis.stride
-            panels[whole, ..., : self.tile] = _walked(flat, last, (*self.others, inside))
+            by_tile[whole, ..., : self.tile] = _walked(flat, last, (*others, inside))
         return panels.reshape(-1)
 
 
@@ -118,14 +123,15 @@ def tile_start(tile: Index, size: int, extent: int, name: str) -> tuple[Index, l
 
 
 def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Element, width: int) -> Launch:
-    """The kernel that fills panels. A task is a block of the slowest other axis, of one panel or (where there are blocks
+    """The kernel that fills panels. A task is a block of the slowest reduced axis, of one panel or (where there are blocks
     enough) of all, so that neighbouring panels are filled from the same lines of memory."""
-    extents = [walk.extent for walk in layout.others]
+    extents = [walk.extent for walk in layout.reduced]
     extent = extents[0] if extents else 1
     block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
     blocks = extent // block
-    together = layout.tiles > 1 and blocks >= PACK_TASKS
-    task, (panel, number), named = frame.task((1 if together else layout.tiles, blocks))
+    kept = [walk.extent for walk in layout.kept]
+    together = layout.tiles > 1 and prod(kept) * blocks >= PACK_TASKS
+    task, (*apart, panel, number), named = frame.task((*kept, 1 if together else layout.tiles, blocks))
     within, steps = Var("b", block), [Var(f"k{n}", size) for n, size in enumerate(extents[1:])]
     loops = [within, *steps]
     if together:
@@ -135,9 +141,11 @@ def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Eleme
     group = Var("g", ceil(layout.width / lane.extent))  # one vector of lines at a time stays in the first cache
     loops.insert(together, group)
     inside = group * lane.extent + lane
-    at: list[Index] = [number * block + within, *steps][: len(extents)]
+    at: list[Index] = [*apart, number * block + within, *steps][: len(kept) + len(extents)]
     start, lets = tile_start(panel, layout.tile, layout.axis.extent, "start")
-    source = combine([(start + inside, layout.axis.stride), *zip(at, (w.stride for w in layout.others), strict=True)])
+    source = combine(
+        [(start + inside, layout.axis.stride), *zip(at, (w.stride for w in (*layout.kept, *layout.reduced)), strict=True)]
+    )
     held = element(source + layout.offset, all_of(inside < layout.tile))
     store = Store(frame.array(target), layout.position(panel, at, inside), held, all_of(inside < layout.width))
     body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, width),)

@@ -40,7 +40,7 @@ def optimised(graph: Graph) -> Graph:
 
 def planned(graphs: Iterable[Graph], target: Machine = HOST) -> KernelProgram:
     """The graphs (after all graph passes) as kernels over planned buffers."""
-    return plan_buffers(lower([fuse(graph) for graph in graphs], target))
+    return plan_buffers(lower([fuse(graph) for graph in graphs], target), target)
 
 
 def natives(program: KernelProgram, threads: Sequence[int]) -> list[Program]:
@@ -56,7 +56,7 @@ def check_kernels(graph: Graph, target: Machine = HOST, calls: int = 2, seed: in
     """Kernels, in memory of their own and in planned memory, compute what numpy does, call after call, variables too."""
     fused = fuse(graph)
     separate = lower([fused], target)
-    for program in (separate, plan_buffers(separate)):
+    for program in (separate, plan_buffers(separate, target)):
         verify_program(program)
         for backwards in (False, True):
             _compare(graph, program, calls, seed, backwards)

@@ -175,7 +175,7 @@ class Subject:
     def check_kernels(self) -> None:
         """The kernel interpreter, before and after memory is planned."""
         separate = lower([fuse(self.optimised)], machine(host()))
-        shared = plan_buffers(separate)
+        shared = plan_buffers(separate, machine(host()))
         for stage, program in (("lowering", separate), ("memory plan", shared)):
             verify_program(program)
             for backwards in (False, True):
@@ -225,7 +225,7 @@ def compile_native(graphs: Sequence[Graph], caches: int = 1) -> list[Program]:
     """The graphs as one program, compiled once and loaded for each number of threads. `caches` divides those of the host."""
     core = machine(host())
     core = replace(core, l1=core.l1 // caches, l2=core.l2 // caches)
-    program = plan_buffers(lower([fuse(graph) for graph in graphs], core))
+    program = plan_buffers(lower([fuse(graph) for graph in graphs], core), core)
     compilation = Compilation(program, "net", host(), {graph.name: "list" for graph in graphs})
     with patch.multiple(sharing, PARALLEL_WORK=0, SHARED_WORK=0, CHUNK_WORK=100):  # even the smallest launches are shared
         text, manifest = emit_program(program, "net", host(), embed_initial=False), compilation.manifest()
@@ -238,7 +238,7 @@ def compile_cuda(graphs: Sequence[Graph], options: Options = DEFAULT_OPTIONS) ->
     """The graphs as one source for GPUs, compiled for this processor."""
     fused = [fuse(split_reductions(graph, trees=GPU_THREAD.trees)) for graph in graphs]
     with tempfile.TemporaryDirectory() as folder:
-        return Net(plan_buffers(lower(fused, GPU_THREAD)), Path(folder), flags=("-O0",), options=options)
+        return Net(plan_buffers(lower(fused, GPU_THREAD), GPU_THREAD), Path(folder), flags=("-O0",), options=options)
 
 
 # -------------------------------------------------------------------------------------------------------- many of them

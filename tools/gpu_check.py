@@ -123,7 +123,8 @@ def _judged(
 def _program(target: str, graphs: Sequence[Graph]) -> Any:
     """Graphs as one program whose functions give lists."""
     chosen = backend(target)
-    kernels = plan_buffers(lower([fuse(run_passes(graph, fitted(chosen.machine))) for graph in graphs], chosen.machine))
+    fused = [fuse(run_passes(graph, fitted(chosen.machine))) for graph in graphs]
+    kernels = plan_buffers(lower(fused, chosen.machine), chosen.machine)
     structures = {graph.name: "list" for graph in graphs}
     return chosen.finish(kernels, "net", chosen.target, structures).load()
 

@@ -88,7 +88,7 @@ class _Grower(Pool):
         kinds = [
             (self.elementwise, 10), (self.choose, 2), (self.fold, 5), (self.normalise, 3), (self.view, 9), (self.dot, 4),
             (self.conv, 2), (self.surrounded, 2), (self.window, 2), (self.lookup, 2), (self.place, 2), (self.order, 1),
-            (self.bits, 1), (self.change_type, 2), (self.mark, 1),
+            (self.bits, 1), (self.change_type, 2), (self.mark, 1), (self.attend, 1),
         ]  # fmt: skip
         grow = self.rng.choice([kind for kind, weight in kinds for _ in range(weight)])
         before = len(self.inputs), len(self.variables), len(self.values)
@@ -192,6 +192,18 @@ class _Grower(Pool):
         pairs = [(contract, [places["c", d] for d in contract]), (batch, [places["b", d] for d in batch])]
         y = dot_general(a, b, contract=pairs[0], batch=pairs[1])
         return self.epilogue(y)
+
+    def attend(self) -> Value:
+        """Products with rows normalised between them, in as many slices as a kernel is cut into."""
+        rng = self.rng
+        slices, rows, columns, width = rng.choice((8, 9, 16)), *(rng.choice((1, 2, 3, 5, 7, 13, 17)) for _ in range(3))
+        q, k, v = (self.new_leaf(TensorType(float32, (slices, n, width))) for n in (rows, columns, columns))
+        scores = self.epilogue(dot_general(q, k, contract=((2,), (2,)), batch=((0,), (0,))))
+        if rng.random() < 0.3:
+            scores = select(make("le", iota(int64, scores.shape, 2), iota(int64, scores.shape, 1)), scores, like(scores, 0))
+        e = make("exp", scores - broadcast(make("reduce_max", scores, axes=(2,)), scores.shape, (0, 1)))
+        p = e / broadcast(make("reduce_sum", e, axes=(2,)), e.shape, (0, 1))
+        return dot_general(p, v, contract=((2,), (1,)), batch=((0,), (0,)))
 
     def epilogue(self, y: Value) -> Value:
         """Bias, residual and activation, sometimes."""

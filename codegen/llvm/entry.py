@@ -107,9 +107,11 @@ class _Module:
         (launch,) = part.launches
         tasks = launch.kernel.task.extent
         *setup, run = self._launch(launch, f"{n}", f"i64 %begin.{n}, i64 %end.{n}")
+        parts = max((buffer.parts for buffer in launch.args), default=1)
+        able = f"  br i1 %able.{n}, label %take.{n}, label %past.{n}"
         return [
             *setup,
-            f"  br label %take.{n}",
+            *([f"  %able.{n} = icmp ult i64 %worker, {parts}", able] if parts > 1 else [f"  br label %take.{n}"]),
             f"take.{n}:",
             f"  %taken.{n} = call {{ i64, i64 }} @graphc.take(ptr %self, i64 {part.start}, i64 {tasks}, i64 {part.cuts})",
             f"  %begin.{n} = extractvalue {{ i64, i64 }} %taken.{n}, 0",
@@ -147,6 +149,11 @@ class _Module:
         symbol, starts = self._kernel(launch.kernel)
         places = zip(launch.args, starts, strict=True)
         addresses = [self._address(buffer, f"{label}.{i}", start) for i, (buffer, start) in enumerate(places)]
+        if tasks:  # shared: each worker has a part of scratch for itself
+            addresses = [
+                _own(*found, buffer) if buffer.parts > 1 else found
+                for found, buffer in zip(addresses, launch.args, strict=True)
+            ]
         operands = "".join(f"ptr {text}, " for text, _ in addresses)
         tasks = tasks or f"i64 0, i64 {launch.kernel.task.extent}"
         return [*comment, *(line for _, setup in addresses for line in setup), f"  call void @{symbol}({operands}{tasks})"]
@@ -307,6 +314,12 @@ _CLOSE = ["  call void @graphc.stop(ptr %net)", "  store i64 0, ptr %net, align 
 def _meet(goal: int, leave: str) -> str:
     """Waits until `goal` units are finished, or, with `leave`, only says what this worker has finished."""
     return f"  call void @graphc.meet(ptr %self, i64 {goal}, i1 {leave})"
+
+
+def _own(text: str, lines: list[str], buffer: Buffer) -> tuple[str, list[str]]:
+    """The worker's part of a buffer whose first part is `text`."""
+    part = f"{text}.part"
+    return part, [*lines, f"  {part} = getelementptr [{buffer.pitch} x i8], ptr {text}, i64 %worker"]
 
 
 def _field(name: str) -> str:

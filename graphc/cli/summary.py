@@ -55,6 +55,7 @@ def rows_of(stages: Stages, name: str, number: int) -> Iterator[Row]:
     yield _fused(stages.fused[number])
     yield _launched("lower", stages.kernels, number)
     yield _launched("overwrite", stages.overwritten, number)
+    yield _launched("slice", stages.sliced, number)
     yield Row("place", len(stages.planned.functions[number].launches), _extent(stages.planned, number))
 
 

@@ -129,14 +129,14 @@ def _memory(
         elif buffer.kind == ARENA and program.offsets:
             start = program.offsets[buffer]
             assert start + buffer.nbytes <= program.arena_size, f"{buffer.name} lies outside the arena"
-            memory[buffer] = arena[start : start + buffer.nbytes].view(buffer.dtype.numpy)
+            memory[buffer] = arena[start : start + buffer.size * buffer.dtype.size].view(buffer.dtype.numpy)
         else:
             memory[buffer] = _poisoned(buffer)
     return memory
 
 
 def _poisoned(buffer: Buffer) -> np.ndarray:
-    return np.full(buffer.nbytes, POISON, np.uint8).view(buffer.dtype.numpy)
+    return np.full(buffer.size * buffer.dtype.size, POISON, np.uint8).view(buffer.dtype.numpy)
 
 
 def _check_arrays(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:

@@ -181,21 +181,33 @@ INPUT, OUTPUT, VARIABLE, CONSTANT, ARENA = "input", "output", "variable", "const
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """Memory of a program. `kind` says where it lives: caller's arrays, the program's state, read-only data, or arena."""
+    """Memory of a program. `kind` says where it lives: caller's arrays, the program's state, read-only data, or arena.
+
+    An arena buffer of several `parts` is scratch of one launch: each worker has a part for itself, in which a task finds
+    nothing. So many workers, at most, share the launch.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     kind: str
     data: np.ndarray | None = None  # contents of a constant; initial contents of a variable
+    parts: int = 1
 
     @cached_property
     def size(self) -> int:
+        """Elements of one part."""
         return prod(self.shape)
 
     @cached_property
+    def pitch(self) -> int:
+        """Bytes from one part to the next."""
+        return aligned(self.size * self.dtype.size)
+
+    @cached_property
     def nbytes(self) -> int:
-        return self.size * self.dtype.size
+        """Bytes of all parts."""
+        return (self.parts - 1) * self.pitch + self.size * self.dtype.size
 
 
 @dataclass(frozen=True, eq=False)

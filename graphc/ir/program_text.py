@@ -5,7 +5,7 @@ program again: the same memory, launches and contents. A kernel object that is l
 follow the grammar of kernel_text.py, data that of scan.py.
 
     program  ::= program ["state" INT "arena" INT] ":" buffer*  kernel*  function*      (sizes once buffers are planned)
-    buffer   ::= (variable|constant|input|output|arena) NAME ":" type ["at" INT] ["=" data]
+    buffer   ::= (variable|constant|input|output|arena) NAME ":" type ["parts" INT] ["at" INT] ["=" data]
     function ::= function NAME "(" NAME,* ")" "->" "(" NAME,* ")" ":" (NAME "(" NAME,* ")" ["#" comment])*
 """
 
@@ -47,9 +47,10 @@ def print_program(program: KernelProgram, elide: bool = False) -> str:
 
 def _buffer_text(buffer: Buffer, name: str, program: KernelProgram, elide: bool) -> str:
     type_ = TensorType(buffer.dtype, buffer.shape)
+    parts = f" parts {buffer.parts}" if buffer.parts > 1 else ""
     place = f" at {program.offsets[buffer]}" if buffer in program.offsets else ""
     data = f" = {print_data(buffer.data, type_, elide)}" if buffer.data is not None else ""
-    return f"{buffer.kind} {name}: {type_}{place}{data}"
+    return f"{buffer.kind} {name}: {type_}{parts}{place}{data}"
 
 
 def _function_text(function: KernelFunction, names: Names, kernel_names: Names) -> str:
@@ -109,9 +110,10 @@ class _ProgramParser:
             at.fail(f"a new name ({name} is taken)")
         at.expect(":")
         type_ = at.type()
+        parts = at.integer("a number of parts") if at.accept("parts") else 1
         offset = at.integer("an offset in bytes") if at.accept("at") else None
         data = at.data(type_) if at.accept("=") else None
-        self.buffers[name] = Buffer(name, type_.dtype, type_.shape, kind, data)
+        self.buffers[name] = Buffer(name, type_.dtype, type_.shape, kind, data, parts)
         if offset is not None:
             self.offsets[self.buffers[name]] = offset
 

@@ -44,6 +44,7 @@ LAWS = {
     "P7": "function names are distinct, and so are names of variables",
     "P8": "a planned buffer has an aligned offset and ends inside its memory",
     "P9": "no two variables overlap, and no two arena buffers that are live at the same time",
+    "P10": "a buffer of several parts is of the arena, and belongs to one launch",
 }
 _AROUND = 2
 
@@ -60,6 +61,7 @@ def verify_program(program: KernelProgram) -> None:
         for at in range(len(function.launches)):
             _launch_fits(function, at)
         _reads_follow_writes(function)
+        _parts_are_scratch(function)
     if program.offsets:
         _offsets_are_legal(program)
         _memory_is_exclusive(program)
@@ -102,6 +104,14 @@ def _buffers_belong(program: KernelProgram, function: KernelFunction) -> None:
         for buffer in launch.args:
             if buffer.kind != ARENA and buffer not in owned[buffer.kind]:
                 _refuse("P4", f"the {buffer.kind} {buffer.name} is not the function's", function, at)
+
+
+def _parts_are_scratch(function: KernelFunction) -> None:
+    owner: dict[Buffer, int] = {}
+    for at, launch in enumerate(function.launches):
+        for buffer in launch.args:
+            if buffer.parts > 1 and (buffer.kind != ARENA or owner.setdefault(buffer, at) != at):
+                _refuse("P10", f"the {buffer.kind} buffer {buffer.name} has {buffer.parts} parts", function, at)
 
 
 def _launch_fits(function: KernelFunction, at: int) -> None:

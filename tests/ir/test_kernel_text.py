@@ -208,14 +208,20 @@ def sample_program(planned):
     big = Buffer("big", float32, (64,), CONSTANT, np.arange(64, dtype=np.float32) / 3)
     flag = Buffer("flag", bool_, (), CONSTANT, np.array(True))
     count = Buffer("count", int32, (), VARIABLE)
+    own = Buffer("own", float32, (4,), ARENA, parts=3)
     a, b, c, s = (Array(n, float32, z) for n, z in (("a", 4), ("b", 4), ("c", 4), ("s", 64)))
     i, t = Var("i", 4), Var("t", 1)
     add = Kernel("add", (a, b, c), t, (For(i, (Store(c, i, load(a, i) + load(b, i)),)),))
     scale = Kernel("add", (a, s, c), t, (For(i, (Store(c, i, load(a, i) * load(s, i + 9)),)),))
-    launches = (Launch(add, (x, w, h), "x + w"), Launch(scale, (h, big, y)), Launch(add, (x, h, w), "two\nlines"))
+    launches = (
+        Launch(add, (x, w, h), "x + w"),
+        Launch(scale, (h, big, y)),
+        Launch(add, (x, h, w), "two\nlines"),
+        Launch(add, (x, w, own)),
+    )
     functions = (KernelFunction("step", (x,), (y,), launches), KernelFunction("nothing", (), (), ()))
-    offsets = {h: 64, w: 0, count: 64} if planned else {}
-    return KernelProgram(functions, (w, count), (big, flag), offsets, 128 * planned, 128 * planned)
+    offsets = {h: 64, w: 0, count: 64, own: 128} if planned else {}
+    return KernelProgram(functions, (w, count), (big, flag), offsets, 128 * planned, 320 * planned)
 
 
 @pytest.mark.parametrize("planned", [False, True])
@@ -227,6 +233,7 @@ def test_a_program_is_read_back(planned):
     assert "add(x, fc1.weight, h)  # x + w" in text and "add_2(h, big, x_2)" in text and "# two lines" in text
     launches = again.functions[0].launches
     assert launches[0].kernel is launches[2].kernel is not launches[1].kernel
+    assert [buffer.parts for buffer in launches[3].args] == [1, 1, 3]
     x = np.arange(4, dtype=np.float32).reshape(2, 2)
     results = []
     for p in (program, again):

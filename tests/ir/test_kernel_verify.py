@@ -208,6 +208,7 @@ def single(**parts):
     return program(functions=(replace(base, **parts),))
 
 
+OWN = Buffer("own", float32, (4,), ARENA, parts=3)
 STRANGER = Buffer("stranger", float32, (4,), INPUT)
 WIDE = Buffer("wide", float64, (4,), OUTPUT)
 LONG = Buffer("long", float32, (5,), OUTPUT)
@@ -247,6 +248,7 @@ BROKEN_PROGRAMS = [
         lambda: program((IN, H1), (IN, H2), (H2, H3), (H3, OUT), (H1, W1), offsets=PLAN),
         "h1 at 0..16 and h3 at 0..16 overlap, both live in launches 2 to 3",
     ),
+    ("P10", lambda: program((IN, OWN), (OWN, OUT)), "the arena buffer own has 3 parts"),
 ]
 
 

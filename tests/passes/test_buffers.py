@@ -69,7 +69,7 @@ def overlap(program: KernelProgram, a: Buffer, b: Buffer) -> bool:
 @given(st.randoms(use_true_random=False))
 def test_buffers_that_live_together_do_not_overlap(rng: Random) -> None:
     program = lowered(optimised(random_case(rng, steps=rng.randint(1, 20)).graph))
-    plan = plan_buffers(program)
+    plan = plan_buffers(program, Machine())
     function = plan.functions[0]
     alive = lives(function)
     for a in alive:
@@ -232,4 +232,4 @@ def test_a_chain_of_kernels_needs_less_memory_than_its_results() -> None:
     check_kernels(graph, calls=1)
     separate = lowered(graph)
     total = sum(aligned(b.nbytes) for b in lives(separate.functions[0]))
-    assert 0 < plan_buffers(separate).arena_size <= place_buffers(separate).arena_size < total / 2
+    assert 0 < plan_buffers(separate, Machine()).arena_size <= place_buffers(separate).arena_size < total / 2

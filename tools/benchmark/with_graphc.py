@@ -20,7 +20,14 @@ from graphc.runtime.program import Program
 from .prepared import Prepared
 from .workloads import FREE, LEARNING_RATE, MOMENTUM, TO_FIRST, TO_LAST, TRAINED_STEPS, Workload, weights
 
-STAGES = {"passes": "steps", "fuse": "fused", "lower": "kernels", "overwrite": "overwritten", "place": "planned"}
+STAGES = {
+    "passes": "steps",
+    "fuse": "fused",
+    "lower": "kernels",
+    "overwrite": "overwritten",
+    "slice": "sliced",
+    "place": "planned",
+}
 
 
 def build(workload: Workload) -> nn.Module:
