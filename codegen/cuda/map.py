@@ -3,8 +3,10 @@
 In: a kernel. Out: a `Mapped` kernel with the same meaning, or several that have it together. Kernels are tried in turn as
 
     scatters   an owner for each element; or, where the user chose so, atomic additions  (scatters.py)
-    products   in parts, where their steps are more than their results  (splits.py)
+    products   of operands that are put in order before  (packs.py)
+               in parts, where their steps are more than their results  (splits.py)
                tiles in shared memory and registers, or a dot product a team          (contract.py)
+    transposes tiles through shared memory, where lanes read across                (transposes.py)
     maps       an element, or 16 bytes of elements, a thread                          (maps.py)
     teams      a row or a block of columns a team, folds through shuffles  (columns.py, teams.py)
     anything   a task a thread, its loops one after the other; always right
@@ -18,11 +20,13 @@ from . import scatters
 from .columns import interleave
 from .contract import contract
 from .maps import flatten
+from .packs import pack
 from .roles import Mapped
 from .splits import split
 from .target import Gpu
 from .teams import spread
 from .tidy import serial, tidy
+from .transposes import transpose
 
 
 def map_launches(kernel: Kernel, gpu: Gpu) -> tuple[Mapped, ...]:
@@ -33,7 +37,8 @@ def map_launches(kernel: Kernel, gpu: Gpu) -> tuple[Mapped, ...]:
     if scatter is not None and parts is not None:
         copy, add = parts
         return map_kernel(copy, gpu), Mapped(tidy(add), 1, gpu.block, atomic=frozenset([scatter.out]))
-    return tuple(map_kernel(part, gpu) for part in split(kernel, gpu) or (kernel,))
+    *copies, last = pack(kernel) or (kernel,)
+    return tuple(map_kernel(part, gpu) for part in (*copies, *(split(last, gpu) or (last,))))
 
 
 def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
@@ -45,6 +50,9 @@ def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
     contraction = contract(kernel, gpu)
     if contraction is not None:
         return contraction
+    tiles = transpose(kernel, gpu)
+    if tiles is not None:
+        return tiles
     flat = flatten(kernel)
     if flat is not None:
         return Mapped(tidy(flat), 1, gpu.block)

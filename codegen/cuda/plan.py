@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphc.errors import CompileError
+from graphc.ir.expr import Array
 from graphc.ir.kernel import (
     ALIGNMENT,
     ARENA,
@@ -107,14 +108,13 @@ def plan(program: KernelProgram, name: str, gpu: Gpu) -> Plan:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A function that runs a kernel or a part of it; its params by their number in the kernel (None: memory that the parts
-    have `between` them), and whether they are written."""
+    """A function that runs a kernel or a part of it; its params by their number in the kernel, or as memory between the parts,
+    and whether they are written."""
 
     symbol: str
     grid: int
     block: int
-    params: tuple[tuple[int | None, bool], ...]
-    between: Buffer | None
+    params: tuple[tuple[int | Buffer, bool], ...]
 
 
 class _Planner:
@@ -127,9 +127,11 @@ class _Planner:
         self.distinct: dict[str, tuple[_Piece, ...]] = {}  # by fingerprint
         self.known: dict[int, tuple[_Piece, ...]] = {}
         launches = [launch for function in program.functions for launch in function.launches]
-        between = [p.between.nbytes for launch in launches for p in self.pieces(launch) if p.between is not None]
+        self.between: dict[Buffer, int] = {}  # where the memory between launches lies in `partials`
+        for launch in launches:
+            self.pieces(launch)
         partials = arena + aligned(program.arena_size)
-        staging = partials + aligned(max(between, default=0))
+        staging = partials + max((at + aligned(buffer.nbytes) for buffer, at in self.between.items()), default=0)
         widest = max((sum(aligned(b.nbytes) for b in f.inputs + f.outputs) for f in program.functions), default=0)
         self.memory = Memory(constants, arena, partials, staging, max(staging + widest, ALIGNMENT))
 
@@ -149,11 +151,9 @@ class _Planner:
 
     def steps(self, launch: Launch, numbers: dict[Buffer, int]) -> Iterator[Step]:
         for piece in self.pieces(launch):
-            buffers = [piece.between if n is None else launch.args[n] for n, _ in piece.params]
             arguments = tuple(
-                self.argument(buffer, numbers, written)
-                for buffer, (_, written) in zip(buffers, piece.params, strict=True)
-                if buffer is not None
+                self.argument(which if isinstance(which, Buffer) else launch.args[which], numbers, written)
+                for which, written in piece.params
             )
             yield Step(piece.symbol, piece.grid, piece.block, arguments, " ".join(launch.comment.split()))
 
@@ -163,7 +163,7 @@ class _Planner:
         if buffer.kind == CONSTANT:
             return Argument(buffer, None, self.memory.constants + self.layout.constants[buffer], written)
         if buffer.kind == BETWEEN:
-            return Argument(buffer, None, self.memory.partials, written)
+            return Argument(buffer, None, self.memory.partials + self.between[buffer], written)
         start = {VARIABLE: 0, ARENA: self.memory.arena}[buffer.kind]
         return Argument(buffer, None, start + self.program.offsets[buffer], written)
 
@@ -176,19 +176,30 @@ class _Planner:
             key = fingerprint(kernel)
             if key not in self.distinct:
                 found = map_launches(expand_kernel(kernel, says), self.gpu)
-                self.distinct[key] = tuple(self.piece(kernel, mapped, " ".join(launch.comment.split())) for mapped in found)
+                places = self.places(kernel, found)
+                comment = " ".join(launch.comment.split())
+                self.distinct[key] = tuple(self.piece(mapped, places, comment) for mapped in found)
             self.known[id(kernel)] = self.distinct[key]
         return self.known[id(kernel)]
 
-    def piece(self, kernel: Kernel, mapped: Mapped, comment: str) -> _Piece:
-        """One of the functions for `kernel`."""
-        symbol = f"{self.name}_k{len(self.texts)}_{abi.c_identifier(mapped.kernel.name)}"
+    def places(self, kernel: Kernel, found: tuple[Mapped, ...]) -> dict[Array, int | Buffer]:
+        """What the params of a kernel's parts are: numbers of its own params, or memory that the parts have between them."""
+        result: dict[Array, int | Buffer] = {param: n for n, param in enumerate(kernel.params)}
+        at = 0
+        for param in (param for mapped in found for param in mapped.kernel.params):
+            if param not in result:
+                buffer = result[param] = Buffer(param.name, param.dtype, (param.size,), BETWEEN)
+                self.between[buffer] = at
+                at += aligned(buffer.nbytes)
+        return result
+
+    def piece(self, mapped: Mapped, places: dict[Array, int | Buffer], comment: str) -> _Piece:
+        """One of the functions for a kernel."""
+        kernel = mapped.kernel
+        symbol = f"{self.name}_k{len(self.texts)}_{abi.c_identifier(kernel.name)}"
         if mapped.grid > MOST_BLOCKS:
             blocks = f"{mapped.grid} blocks; a launch has at most {MOST_BLOCKS}"
             raise CompileError(f"{kernel.name} ({comment}) is too large for a GPU: it takes {blocks}")
         self.texts.append((f"// {comment}\n" if comment else "") + emit_kernel(mapped, symbol))
-        own, written = {param: n for n, param in enumerate(kernel.params)}, mapped.kernel.written
-        between = [Buffer(p.name, p.dtype, (p.size,), BETWEEN) for p in mapped.kernel.params if p not in own]
-        assert len(between) <= 1, mapped.kernel.name
-        params = tuple((own.get(param), param in written) for param in mapped.kernel.params)
-        return _Piece(symbol, mapped.grid, mapped.block, params, between[0] if between else None)
+        params = tuple((places[param], param in kernel.written) for param in kernel.params)
+        return _Piece(symbol, mapped.grid, mapped.block, params)

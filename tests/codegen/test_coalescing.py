@@ -51,6 +51,7 @@ STANDARD = {
     "columns": lambda a: a.sum(0),
     "centred": lambda a: a - a.mean(0),
     "heads": lambda a: a.reshape(8, 64, 8, 128).transpose(1, 2) * 2.0,
+    "transposed": lambda a: a.T * 2.0,
     "product": lambda a: a @ a.T,
 }
 

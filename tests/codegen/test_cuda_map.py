@@ -11,7 +11,7 @@ from cuda_kernels import both_sides, kernel_of, kernels_of, x
 from programs import planned
 
 import graphc as gc
-from graphc.codegen.cuda import scatters, splits
+from graphc.codegen.cuda import packs, scatters, splits
 from graphc.codegen.cuda.columns import interleave
 from graphc.codegen.cuda.contract import TILES, contract
 from graphc.codegen.cuda.map import map_kernel, map_launches
@@ -23,6 +23,7 @@ from graphc.codegen.cuda.target import Options, gpu
 from graphc.codegen.cuda.teams import spread
 from graphc.codegen.cuda.tidy import tidy
 from graphc.codegen.cuda.tiles import Tile, tiled
+from graphc.codegen.cuda.transposes import transpose
 from graphc.codegen.cuda.words import says
 from graphc.codegen.expand import expand_kernel
 from graphc.driver import GPU_THREAD
@@ -113,6 +114,31 @@ def test_steps_in_parts_are_added_up(case: str, monkeypatch: pytest.MonkeyPatch)
     before = run_all([kernel], params, arrays)
     after = run_all([map_kernel(part, GPU).kernel for part in parts], params, arrays)
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-3)
+
+
+def test_weights_that_lie_badly_are_put_in_order_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "READ_BY", 1)
+    image, first, weight = x(1, 64, 3, 3), x(64, 64, 3, 3, name="first"), x(64, 64, 3, 3, name="w")
+    hidden = F.conv2d(F.conv2d(image, first, padding=1), weight, padding=1)
+    *_, kernel = (k for k in kernels_of([image, first, weight], hidden.mean((2, 3))) if k.name == "conv_general")
+    parts = packs.pack(kernel)
+    assert parts is not None
+    between = parts[0].params[-1]
+    assert between is parts[1].params[0] and between.size == 64 * 64 * 9 and transpose(tidy(parts[0]), GPU) is not None
+    params = (between, *kernel.params)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(param.size).astype(np.float32) for param in params]
+    before = run_all([kernel], params, arrays)
+    after = run_all([map_kernel(part, GPU).kernel for part in parts], params, arrays)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-3)
+
+
+def test_operands_that_lie_well_or_are_read_by_few_stay() -> None:
+    a, b, c = x(1024, 64, name="a"), x(64, 96, name="b"), x(96, 64, name="c")
+    for left, right in ((a, b), (a, c.T), (c, a.T), (b.T, a.T)):
+        assert all(packs.pack(kernel) is None for kernel in kernels_of([a, b, c], left @ right))
+    small, weight = x(1, 6, 9, 7), x(20, 6, 3, 3, name="w")
+    assert all(packs.pack(kernel) is None for kernel in kernels_of([small, weight], F.conv2d(small, weight)))
 
 
 def test_the_gradients_of_weights_fill_the_gpu() -> None:
@@ -327,6 +353,32 @@ def test_maps_have_a_thread_for_16_bytes() -> None:
     np.testing.assert_array_equal(before[-1], after[-1])
     (store,) = (s for s in walk(mapped.kernel.body) if isinstance(s, Store))
     assert str(store.index.terms[0][1]) == "4"  # type: ignore[attr-defined]  # item * 4 + lane, whatever the chunks were
+
+
+TRANSPOSED: dict[str, Callable[[], tuple[list[gc.Tensor], gc.Tensor]]] = {
+    "plain": lambda: ([a := x(64, 96)], a.T * 2.0),
+    "odd": lambda: ([a := x(67, 45)], a.T + 1.0),
+    "batch": lambda: ([a := x(3, 40, 33)], a.transpose(1, 2).exp()),
+    "with_another": lambda: ([a := x(40, 70), b := x(70, 40, name="b")], a.T * b + a.T),
+    "bytes": lambda: ([a := x(48, 40, dtype=gc.int8)], a.T + 1),
+    "first_to_last": lambda: ([a := x(20, 6, 31)], a.permute(1, 2, 0) * 3.0),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_what_lanes_read_across_goes_through_tiles(name: str) -> None:
+    *_, kernel = kernels_of(*TRANSPOSED[name]())
+    mapped = transpose(tidy(kernel), GPU)
+    assert mapped is not None and mapped.barriers and all(tile.size == 32 * 33 for tile in mapped.shared)
+    before, after = both_sides(kernel, mapped)
+    np.testing.assert_array_equal(before[-1], after[-1])
+    assert map_kernel(kernel, GPU).shared
+
+
+def test_maps_without_a_transpose_have_no_tiles() -> None:
+    a, b = x(64, 96), x(96, name="b")
+    for output in (a * 2.0, a + b, a[:, ::2] * 2.0, a.reshape(8, 8, 96).transpose(0, 1) * 2.0):
+        assert all(transpose(tidy(kernel), GPU) is None for kernel in kernels_of([a, b], output))
 
 
 def test_maps_of_odd_extents_have_a_thread_for_each_element() -> None:
