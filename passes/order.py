@@ -1,8 +1,8 @@
 """The order in which clusters run.
 
 In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
-(the gradient of a weight, which goes into the weight at once) runs as soon as it can; all others run as the graph was written
-down. What is packed or kept inside of kernels does not count.
+(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders; all others run as the
+graph was written down. What is packed or kept inside of kernels does not count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import networkx as nx
 
 from graphc.ir.values import Value
 
-from .cluster import Cluster
+from .cluster import BORDER, Cluster
 from .inset import Insets
 
 
@@ -60,7 +60,10 @@ class _Memory:
         self.held: set[Value] = set()
 
     def shrinks(self, cluster: Cluster) -> bool:
-        """Whether less would be held behind the cluster than before it."""
+        """Whether less would be held behind the cluster than before it. A border takes nothing, and may be all that the
+        last readers of what it surrounds wait for."""
+        if cluster.kind == BORDER:
+            return True
         touched = self.touched[cluster]
         freed = sum(value.type.nbytes for value in touched & self.held if len(self.users[value]) == 1)
         return freed > sum(value.type.nbytes for value in touched - self.held)

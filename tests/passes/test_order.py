@@ -15,7 +15,7 @@ from graphc.ops.contract import dot_general
 from graphc.ops.pieces import pad
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.source import grad, placeholder, variable
-from graphc.passes.cluster import OPAQUE, Cluster
+from graphc.passes.cluster import BORDER, LOOPS, OPAQUE, Cluster
 from graphc.passes.element import positions
 from graphc.passes.inset import Inset, Insets
 from graphc.passes.order import in_order
@@ -74,6 +74,14 @@ def test_memory_is_held_as_long_as_anything_inside_it() -> None:
     values = [A, p, RESULT, TOTAL, reduce_sum(p, (0,))]
     assert order(values, {RESULT}) == [0, 1, 3, 4, 2]
     assert order(values, {RESULT}, {A: Inset(p, (2,))}) == [0, 1, 2, 3, 4]
+
+
+def test_borders_keep_nobody_waiting() -> None:
+    p = pad(A, (2,), (2,))
+    dag = dag_of(A, RESULT, p, reduce_sum(p, (0,)))
+    for kind, expected in ((LOOPS, [0, 1, 2, 3]), (BORDER, [0, 2, 3, 1])):
+        next(c for c in dag if c.number == 2).kind = kind
+        assert [c.number for c in in_order(dag, {A, p}, {RESULT}, {A: Inset(p, (2,))})] == expected
 
 
 def test_cycles_are_found() -> None:
