@@ -1,6 +1,6 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import contract, convolve, elementwise, index, order, random, reduce, shape, source, window
+from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, window
 
 __all__ = [
     "contract",
@@ -11,6 +11,7 @@ __all__ = [
     "random",
     "reduce",
     "shape",
+    "softmax",
     "source",
     "window",
 ]

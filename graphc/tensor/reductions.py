@@ -14,6 +14,7 @@ from ..dtype import bool_, float32, int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
+from ..ops.softmax import softmax
 from .core import axes, axis
 from .elementwise import where
 from .shapes import reshape_value
@@ -173,8 +174,7 @@ class Reductions(Special):
         x._must_be_float("softmax")
         if not x.numel() or not x.ndim:
             return x * 0 + 1
-        e = x._shifted(axis(dim, self.ndim, "softmax"))[0].exp()
-        return e / e.sum(dim, keepdim=True)
+        return x.wrap(softmax(x.value, axis(dim, self.ndim, "softmax")))
 
     def log_softmax(self, dim: int, dtype: Any = None) -> Tensor:
         """The logarithm of softmax."""

@@ -16,7 +16,7 @@ from graphc.ir.kernel import Kernel, KernelFunction, KernelProgram, Let, Store
 from graphc.ir.program_verify import verify_program
 from graphc.passes.buffers import overwrite_operands, place_buffers, plan_buffers
 from graphc.passes.cut import Touched, cut
-from graphc.passes.fuse import fuse
+from graphc.passes.fuse import LOOPS, fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
 from graphc.passes.slices import IN_FLIGHT
@@ -74,6 +74,13 @@ def test_gradients_run_in_slices_too_and_have_the_same_bits() -> None:
     results = [program.f(*arrays) for p in (plain, near) for program in natives(p, (1, 2, 3))]
     for result in results[1:]:
         np.testing.assert_array_equal(np.concatenate(result), np.concatenate(results[0]))
+
+
+def test_the_gradient_of_softmax_reads_the_probabilities_alone() -> None:
+    fused = fuse(attention(4, 33, 33, 8, causal=True, gradients=True))
+    rows = [cluster for cluster in fused.clusters if cluster.kind == LOOPS and cluster.axes is not None]
+    read = [sorted(v.op.name for v in c.sources - c.inside if v.shape == (4, 33, 33)) for c in rows]
+    assert read == [["select"], ["div", "dot_general"]]  # scores; probabilities and their cotangent
 
 
 def test_more_workers_than_parts_wait() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import GraphcError, ShapeError
 from ...ir.location import here
+from ...ops.softmax import softmax
 from ...tensor import Tensor, as_tensor, cat, where
 from ...tensor.creation import ones, zeros
 from .dropout import dropout
@@ -48,8 +49,7 @@ def scaled_dot_product_attention(
 
 def _masked_softmax(scores: Tensor) -> Tensor:
     """softmax of the last dimension; rows of -inf become 0."""
-    nothing = scores.amax(-1, keepdim=True) == -math.inf
-    return where(nothing, 0, where(nothing, 0, scores).softmax(-1))
+    return scores.wrap(softmax(scores.value, scores.ndim - 1, masked=True))
 
 
 def multi_head_attention_forward(
