@@ -6,17 +6,21 @@ python tools/gpu_check.py registry --target cpu      the tool itself, on a machi
 
 Inputs are fresh random numbers (`--seed` repeats them), scratch memory is filled with garbage before every checked call.
 Times are those of CUDA events around many calls with arrays that lie on the device, medians of several rounds, beside
-PyTorch eager and compiled (`pip install torch`) with the same inputs and weights. Exits with 1 where anything is wrong.
+PyTorch eager and compiled (`pip install torch`) with the same inputs and weights. Each part has a process of its own and at
+most `--limit` seconds, and a row that fails leaves the others alone. Exits with 1 where anything is wrong.
 """
 # ruff: noqa: E402  (the path comes first)
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -114,8 +118,8 @@ def _judged(
                 judge(n, getattr(program, f"f{n}")(*given))
             except AssertionError as error:
                 wrong.append(f"sample {n}: {' '.join(str(error).split())[:150]}")
-    except gc.GraphcError as error:
-        wrong.append(str(error)[:300])
+    except Exception as error:  # whatever it is, the next op is looked at
+        wrong.append(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     said = "; ".join(wrong[:2]) or f"{len(graphs)} samples"
     return Row("registry", what, not wrong, said, {"samples": len(graphs), "wrong": len(wrong)})
 
@@ -144,24 +148,40 @@ def _poison(program: Any) -> None:
 def training(target: str, seed: int) -> Iterator[Row]:
     """The examples, step by step beside the same program on the CPU."""
     for name, declare in _examples():
-        losses = [_losses(_compiled(declare, where), seed) for where in ("cpu", target)]
-        away = np.abs(losses[1] - losses[0]) / np.maximum(np.abs(losses[0]), 1e-3)
-        said = f"{STEPS} losses, at most {away.max():.1e} away; last {losses[1][-1]:.4f}"
-        falls = bool(losses[1][-10:].mean() < losses[1][:10].mean())
-        yield Row("training", name, bool(away.max() < LOSS_TOLERANCE) and falls, said, {"away": float(away.max())})
+        yield _tried("training", name, partial(_trained, name, declare, target, seed))
+
+
+def _trained(name: str, declare: Callable[[], gc.Function], target: str, seed: int) -> Row:
+    losses = [_losses(_compiled(declare, where), seed) for where in ("cpu", target)]
+    away = np.abs(losses[1] - losses[0]) / np.maximum(np.abs(losses[0]), 1e-3)
+    said = f"{STEPS} losses, at most {away.max():.1e} away; last {losses[1][-1]:.4f}"
+    falls = bool(losses[1][-10:].mean() < losses[1][:10].mean())
+    return Row("training", name, bool(away.max() < LOSS_TOLERANCE) and falls, said, {"away": float(away.max())})
+
+
+def _tried(part: str, what: str, row: Callable[[], Row]) -> Row:
+    """The row, or what went wrong on the way to it."""
+    try:
+        return row()
+    except Exception as error:  # whatever it is, the next row is looked at
+        return Row(part, what, False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", {})
 
 
 def repeats(target: str, seed: int) -> Iterator[Row]:
     """Three runs of training from the start have the same bits."""
     for name, declare in _examples():
-        runs = []
-        for _ in range(3):
-            program = _compiled(declare, target)
-            losses = _losses(program, seed)
-            runs.append([losses.tobytes(), *(value.tobytes() for _, value in sorted(program.state_dict().items()))])
-        same = runs[0] == runs[1] == runs[2]
-        said = "the same bits three times" if same else "runs differ"
-        yield Row("repeats", name, same, said, {"same": float(same)})
+        yield _tried("repeats", name, partial(_repeated, name, declare, target, seed))
+
+
+def _repeated(name: str, declare: Callable[[], gc.Function], target: str, seed: int) -> Row:
+    runs = []
+    for _ in range(3):
+        program = _compiled(declare, target)
+        losses = _losses(program, seed)
+        runs.append([losses.tobytes(), *(value.tobytes() for _, value in sorted(program.state_dict().items()))])
+    same = runs[0] == runs[1] == runs[2]
+    said = "the same bits three times" if same else "runs differ"
+    return Row("repeats", name, same, said, {"same": float(same)})
 
 
 def _examples() -> list[tuple[str, Callable[[], gc.Function]]]:
@@ -192,14 +212,18 @@ def speed(target: str, seed: int) -> Iterator[Row]:
     copy = _copy_bandwidth()
     yield Row("speed", "copy", None, f"{copy / 1e9:.0f} GB/s", {"bytes_per_second": copy})
     for name, function, tensors in _rows():
-        moved = sum(t.numel() * t.element_size() for t in tensors) + tensors[0].numel() * tensors[0].element_size()
-        ours = _milliseconds(_call(gc.compile(run=function, target=target), tensors))
-        share = moved / (ours / 1e3) / copy
-        yield Row("speed", name, None, f"{ours:.4f} ms, {share:.0%} of the copy", {"ms": ours, "share_of_copy": share})
+        yield _tried("speed", name, partial(_row_function, name, function, tensors, target, copy))
     for dtype, precision in (("float32", "highest"), ("float32", "tf32"), ("bfloat16", "highest")):
-        yield _product(target, dtype, precision)
+        yield _tried("speed", f"product {dtype} {precision}", partial(_product, target, dtype, precision))
     for name in ("mlp_b64", "resnet18_b8", "gpt", "mlp_train", "lenet_train", "resnet18_train", "gpt_train"):
-        yield _network(target, WORKLOADS[name])
+        yield _tried("speed", name, partial(_network, target, WORKLOADS[name]))
+
+
+def _row_function(name: str, function: gc.Function, tensors: list[torch.Tensor], target: str, copy: float) -> Row:
+    moved = sum(t.numel() * t.element_size() for t in tensors) + tensors[0].numel() * tensors[0].element_size()
+    ours = _milliseconds(_call(gc.compile(run=function, target=target), tensors))
+    share = moved / (ours / 1e3) / copy
+    return Row("speed", name, None, f"{ours:.4f} ms, {share:.0%} of the copy", {"ms": ours, "share_of_copy": share})
 
 
 def _rows() -> list[tuple[str, gc.Function, list[torch.Tensor]]]:
@@ -316,29 +340,57 @@ PARTS: dict[str, Callable[[str, int], Iterator[Row]]] = {
 }
 
 
+def run_part(part: str, target: str, seed: int, limit: float) -> list[Row]:
+    """The rows of a part, which runs in a process of its own: neither a crash nor a hang keeps the others from running."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder, "rows")
+        options = ["--target", target, "--seed", str(seed), "--lines", str(lines)]
+        said = Path(folder, "said")
+        with said.open("w") as output:
+            child = subprocess.Popen([sys.executable, __file__, part, *options], stdout=output, stderr=subprocess.STDOUT)
+            try:
+                code = child.wait(limit)
+                ended = f"ended with {code}: {(said.read_text().strip().splitlines() or [''])[-1][:200]}" if code else ""
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                ended = f"not done after {limit:.0f} s"
+        rows = [Row(**json.loads(line)) for line in lines.read_text().splitlines()] if lines.exists() else []
+    return [*rows, Row(part, "(the rest)", False, ended, {})] if ended else rows
+
+
+def _table(title: str, rows: Sequence[Row]) -> Table:
+    table = Table("part", "what", "right", "", title=title)
+    for row in rows:
+        table.add_row(row.part, row.what, {True: "yes", False: "NO", None: ""}[row.right], row.said)
+    return table
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers there, too.")
 @click.option("--seed", type=int, help="Of the random inputs. Default: the time.")
 @click.option("--target", default="cuda", show_default=True, help="cuda, or cpu for the tool itself (all parts but speed).")
-def main(parts: tuple[str, ...], file: Path | None, seed: int | None, target: str) -> None:
+@click.option("--limit", default=600, show_default=True, help="Seconds after which a part is given up.")
+@click.option("--lines", type=click.Path(path_type=Path), hidden=True, help="Run one part in this process, its rows as lines.")
+def main(parts: tuple[str, ...], file: Path | None, seed: int | None, target: str, limit: float, lines: Path | None) -> None:
     """Check the CUDA target on the GPU of this machine."""
     seed = int(time.time()) if seed is None else seed
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     if not name and (target == "cuda" or "speed" in parts):
         raise click.ClickException("PyTorch finds no GPU here; --target cpu checks the tool itself, but for speed")
-    chosen = parts or tuple(part for part in PARTS if name or part != "speed")
-    table = Table("part", "what", "right", "", title=f"{name or 'CPU'}, {time.strftime('%Y-%m-%d')}, seed {seed}")
-    rows = []
-    for part in chosen:
-        for row in PARTS[part](target, seed):
-            rows.append(row)
-            table.add_row(row.part, row.what, {True: "yes", False: "NO", None: ""}[row.right], row.said)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    if file is not None:
-        file.write_text(
-            json.dumps({"gpu": name, "date": time.strftime("%Y-%m-%d"), "seed": seed, "rows": [asdict(r) for r in rows]})
-        )
+    if lines is not None:
+        with lines.open("w", buffering=1) as out:
+            out.writelines(json.dumps(asdict(row)) + "\n" for row in PARTS[parts[0]](target, seed))
+        return
+    console, rows = Console(width=None if sys.stdout.isatty() else 160), []
+    date = time.strftime("%Y-%m-%d")
+    for part in parts or tuple(part for part in PARTS if name or part != "speed"):
+        found = run_part(part, target, seed, limit)
+        rows += found
+        console.print(_table(f"{name or 'CPU'}, {date}, seed {seed}", found))
+        if file is not None:  # after each part, so that what is known is kept
+            file.write_text(json.dumps({"gpu": name, "date": date, "seed": seed, "rows": [asdict(row) for row in rows]}))
     sys.exit(any(row.right is False for row in rows))
 
 
