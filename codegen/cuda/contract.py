@@ -46,26 +46,37 @@ ELEMENT_COST = 1 / 16  # cycles for an element on its way into a panel of tensor
 CACHE_BYTES = 3000.0  # that the second cache delivers a cycle, to all multiprocessors
 
 
-def contract(kernel: Kernel, gpu: Gpu) -> Mapped | None:
-    """The kernel in tiles or as dot products; None where it is no contraction."""
+def contract(kernel: Kernel, gpu: Gpu, dtype: DType | None = None) -> Mapped | None:
+    """The kernel in tiles or as dot products; None where it is no contraction. `dtype`: what operands are on tensor cores,
+    where whoever made the kernel knows it."""
     found = product(kernel)
     if found is None or not found.rows.size * found.columns.size * found.batch.size * found.steps.size:
         return None
     if found.rows.size * found.columns.size == 1:  # nothing is used twice
         return spread(_dots(found), gpu)
-    tiles = [tile for tile in TILES if found.dtype.size <= 4 or tile.own_rows * tile.own_columns <= 16]
-    best = min(tiles, key=lambda tile: tile_cost(found, tile, gpu))
-    cost, dtype = tile_cost(found, best, gpu), tensor_dtype(found, gpu)
-    if dtype is not None:
-        fitting = [tile for tile in TENSOR_TILES if resident(found, tile, dtype)]
-        fragments = min(fitting, key=lambda tile: tensor_cost(found, tile, dtype, gpu))
-        if tensor_cost(found, fragments, dtype, gpu) < min(cost, dot_cost(found, gpu)):
-            return fragmented(found, fragments, dtype)
-    if dot_cost(found, gpu) < cost:
+    dtype = dtype or tensor_dtype(found, gpu)
+    costs = ways(found, gpu, dtype)
+    for way in sorted(costs, key=lambda way: costs[way]):
+        if isinstance(way, Tile):
+            return tiled(found, way)
+        if way is not None and dtype is not None:
+            return fragmented(found, way, dtype)
         dots = spread(_dots(found), gpu)
         if dots is not None:
             return dots
-    return tiled(found, best)
+    raise AssertionError(f"{kernel.name} has no tile")
+
+
+def ways(found: Product, gpu: Gpu, dtype: DType | None) -> dict[Tile | TensorTile | None, float]:
+    """The cycles of every way to make a product: in tiles, on tensor cores as `dtype`, or (None) as dot products."""
+    costs: dict[Tile | TensorTile | None, float] = {
+        tile: tile_cost(found, tile, gpu)
+        for tile in TILES
+        if found.dtype.size <= 4 or tile.own_rows * tile.own_columns <= 16  # that registers hold
+    }
+    if dtype is not None:
+        costs |= {t: tensor_cost(found, t, dtype, gpu) for t in TENSOR_TILES if resident(found, t, dtype)}
+    return costs | {None: dot_cost(found, gpu)}
 
 
 def tensor_dtype(found: Product, gpu: Gpu) -> DType | None:

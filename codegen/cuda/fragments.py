@@ -9,7 +9,7 @@ Which steps, rows and columns an instruction calls its first is free, as long as
 are called so that threads read and store 16 bytes, and no two of them the same bank of shared memory at once:
 
 * a lane's words of steps (t and t + 4 of two instructions) are the four words from 4 t;
-* a lane's columns in `side` = 4 fragments are neighbours, and so are its rows where rows lie together in memory;
+* a lane's columns in four fragments are neighbours, and so are its rows where rows lie together in memory;
 * a panel whose steps lie together keeps a row of steps for each place of its side; another keeps a row of places for each
   word of steps, in the order in which lanes want them; the pitches say in which banks rows start.
 """
@@ -36,7 +36,7 @@ BANKS = 32
 NEIGHBOURS = 4  # rows, or columns, of a lane that lie together: 16 bytes of words
 REGISTERS, MOST_REGISTERS = 1 << 16, 255  # of a multiprocessor, and of a thread
 OTHER_REGISTERS = 44  # of a thread, for addresses and what the compiler likes to keep
-ERRORS: dict[str, str] = {"tf32": "2^-10", "bf16": "2^-7 + 2^-16", "f16": "0"}  # of a product, by what operands are rounded to
+ERRORS = {"tf32": "2^-10", "bf16": "2^-7 + 2^-16"}  # of a product, by what its operands are rounded to
 
 
 @dataclass(frozen=True)
@@ -207,17 +207,15 @@ class _Fragmented(Blocks):
         return self.each_thread(fetch)
 
     def _words(self, side: _Side, thread: Var, word: int, place: Callable[[Index], Index], first: Index, member: Index) -> Stmt:
+        """Packets of shared memory into the lane's words; `place` says where its rows lie."""
         panel, per = side.panel, self.per
         if panel.along_steps:  # four words of steps at each place
             outer, inner, lane = Var("number", side.rows), Var("inner", 1), Var("lane", 4 * per)
             number, quarter = outer + inner, lane // per
             source = place(first + number) * (panel.pitch * per) + (word + member * 4) * per + lane
         else:  # neighbouring places at each of four words of steps
-            outer, inner, lane = (
-                Var("quarter", 4),
-                Var("inner", side.rows // side.neighbours),
-                Var("lane", side.neighbours * per),
-            )
+            outer, inner = Var("quarter", 4), Var("inner", side.rows // side.neighbours)
+            lane = Var("lane", side.neighbours * per)
             number, quarter = inner * side.neighbours + lane // per, as_index(outer)
             row = word + outer * 4 + member
             source = (row * panel.pitch + place(first + inner * side.neighbours)) * per + lane

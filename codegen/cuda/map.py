@@ -14,6 +14,7 @@ In: a kernel. Out: a `Mapped` kernel with the same meaning, or several that have
 
 from __future__ import annotations
 
+from graphc.dtype import DType
 from graphc.ir.kernel import Kernel
 
 from . import scatters
@@ -33,21 +34,26 @@ def map_launches(kernel: Kernel, gpu: Gpu) -> tuple[Mapped, ...]:
     """What is launched for the kernel, one behind the other. Params that are none of its own are memory between them."""
     kernel = tidy(kernel)
     scatter = scatters.scatter(kernel) if gpu.options.atomics else None
-    parts = scatters.atomic(scatter) if scatter is not None else None
-    if scatter is not None and parts is not None:
-        copy, add = parts
+    added = scatters.atomic(scatter) if scatter is not None else None
+    if scatter is not None and added is not None:
+        copy, add = added
         return map_kernel(copy, gpu), Mapped(tidy(add), 1, gpu.block, atomic=frozenset([scatter.out]))
     *copies, last = pack(kernel) or (kernel,)
-    return tuple(map_kernel(part, gpu) for part in (*copies, *(split(last, gpu) or (last,))))
+    before = tuple(map_kernel(copy, gpu) for copy in copies)
+    parts = split(last, gpu)
+    if parts is None:
+        return *before, map_kernel(last, gpu)
+    partial, total, dtype = parts
+    return *before, map_kernel(partial, gpu, dtype), map_kernel(total, gpu)
 
 
-def map_kernel(kernel: Kernel, gpu: Gpu) -> Mapped:
-    """The kernel with its places."""
+def map_kernel(kernel: Kernel, gpu: Gpu, dtype: DType | None = None) -> Mapped:
+    """The kernel with its places. `dtype`: what operands are on tensor cores, where it is known (contract.py)."""
     kernel = tidy(kernel)
     scatter = scatters.scatter(kernel)
     if scatter is not None:
         kernel = scatters.gathered(scatter, gpu) or kernel
-    contraction = contract(kernel, gpu)
+    contraction = contract(kernel, gpu, dtype)
     if contraction is not None:
         return contraction
     tiles = transpose(kernel, gpu)

@@ -67,7 +67,7 @@ def definition(dtype: DType) -> str:
 #ifdef __CUDACC__
 __device__ inline void mma_{name}(float *c, const {element} *a, const {element} *b) {{
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#error "this source was generated for the tensor cores of sm_80 and newer: compile it for such a GPU"
+#error "this source was made for tensor cores of sm_80 and newer: make it anew for the GPU's own architecture"
 #endif
   asm volatile("mma.sync.aligned.m16n8k{WORDS * per}.row.col.f32.{name}.{name}.f32 "
                "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from itertools import takewhile
 from math import prod
 
-from graphc.dtype import int64
+from graphc.dtype import DType, int64
 from graphc.ir.expr import Array, Index, Load, Var, as_index, const, load, ravel, temp, unravel
 from graphc.ir.kernel import UNROLLED, Accumulate, For, Kernel, Let, Local, Stmt, Store, expressions, walk
 from graphc.ir.kernel_rewrite import Renamed
 
-from .contract import CACHE_BYTES, TILES, dot_cost, tile_cost
+from .contract import CACHE_BYTES, tensor_dtype, ways
 from .expressions import below
 from .products import Name, Product, product
 from .target import Gpu
@@ -33,12 +33,14 @@ GAIN = 1.5  # how many times faster it must be, as far as costs are known
 _ZERO = as_index(0)
 
 
-def split(kernel: Kernel, gpu: Gpu) -> tuple[Kernel, Kernel] | None:
-    """The product in parts, and their sum; the array between them is the last param of the one and the first of the other."""
+def split(kernel: Kernel, gpu: Gpu) -> tuple[Kernel, Kernel, DType | None] | None:
+    """The product in parts, their sum, and what operands are on tensor cores, which only the whole kernel can tell; the array
+    between them is the last param of the one and the first of the other."""
     found = product(kernel)
     if found is None or not found.rows.size * found.columns.size * found.batch.size * found.steps.size:
         return None
-    best, chosen = _cost(found, gpu) / GAIN, None
+    dtype = tensor_dtype(found, gpu)
+    best, chosen = min(ways(found, gpu, dtype).values()) / GAIN, None
     for parts in _divisions(found.steps.extents):
         if found.steps.size < prod(parts) * LEAST_STEPS:
             continue
@@ -47,13 +49,13 @@ def split(kernel: Kernel, gpu: Gpu) -> tuple[Kernel, Kernel] | None:
         if inner is None:
             continue
         size = prod(parts) * kernel.task.extent * found.dtype.size
-        total = _cost(inner, gpu) + LAUNCH_COST + 2 * size / CACHE_BYTES
+        total = min(ways(inner, gpu, dtype).values()) + LAUNCH_COST + 2 * size / CACHE_BYTES
         if total < best:
             best, chosen = total, (first, parts)
     if chosen is None:
         return None
     first, parts = chosen
-    return first, _sum(found, first.params[-1], prod(parts))
+    return first, _sum(found, first.params[-1], prod(parts)), dtype
 
 
 def _divisions(extents: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -63,10 +65,6 @@ def _divisions(extents: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
             parts = (*extents[:axis], divisor)
             if extent % divisor == 0 and prod(parts) <= MOST_PARTS:
                 yield (*parts, *(1 for _ in extents[axis + 1 :]))
-
-
-def _cost(found: Product, gpu: Gpu) -> float:
-    return min(dot_cost(found, gpu), *(tile_cost(found, tile, gpu) for tile in TILES))
 
 
 def _lets(found: Product) -> tuple[Let, ...]:

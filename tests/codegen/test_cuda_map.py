@@ -104,8 +104,9 @@ def test_steps_in_parts_are_added_up(case: str, monkeypatch: pytest.MonkeyPatch)
     image, weight = x(4, 9, 9, 6), x(4, 7, 7, 5, name="w")
     convolution = lambda: ([image, weight], gc.einsum("nhwc,nhwd->cd", image[:, 1:8, 1:8], weight))  # noqa: E731
     *_, kernel = kernels_of(*(PRODUCTS | {"convolution": convolution})[case]())
-    parts = splits.split(kernel, GPU)
-    assert parts is not None
+    found = splits.split(kernel, GPU)
+    assert found is not None and found[2] is None
+    parts = found[:2]
     between = parts[0].params[-1]
     assert between is parts[1].params[0] and between.size % kernel.task.extent == 0
     params = (between, *kernel.params)

@@ -16,6 +16,7 @@ import graphc as gc
 from graphc.codegen.cuda.contract import TENSOR_TILES, contract, tensor_dtype
 from graphc.codegen.cuda.expressions import below
 from graphc.codegen.cuda.fragments import TensorTile, fragmented, resident
+from graphc.codegen.cuda.map import map_launches
 from graphc.codegen.cuda.mma import NAMES
 from graphc.codegen.cuda.prelude import prelude
 from graphc.codegen.cuda.products import Product, product
@@ -297,6 +298,14 @@ def test_sums_of_halves_that_stay_float32_are_added_in_float32() -> None:
     assert tensor_dtype(found, gpu("sm_90")) is bfloat16
     assert tensor_dtype(plain, gpu("sm_90")) is tensor_dtype(twice, gpu("sm_90")) is None
     assert tensor_dtype(plain, gpu("sm_90", Options("tf32"))) is bfloat16
+
+
+def test_steps_in_parts_are_multiplied_as_the_whole_would_be() -> None:
+    image, slope = x(8, 56, 56, 64, dtype=gc.bfloat16), x(8, 56, 56, 64, dtype=gc.bfloat16, name="slope")
+    *_, kernel = kernels_of([image, slope], gc.einsum("nhwc,nhwd->cd", image, slope))
+    first, second = map_launches(kernel, gpu("sm_90"))
+    assert multiplies_in(first) == {bfloat16} and multiplies_in(second) == set()
+    assert first.kernel.params[-1].dtype is float32 and first.grid > 64
 
 
 @pytest.mark.parametrize("dtype", (gc.float64, gc.int32), ids=str)

@@ -14,6 +14,8 @@ from emulated_cuda import COMPILER, Net
 
 import graphc as gc
 from graphc.codegen.cuda import contract
+from graphc.codegen.cuda.fragments import TensorTile
+from graphc.codegen.cuda.products import Product
 from graphc.codegen.cuda.target import Options
 from graphc.driver import Stages
 from graphc.errors import CompileError
@@ -93,6 +95,29 @@ def test_products_are_as_good_as_is_promised(precision: str, tmp_path: Path) -> 
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", (gc.float32, gc.float16), ids=str)
+@pytest.mark.usefixtures("only_tensor_cores")
+def test_every_tile_computes_whole_numbers_exactly(dtype: gc.DType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The steps say which tile a product takes, however large it is."""
+
+    def cost(found: Product, tile: TensorTile, *_: object) -> float:
+        return abs(24 + 8 * contract.TENSOR_TILES.index(tile) - found.steps.size)
+
+    monkeypatch.setattr(contract, "tensor_cost", cost)
+    cases = {}
+    for n in range(len(contract.TENSOR_TILES)):
+        m, k = 120 + 8 * n, 24 + 8 * n
+        cases[f"plain{n}"] = Case(((m, k), (k, 72)), k)
+        cases[f"transposed{n}"] = Case(((k, m), (40, k)), k, lambda a, b: a.T @ b.T)
+    program = Stages({name: case.declare(dtype) for name, case in cases.items()}, "cuda").planned
+    net = Net(program, tmp_path, flags=("-O0",), options=Options("tf32"))
+    assert len(cases) == net.source.count("// Tensor cores")
+    for name, case in cases.items():
+        a, b = (np.rint(array).astype(dtype.numpy) for array in drawn(case))
+        np.testing.assert_array_equal(net.call(name, a, b)[0], case.exactly(a, b), err_msg=name)
+
+
+@needs_compiler
 @pytest.mark.parametrize("precision", ROUNDING)
 @pytest.mark.usefixtures("only_tensor_cores")
 def test_attention_is_as_good_as_its_products(precision: str, tmp_path: Path) -> None:
@@ -121,7 +146,7 @@ def test_the_source_says_what_it_rounds_and_float32_is_left_alone() -> None:
         promise = f"an error of at most ({error} + (80 + 16) * 2^-22) * sum |a| |b|."
         assert f"// Tensor cores: operands are rounded to {precision}, sums are float32: {promise}\n" in sources[precision]
     for text in (
-        '#error "this source was generated for the tensor cores of sm_80 and newer',
+        '#error "this source was made for tensor cores of sm_80 and newer',
         'asm("cvt.rna.tf32.f32 %0, %1;"',
         "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
         "= to_tfloat(lhs_stage[",
