@@ -63,7 +63,13 @@ class Driver:
         self.call("cuCtxSetCurrent", self.context)
 
     def load(self, code: bytes) -> Any:
-        return self.call("cuModuleLoadData", code)
+        """A module of machine code. Raises CallError with the driver's version, which may be too old for the compiler's."""
+        try:
+            return self.call("cuModuleLoadData", code)
+        except CallError as error:
+            version = self.call("cuDriverGetVersion")
+            known = f"the driver is one for CUDA {version // 1000}.{version % 1000 // 10}, the GPU is {self.arch}"
+            raise CallError(f"{error}; {known}: code of a newer CUDA compiler needs a newer driver") from error
 
     def unload(self, module: Any) -> None:
         self.api.cuModuleUnload(module)

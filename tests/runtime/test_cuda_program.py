@@ -283,6 +283,17 @@ def test_too_little_memory_is_told_with_the_numbers(api: FakeDriver) -> None:
     np.testing.assert_array_equal(program.step(ONES)[0], 3 * (np.arange(4) + 1))  # nothing was left half done
 
 
+def test_a_driver_that_is_too_old_is_told_with_its_version(api: FakeDriver) -> None:
+    api.cuModuleLoadData = lambda code: (222, None)  # type: ignore[attr-defined]
+    api.cuDriverGetVersion = lambda: (SUCCESS, 12040)  # type: ignore[attr-defined]
+    program = GpuProgram(RECIPE, lambda arch: arch.encode())
+    with pytest.raises(CallError, match=r"code 222: .*the driver is one for CUDA 12\.4, the GPU is sm_90: .* newer driver"):
+        program.step(ONES)
+    assert not api.blocks
+    del api.cuModuleLoadData
+    np.testing.assert_array_equal(program.step(ONES)[0], 3 * (np.arange(4) + 1))  # nothing was left half done
+
+
 def test_memory_is_given_back(api: FakeDriver) -> None:
     program = GpuProgram(RECIPE, lambda arch: arch.encode())
     results = [program.step(device.open_driver().upload(ONES)) for _ in range(3)]
