@@ -26,6 +26,8 @@ HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
 EXPOSED = 0.25  # of the lesser one of arithmetic and traffic that does not hide behind the other
+ALIKE = 1.05  # the cost of an order that suits threads, in that of the best order for one
+PARTS = (4, 2)  # of the outermost axis, so that as many threads find their shares apart
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
 Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
@@ -37,7 +39,10 @@ def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, resul
     `results`: how many arrays the epilogue reads and writes at the place of a result."""
     way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results)
     found, excess = way.best(way.orders(rows_last=True))
-    if excess < STALLED * schedule.cost or loops[schedule.lane].reduced:
+    if loops[schedule.lane].reduced:
+        return found
+    found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * found.cost), (found, excess))
+    if excess < STALLED * schedule.cost:
         return found
     other, _ = way.best(way.orders(rows_last=False))
     return min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
@@ -74,6 +79,25 @@ class _Way:
         """The order that moves the least, and the cycles that this takes."""
         traffic, order = min((self.traffic(self.walk(order)), order) for order in orders)
         return self.costing(traffic, order=order), traffic
+
+    def shared(self) -> Iterator[tuple[Schedule, float]]:
+        """Orders in which threads that take consecutive tiles exchange the least, and what they move. Threads share what an
+        axis does not move: outermost is what moves both operands, then what moves the larger one. Beside a result that is
+        larger than both, as in the gradient of a weight, all are cut as the result lies in memory: so they are where it is
+        read. In part, the outermost axis is cut, and the rest of it runs inside of all others."""
+        whole = {n: loop.extent for n, loop in enumerate(self.loops)}
+        sizes = [self.footprint(whole, side) for side in (0, 1)]
+        small = self.results * self.footprint(whole, RESULT) < sum(sizes)
+        moved = {n: sum(sizes[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
+        order = tuple(sorted(kept, key=lambda n: (-moved[n], -self.loops[n].out)))
+        traffic = self.traffic(self.walk(order))
+        yield self.costing(traffic, order=order), traffic
+        for parts in PARTS:
+            first, size = order[0], ceil(self.tiles(order[0]) / parts)
+            if size > 1 and prod(map(self.tiles, order)) // size >= MANY_TASKS:
+                traffic = self.traffic([*self.walk(order), (first, size * self.tile[first])])
+                yield self.costing(traffic, order=order, group=((first, size),)), traffic
 
     def costing(self, traffic: float, **chosen: Any) -> Schedule:
         """The schedule with what is `chosen`, and the cycles of its arithmetic and traffic side by side."""
