@@ -89,7 +89,10 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
     pending: list[tuple[Launch, bool]] = []
     start = 0
     for launch, cost, shared in zip(launches, costs, wide, strict=True):
-        barrier = any((shared or other_shared) and _conflict(launch, other, offsets) for other, other_shared in pending)
+        barrier = any(
+            (shared and other_shared and _is_limited(other)) or ((shared or other_shared) and _conflict(launch, other, offsets))
+            for other, other_shared in pending
+        )
         if barrier:
             pending.clear()
         pending.append((launch, shared))
@@ -104,6 +107,12 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
 def _cuts(cost: int) -> int:
     """Chunks of a share, each half of what is left of it: so many that the last has some CHUNK_WORK."""
     return min(MOST_CUTS, max(1, (cost // CHUNK_WORK).bit_length()))
+
+
+def _is_limited(launch: Launch) -> bool:
+    """Whether some workers may have no scratch memory for it. They pass it by, and would claim what comes behind it while
+    shares of it are left, which says that none are (llvm/shares.py)."""
+    return any(buffer.parts > 1 for buffer in launch.args)
 
 
 def _conflict(a: Launch, b: Launch, offsets: dict[Buffer, int]) -> bool:

@@ -11,9 +11,10 @@ The state is two kinds of counters, which only grow, over all calls on a net:
     done     units of work (tasks of shared launches, runs of lone ones) that are finished and reported
     share    for each worker (launch << CHUNK_BITS) + chunks claimed, where a launch is named by the units before it
 
-A body that starts when `done` is `base` names its launches from `base` on. A share whose word names a later launch, or all of
-whose chunks are claimed, has nothing left: so a worker that is late by a launch, a barrier or a whole call takes nothing,
-reports nothing and touches no data. 2**56 units are years of the smallest tasks.
+A body that starts when `done` is `base` names its launches from `base` on. Who goes on to a launch has found nothing left of
+the one before. So a share whose word names a later launch, or all of whose chunks are claimed, has nothing left, and a worker
+that is late by a launch, a barrier or a whole call takes nothing, reports nothing and touches no data. 2**56 units are years
+of the smallest tasks.
 
 Memory order. Claims are monotonic: a compare-and-exchange decides who has a chunk, and passes no data. Data is passed by
 `done`: each adds to it (release) behind what it stored, and reads it (acquire) until it has reached what must be finished

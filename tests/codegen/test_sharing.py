@@ -1,5 +1,7 @@
 """Which launches workers share, and where they meet."""
 
+from dataclasses import replace
+
 from nets import buffer, shift
 
 from graphc.codegen.fingerprint import fingerprint
@@ -70,6 +72,13 @@ def test_worker_zero_need_not_await_anybody_behind_its_own_steps():
     half = buffer("half", (WIDE,), ARENA)
     sharing = plan(Launch(shift(WIDE, 1), (x, half)), Launch(shift(NARROW, 1), (half, y)), offsets={half: 0})
     assert [(s.shared, s.barrier) for s in sharing.parts] == [(True, False), (False, True)] and not sharing.meet
+
+
+def test_nobody_goes_ahead_of_a_launch_for_which_he_has_no_scratch_memory():
+    x, outs = buffer("x", (WIDE,), INPUT), [buffer(f"y{i}", (WIDE,), OUTPUT) for i in range(2)]
+    scratch = replace(buffer("scratch", (WIDE,), ARENA), parts=2)
+    first, second = Launch(shift(WIDE, 1), (x, scratch)), Launch(shift(WIDE, 1), (x, outs[0]))
+    assert [s.barrier for s in plan(first, second, offsets={scratch: 0}).parts] == [False, True]
 
 
 def test_units_before_a_part_are_the_tasks_of_shared_launches_and_the_runs_of_lone_ones():
