@@ -173,3 +173,20 @@ def test_operands_are_counted_in_whole_lines_where_they_lie() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     schedule = choose(kernel_gradient(28, 128, 128), 16, machine)
     assert 0 in schedule.packed or schedule.group
+
+
+def test_threads_share_the_operand_that_is_small() -> None:
+    """Consecutive tiles go to one thread: the outermost axis is the one that moves the larger operand."""
+    machine = Machine(64, 32, 48 << 10, 2 << 20)
+    for m, n, outermost in ((1024, 64, 0), (64, 1024, 1)):
+        loops = product(m, 64, n)
+        assert choose(loops, 16, machine).order[0] == outermost
+
+
+def test_the_gradient_of_a_weight_is_cut_as_the_weight_lies() -> None:
+    machine = Machine(64, 32, 48 << 10, 2 << 20)
+    loops = product(128, 64, 784, a_transposed=True)  # w[128, 784] = sum over a batch of 64
+    schedule = choose(loops, 16, machine)
+    groups = dict(schedule.group)
+    assert schedule.order[0] == 0
+    assert groups == {} or -(-schedule.tiles(loops, 0) // groups[0]) in (2, 4)
