@@ -32,8 +32,10 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
         step = step_of(loops[-1])
         if step is None:
             continue
+        rows = {stmt.var for stmt in walk(loops[-1].body) if isinstance(stmt, For)} - {step.var}
         for array, index in _rows(step):
-            if array in kernel.params and array.size * array.dtype.size * LARGE > target.l2_bytes:
+            large = array in kernel.params and array.size * array.dtype.size * LARGE > target.l2_bytes
+            if large and not _moves(index, rows):
                 position = _Panel(index, step.var, loops, kernel.task, names).position()
                 if position is not None:
                     found.setdefault(loops[-1], []).append((array, position))
@@ -49,6 +51,11 @@ def _nests(body: tuple[Stmt, ...], around: tuple[For, ...]) -> Iterator[tuple[Fo
         elif isinstance(stmt, If):
             yield from _nests(stmt.then, around)
             yield from _nests(stmt.orelse, around)
+
+
+def _moves(index: Expr, variables: set[Var]) -> bool:
+    """Whether an index depends on any of the variables."""
+    return index in variables or any(_moves(part, variables) for part in operands(index))
 
 
 def _rows(step: For) -> Iterator[tuple[Array, Index]]:

@@ -30,16 +30,18 @@ def value(index: Expr, at: dict[Expr, int]) -> int:
     return at[index]
 
 
-def tile(panels: int, tiles: int, taps: int, steps: int, inside: bool, shared: bool = True) -> tuple[Kernel, Array, For]:
+def tile(
+    panels: int, tiles: int, taps: int, steps: int, inside: bool, shared: bool = True, row: int = 0
+) -> tuple[Kernel, Array, For]:
     """y[tile, v] = sum over taps and steps of x[tap, step] * panel[p, tap, step, v], for `tiles` tiles that use panel p in
-    turn: `inside` of one task, or as tasks of their own."""
+    turn: `inside` of one task, or as tasks of their own. A row of a tile reads `row` elements behind the one before."""
     count = 1 if inside else tiles
     task = Var("t", panels * count)
     visit = Var("g", tiles)
     number: Index = task * tiles + visit if inside else as_index(task)
     panel_at = (as_index(task) if inside else task // tiles) if shared else number
     x = Array("x", float32, taps * steps)
-    panel = Array("panel", float32, (panels if shared else panels * tiles) * taps * steps * LANES)
+    panel = Array("panel", float32, (panels if shared else panels * tiles) * taps * steps * LANES + ROWS * row)
     y, acc = Array("y", float32, panels * tiles * ROWS * LANES), Array("acc", float32, ROWS * LANES)
     tap, k, i, v = Var("tap", taps), Var("k", steps), Var("i", ROWS), Var("v", LANES)
     cell, step = i * LANES + v, tap * steps + k
@@ -47,7 +49,7 @@ def tile(panels: int, tiles: int, taps: int, steps: int, inside: bool, shared: b
     def over_rows(stmt: Stmt) -> For:
         return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
 
-    product = Accumulate(acc, cell, "add", load(x, step) * load(panel, (panel_at * taps * steps + step) * LANES + v))
+    product = Accumulate(acc, cell, "add", load(x, step) * load(panel, (panel_at * taps * steps + step) * LANES + v + i * row))
     inner = For(k, (over_rows(product),), SERIAL)
     nest = For(tap, (inner,), SERIAL)
     store = Store(y, number * (ROWS * LANES) + cell, load(acc, cell))
@@ -90,6 +92,14 @@ def _variables(index: Expr) -> set[Var]:
 def test_a_tile_with_a_panel_of_its_own_fetches_none() -> None:
     assert next_panels(tile(4, 7, 3, 400, inside=False, shared=False)[0], TARGET) == {}
     assert next_panels(tile(4, 1, 3, 2000, inside=False)[0], TARGET) == {}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["tasks", "group"])
+def test_what_moves_with_the_rows_is_no_panel(inside: bool) -> None:
+    kernel, _, _ = tile(3, 5, 2, 700, inside, row=LANES)
+    assert next_panels(kernel, TARGET) == {}
+    data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in kernel.params[:2]]
+    check_native([kernel], [[*data, np.zeros(kernel.params[2].size, np.float32)]], tolerance=1e-4)
 
 
 def test_panels_that_stay_in_the_second_cache_are_left_alone() -> None:
