@@ -18,7 +18,7 @@ from graphc.ir.kernel_rewrite import Rewriter
 from .expressions import below
 from .products import Axes, Product, product
 
-READ_BY = 512  # positions of the other side from which so many tiles read an operand that a copy pays
+READ_BY = 256  # positions of the other side from which so many tiles read an operand that a copy pays
 
 
 def pack(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
