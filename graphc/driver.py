@@ -3,7 +3,8 @@
 In: `gc.function` objects by name. Out: a `Program` that runs in this process (`compile`), or `Stages`, from which every
 level between the user's file and machine code can be had. This is the only file that knows the whole way.
 
-    graph -> GRAPH passes -> fuse -> lower -> overwrite, slice, place -> Compilation (llvm -> program, object, library)
+    graph -> GRAPH passes -> fuse, rematerialise -> lower -> overwrite, slice, place -> Compilation
+    Compilation -> llvm -> program, object, library
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .passes.lower import lower
 from .passes.machine import Machine, Trees
 from .passes.manager import Step, run_passes
 from .passes.pipelines import fitted, frozen
+from .passes.rematerialise import rematerialise
 from .passes.slices import slice_launches
 from .runtime.cuda import GpuProgram
 from .runtime.program import Program
@@ -133,7 +135,7 @@ class Stages:
     @cached_property
     def fused(self) -> list[FusedGraph]:
         """Which values share a kernel."""
-        return [fuse(steps[-1].after) for steps in self.steps.values()]
+        return [rematerialise(fuse(steps[-1].after)) for steps in self.steps.values()]
 
     @cached_property
     def kernels(self) -> KernelProgram:

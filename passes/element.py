@@ -37,8 +37,8 @@ def is_heavy(value: Value) -> bool:
 
 
 def storage(value: Value) -> Value:
-    """The value whose memory holds `value`: reshapes are the same bytes."""
-    while value.op.name == "reshape":
+    """The value whose memory holds `value`: reshapes are the same bytes, now and later."""
+    while value.op.name in ("reshape", "after"):
         value = value.operands[0]
     return value
 

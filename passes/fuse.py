@@ -72,6 +72,7 @@ class _Fusion:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.forced = _must_be_stored(graph)
+        self.awaited = self.events()
         self.home: dict[Value, Cluster] = {}
         self.dag: nx.DiGraph[Cluster] = nx.DiGraph()
         self.count = 0
@@ -79,6 +80,21 @@ class _Fusion:
     def is_leaf(self, value: Value) -> bool:
         """Whether reads end at the value: it has memory of its own, or is computed by a cluster."""
         return value in self.forced or not is_view(value)
+
+    def events(self) -> dict[Value, list[Value]]:
+        """What must have been computed before a value is, beside what it reads: the events of `after` among its operands."""
+        awaited: dict[Value, list[Value]] = {}
+        for value in self.graph.values():
+            found = [event for v in value.operands if v in awaited and not self.is_leaf(v) for event in awaited[v]]
+            if value.op.name == "after":
+                found += [leaf for leaf, _, _ in self.operand_reads(value.operands[1])]
+            if found:
+                awaited[value] = list(dict.fromkeys(found))
+        return awaited
+
+    def needed(self, value: Value, reads: list[Read]) -> list[Value]:
+        """What other clusters must have computed before a value is."""
+        return [leaf for leaf in (*(leaf for leaf, _, _ in reads), *self.awaited.get(value, ())) if leaf in self.home]
 
     def reads_of(self, value: Value) -> list[Read]:
         """The leaves that computing `value` reads, at the symbolic index of its domain."""
@@ -101,7 +117,7 @@ class _Fusion:
         reads = self.reads_of(value)
         cluster = None
         if isinstance(lower, Elementwise | Pointwise | Reduction) and not is_joint(value):
-            producers = {self.home[leaf] for leaf, _, _ in reads if leaf in self.home}
+            producers = {self.home[leaf] for leaf in self.needed(value, reads)}
             for candidate in sorted(producers, key=lambda c: -c.number):
                 if self.fits(value, reads, candidate) and self.stays_acyclic(candidate, producers):
                     cluster = candidate
@@ -126,8 +142,8 @@ class _Fusion:
         if isinstance(value.op.lower, Reduction):
             cluster.axes = value.attrs["axes"]
         self.home[value] = cluster
-        for leaf, _, _ in reads:
-            if leaf in self.home and self.home[leaf] is not cluster:
+        for leaf in self.needed(value, reads):
+            if self.home[leaf] is not cluster:
                 self.dag.add_edge(self.home[leaf], cluster)
 
     def fits(self, value: Value, reads: list[Read], cluster: Cluster) -> bool:

@@ -1,4 +1,4 @@
-"""Ops that move elements without computing: reshape, transpose, broadcast, reverse, iota; slice, pad and concat are
+"""Ops that move elements without computing: reshape, transpose, broadcast, reverse, iota, after; slice, pad and concat are
 imported from pieces.
 
 In: values and static attributes. Out: records, and builders that return their operand itself when nothing would change.
@@ -23,7 +23,7 @@ from ..ir.values import Value, make
 from .convert import convert, convert_expr
 from .pieces import check_axis, check_entries, concat, each, pad, slice_
 
-__all__ = ["broadcast", "concat", "expand_dims", "iota", "pad", "reshape", "reverse", "slice_", "transpose"]
+__all__ = ["after", "broadcast", "concat", "expand_dims", "iota", "pad", "reshape", "reverse", "slice_", "transpose"]
 
 # ------------------------------------------------------------------------------------------------------------ builders
 
@@ -52,6 +52,11 @@ def reverse(x: Value, axes: Sequence[int]) -> Value:
 def iota(dtype: DType, shape: Sequence[int], axis: int) -> Value:
     """Each element is its own position along `axis`."""
     return make("iota", dtype=dtype, shape=tuple(shape), axis=axis)
+
+
+def after(x: Value, event: Value) -> Value:
+    """`x`, from which nothing is computed before `event` has been."""
+    return make("after", x, event)
 
 
 def expand_dims(x: Value, axes: Sequence[int]) -> Value:
@@ -208,6 +213,17 @@ register(
         lower=Pointwise(_element_reverse, view=True),
         samples=lambda: each({"axes": (0,)}, {"axes": (0, 2)}, {"axes": (1, 2)}),
         doc="The order along `axes` turned round.",
+    )
+)
+register(
+    Op(
+        "after",
+        infer=lambda x, event: x,
+        reference=lambda x, event: x,
+        gradient=lambda node, ct: [ct, None],
+        lower=Pointwise(lambda node, index, reader: reader.read(0, index), view=True),
+        samples=lambda: [Sample((np.arange(6, dtype=np.float64).reshape(2, 3), np.ones((4,), np.float64)))],
+        doc="The first operand, from which nothing is computed before the second: memory is not needed until then.",
     )
 )
 register(

@@ -1,0 +1,121 @@
+"""Values that are made anew instead of kept: memory falls, products are not repeated, numbers stay to the bit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from programs import check_kernels, random_array
+
+import graphc as gc
+from graphc import nn, optim
+from graphc.driver import Stages
+from graphc.interp.graph import run
+from graphc.ir.graph import Graph
+from graphc.passes.buffers import plan_buffers
+from graphc.passes.fuse import FusedGraph, fuse
+from graphc.passes.lower import lower
+from graphc.passes.machine import Machine
+from graphc.passes.rematerialise import _Lives, rematerialise
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, activation: Callable[[gc.Tensor], gc.Tensor]) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.activation = activation
+
+    def forward(self, x: gc.Tensor) -> gc.Tensor:
+        return x + self.down(self.activation(self.up(self.norm(x))))
+
+
+def training(rows: int, width: int, activation: Callable[[gc.Tensor], gc.Tensor], blocks: int = 4) -> Graph:
+    """A training step of residual blocks, after all graph passes."""
+    gc.manual_seed(1)
+    net = nn.Sequential(*(Block(width, activation) for _ in range(blocks)))
+    x = gc.placeholder((rows, width), gc.float32, name="x")
+    loss = (net(x) ** 2).mean()
+    step = gc.function([x], loss, updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
+    return Stages({"step": step}).steps["step"][-1].after
+
+
+def ops(graph: Graph) -> Counter[str]:
+    return Counter(value.op.name for value in graph.values())
+
+
+def arena(fused: FusedGraph) -> int:
+    return plan_buffers(lower([fused], Machine()), Machine()).arena_size
+
+
+@pytest.mark.parametrize("activation", [gc.relu, gc.gelu, gc.sigmoid], ids=["relu", "gelu", "sigmoid"])
+def test_activations_are_made_anew_and_products_are_not(activation: Callable[[gc.Tensor], gc.Tensor]) -> None:
+    graph = training(512, 64, activation)
+    before = fuse(graph)
+    later = rematerialise(before)
+    assert arena(later) < 0.9 * arena(before)
+    assert ops(later.graph)["after"] > 0
+    for name in ("dot_general", "reduce_sum"):
+        assert ops(later.graph)[name] == ops(graph)[name]
+
+
+def test_numbers_stay_to_the_bit() -> None:
+    graph = training(512, 64, gc.gelu)
+    later = rematerialise(fuse(graph)).graph
+    assert later is not graph and [v for v, _ in later.updates] == [v for v, _ in graph.updates]
+    rng = np.random.default_rng(0)
+    arrays = [random_array(rng, x) for x in graph.inputs]
+    states = [{v: v.attrs["info"].initial for v in graph.variables()} for _ in range(2)]
+    results = [run(g, arrays, state) for g, state in zip((graph, later), states, strict=True)]
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for variable in graph.variables():
+        np.testing.assert_array_equal(states[0][variable], states[1][variable])
+
+
+def test_small_programs_are_left_alone() -> None:
+    fused = fuse(training(32, 8, gc.gelu))
+    assert rematerialise(fused) is fused
+
+
+def test_a_little_memory_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphc.passes.rematerialise.LESS_MEMORY", 0.1)
+    fused = fuse(training(512, 64, gc.gelu))
+    assert rematerialise(fused) is fused
+
+
+def test_inference_is_left_alone() -> None:
+    net = Block(64, gc.gelu).eval()
+    x = gc.placeholder((2048, 64), gc.float32, name="x")
+    fused = fuse(Stages({"f": gc.function([x], net(x))}).steps["f"][-1].after)
+    assert rematerialise(fused) is fused
+
+
+def test_kernels_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small enough for the interpreter of kernels, and taken for large."""
+    monkeypatch.setattr("graphc.passes.rematerialise.WORTH", 1)
+    monkeypatch.setattr("graphc.passes.rematerialise.LARGE", 1)
+    monkeypatch.setattr("graphc.passes.rematerialise.LESS_MEMORY", 1)
+    for activation in (gc.relu, gc.gelu):
+        graph = training(12, 5, activation, blocks=3)
+        later = rematerialise(fuse(graph))
+        assert ops(later.graph)["after"] > 0
+        check_kernels(later.graph, calls=2)
+
+
+def test_nothing_is_made_anew_without_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphc.passes.rematerialise.MORE_TIME", 0.0)
+    fused = fuse(training(512, 64, gc.gelu))
+    assert rematerialise(fused) is fused
+
+
+def test_every_chain_waits_for_something_behind_the_peak() -> None:
+    lives = _Lives(fuse(training(512, 64, gc.gelu)))
+    chains = lives.choose(float("inf"))
+    assert chains
+    for chain in chains:
+        first, last = lives.span[chain.value]
+        assert first < lives.peak < last
+        made = lives.span[chain.event][0]
+        assert lives.peak <= made < min(lives.order[reader] for reader in chain.readers)
