@@ -125,7 +125,7 @@ def _reference(x: np.ndarray, w: np.ndarray, **attrs: Any) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(_padded(data, geometry), [s.span for s in geometry], axes)
     steps = [slice(None, None, s.stride) for s in geometry] + [slice(None, None, s.dilation) for s in geometry]
     windows = windows[(slice(None), slice(None), *steps)]  # batch, feature, positions..., taps...
-    met = None if np.isfinite(kernel).all() else _meetings(geometry)
+    met = None if np.isfinite(kernel).all() and np.isfinite(data).all() else _meetings(geometry)
     axis, count = (0, batches) if batches > 1 else (1, groups)
     pieces = zip(np.split(windows, count, axis), np.split(kernel, count), strict=True)
     parts = [_correlate(part, taps, len(axes), met) for part, taps in pieces]
@@ -144,12 +144,13 @@ def _padded(data: np.ndarray, geometry: list[Sweep]) -> np.ndarray:
 
 
 def _correlate(windows: np.ndarray, kernel: np.ndarray, spatial: int, met: np.ndarray | None) -> np.ndarray:
-    """[n, i, positions..., taps...] with [o, i, taps...] -> [n, o, positions...]; only pairs that are `met`, if given."""
+    """[n, i, positions..., taps...] with [o, i, taps...] -> [n, o, positions...]; only pairs that are `met`, if given. (Then
+    without BLAS, for which a product with zero may be zero whatever the other number is.)"""
     taps = [1, *range(2 + spatial, 2 + 2 * spatial)]
     if met is None:
         return np.moveaxis(np.tensordot(windows, kernel, (taps, [1, *range(2, 2 + spatial)])), -1, 1)
     products = (
-        np.where(met[(..., *tap, None)], np.tensordot(windows[(..., *tap)], kernel[(..., *tap)], (1, 1)), 0)
+        np.where(met[(..., *tap, None)], np.einsum("ni...,oi->n...o", windows[(..., *tap)], kernel[(..., *tap)]), 0)
         for tap in np.ndindex(kernel.shape[2:])
     )
     return np.moveaxis(np.asarray(sum(products)), -1, 1)

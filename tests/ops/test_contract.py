@@ -296,6 +296,13 @@ def test_phases_of_a_sweep(window: int, spacing: int) -> None:
         assert found == meets
 
 
+@pytest.mark.parametrize("other", [1.0, np.inf])
+def test_nothing_hides_a_number_that_is_none_not_even_a_zero(other: float) -> None:
+    x, w = np.full((1, 1, 7), np.nan, np.float32), np.array([[[-0.0, other, 0.0]]], np.float32)
+    found = evaluate([conv_general(constant(x), constant(w), strides=(1,), padding=[(0, 0)])], {})
+    assert np.isnan(found[0]).all()
+
+
 # ----------------------------------------------------------------------------------------------------------- geometry
 
 
