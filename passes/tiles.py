@@ -37,6 +37,7 @@ MAX_ROWS = 14
 WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
 MAX_DOTS = 6
 MAX_VECTORS = 4
+MOST_VECTORS = 12  # of a single row, which shares nothing with others
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def _register_tiles(
     """(elements along each axis, vectors) whose accumulators, one row of vectors and a broadcast fit the registers. Of two
     axes the first is taken whole."""
     whole = {n: loops[n].extent for n in axes[:-1]}
-    for vectors in range(1, min(MAX_VECTORS, ceil(loops[lane].extent / width)) + 1):
+    most = MAX_VECTORS if axes else MOST_VECTORS
+    for vectors in range(1, min(most, ceil(loops[lane].extent / width)) + 1):
         for rows in range(1, min(MAX_ROWS, loops[axes[-1]].extent) + 1) if axes else (1,):
             if prod(whole.values()) * rows * vectors + vectors + 1 < machine.vector_registers:
                 yield whole | dict.fromkeys(axes[-1:], rows), vectors

@@ -15,6 +15,7 @@ from graphc.passes.tiles import (
     MAX_DOTS,
     MAX_ROWS,
     MAX_VECTORS,
+    MOST_VECTORS,
     Loop,
     Schedule,
     candidates,
@@ -44,7 +45,7 @@ def check(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine) -> None
         assert rows + sum(sizes) < machine.vector_registers and all(size <= MAX_DOTS for size in sizes)
     else:
         vectors = -(-schedule.columns // schedule.width)
-        assert schedule.columns <= lane.extent and vectors <= MAX_VECTORS
+        assert schedule.columns <= lane.extent and vectors <= (MAX_VECTORS if schedule.tile else MOST_VECTORS)
         assert rows * vectors + vectors + 1 < machine.vector_registers
         assert all(size <= MAX_ROWS for size in tile.values())
     for side in schedule.packed:  # a panel runs along one axis of the tile
