@@ -47,7 +47,7 @@ def description() -> dict[str, object]:
         "vector_bits": target.vector_bits,
         "l1_bytes": target.l1_bytes,
         "l2_bytes": target.l2_bytes,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
