@@ -41,6 +41,32 @@ SELF = {
 }
 SELF_SIZE = 64
 
+
+def in_vain(word: str, over: str, spins: str, behind: str) -> str:
+    """The blocks after a look in vain: spin, up to a number named `spins`, or sleep until what %later holds of `word` is
+    `over`, and go on at `behind`."""
+    return f"""spin:
+  {{pause}}
+  %more = add i64 %spins, 1
+  %long = icmp ugt i64 %more, {{{spins}}}
+  br i1 %long, label %park, label %wait
+park:
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  br label %check
+check:
+  store atomic i64 1, ptr %parked seq_cst, align 8
+  %later = load atomic i64, ptr {word} seq_cst, align 8
+  %over = icmp {over}
+  br i1 %over, label %rise, label %sleep
+sleep:
+  %slept = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
+  br label %check
+rise:
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  br label %{behind}
+"""
+
+
 # Gives { first task, task behind the last } of what the caller is to run next; { 0, 0 } when nothing is left. The launch has
 # `tasks` tasks and starts `start` units into the body; `cuts` is the number of chunks of a share.
 TAKE = """
@@ -128,7 +154,8 @@ none:
 """
 
 # Reports what the caller has finished, and waits until `goal` units of the body are; with `leave`, does not wait.
-MEET = """
+MEET = (
+    """
 define internal void @graphc.meet(ptr %self, i64 %goal, i1 %leave) noinline nounwind {{
 entry:
   %workers.at = getelementptr i8, ptr %self, i64 {self_workers}
@@ -164,26 +191,10 @@ wait:
   %now = load atomic i64, ptr %done acquire, align 8
   %reached = icmp uge i64 %now, %wanted
   br i1 %reached, label %past, label %spin
-spin:
-  {pause}
-  %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, {spins_at_barrier}
-  br i1 %long, label %park, label %wait
-park:
-  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  br label %check
-check:
-  store atomic i64 1, ptr %parked seq_cst, align 8
-  %later = load atomic i64, ptr %done seq_cst, align 8
-  %ended = icmp uge i64 %later, %wanted
-  br i1 %ended, label %rise, label %sleep
-sleep:
-  %slept = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
-  br label %check
-rise:
-  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %past
-past:
+"""
+    + in_vain("%done", "uge i64 %later, %wanted", "spins_at_barrier", "past")
+    + """past:
   ret void
 }}
 """
+)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from .. import abi
 from ..sharing import MOST_CUTS
 from ..target import Target
-from .shares import CHUNK_BITS, MEET, SELF, SELF_SIZE, TAKE
+from .shares import CHUNK_BITS, MEET, SELF, SELF_SIZE, TAKE, in_vain
 
 # In pauses, of which a thousand take fifteen to fifty microseconds: as long as it takes to put a thread to sleep and wake it.
 SPINS_AT_BARRIER = 1500
@@ -68,7 +68,8 @@ done:
 """
 
 # Waits for a job that `self` has not seen, and gives its body. An epoch that is odd is no job yet.
-_AWAIT = """
+_AWAIT = (
+    """
 define internal ptr @graphc.await(ptr %self) noinline nounwind {{
 entry:
   %net = load ptr, ptr %self, align 8
@@ -101,27 +102,11 @@ found:
   %own.base.at = getelementptr i8, ptr %self, i64 {self_base}
   store i64 %base, ptr %own.base.at, align 8
   ret ptr %body
-spin:
-  {pause}
-  %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, {spins_between_jobs}
-  br i1 %long, label %park, label %wait
-park:
-  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
-  br label %check
-check:
-  store atomic i64 1, ptr %parked seq_cst, align 8
-  %later = load atomic i64, ptr %epoch seq_cst, align 8
-  %changed = icmp ne i64 %later, %seen
-  br i1 %changed, label %rise, label %sleep
-sleep:
-  %slept = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
-  br label %check
-rise:
-  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %wait
-}}
 """
+    + in_vain("%epoch", "ne i64 %later, %seen", "spins_between_jobs", "wait")
+    + """}}
+"""
+)
 
 _WORKER = """
 define internal ptr @graphc.worker(ptr %net) nounwind {{
