@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from graphc.ir.expr import Array, Expr, Index, Load, as_index, linear, load
-from graphc.ir.kernel import Accumulate, Kernel, Stmt, Store, expressions, operands, walk
+from graphc.ir.kernel import Accumulate, Kernel, Stmt, Store, evaluated, walk
 from graphc.ir.kernel_rewrite import Rewriter
 
 
@@ -36,19 +36,12 @@ def rebase(kernel: Kernel) -> tuple[Kernel, tuple[int, ...]]:
 
 def _accesses(kernel: Kernel) -> Iterator[tuple[Array, Index]]:
     """Every place that is loaded or stored."""
-    seen: set[Expr] = set()
     for stmt in walk(kernel.body):
         if isinstance(stmt, Store | Accumulate):
             yield stmt.array, stmt.index
-        todo = list(expressions(stmt))
-        while todo:
-            expr = todo.pop()
-            if expr in seen:
-                continue
-            seen.add(expr)
-            if isinstance(expr, Load):
-                yield expr.array, as_index(expr.index)
-            todo += operands(expr)
+    for expr in evaluated(*walk(kernel.body)):
+        if isinstance(expr, Load):
+            yield expr.array, as_index(expr.index)
 
 
 class _Rebased(Rewriter):

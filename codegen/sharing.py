@@ -18,7 +18,6 @@ from graphc.ir.kernel import (
     Accumulate,
     Buffer,
     Call,
-    Expr,
     For,
     If,
     Kernel,
@@ -26,8 +25,7 @@ from graphc.ir.kernel import (
     Launch,
     Load,
     Stmt,
-    expressions,
-    operands,
+    evaluated,
 )
 
 # In multiply-adds of a contraction, of which a core does nearly a hundred a nanosecond. A worker that sleeps takes some twenty
@@ -161,13 +159,4 @@ def _stmt(stmt: Stmt) -> int:
 
 def _operations(stmt: Stmt) -> int:
     """Distinct loads and words that a statement evaluates; index arithmetic is taken as free."""
-    seen: set[Expr] = set()
-    todo = list(expressions(stmt))
-    count = 0
-    while todo:
-        expr = todo.pop()
-        if expr not in seen:
-            seen.add(expr)
-            count += _HEAVY.get(expr.word, 1) if isinstance(expr, Call) else isinstance(expr, Load)
-            todo.extend(operands(expr))
-    return count
+    return sum(_HEAVY.get(expr.word, 1) if isinstance(expr, Call) else isinstance(expr, Load) for expr in evaluated(stmt))

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphc.ir.expr import Array, Expr, Load
+from graphc.ir.expr import Array, Load
 from graphc.ir.kernel import (
     ARENA,
     Accumulate,
@@ -29,8 +29,7 @@ from graphc.ir.kernel import (
     Stmt,
     Store,
     aligned,
-    expressions,
-    operands,
+    evaluated,
 )
 
 from .liveness import liveness
@@ -186,16 +185,7 @@ def _blocks(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
 
 def _loads(stmt: Stmt, array: Array) -> Iterator[Load]:
     """The loads of `array` that the statement itself (not its body) evaluates."""
-    stack = list(expressions(stmt))
-    seen: set[Expr] = set()
-    while stack:
-        expr = stack.pop()
-        if expr in seen:
-            continue
-        seen.add(expr)
-        if isinstance(expr, Load) and expr.array is array:
-            yield expr
-        stack += operands(expr)
+    return (expr for expr in evaluated(stmt) if isinstance(expr, Load) and expr.array is array)
 
 
 def _unify(launch: Launch, dying: Buffer, result: Buffer) -> Launch:

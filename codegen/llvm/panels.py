@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import ceil, gcd, prod
 
 from graphc.ir.expr import Array, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, ravel
-from graphc.ir.kernel import SERIAL, For, If, Kernel, Let, Stmt, expressions, operands, walk
+from graphc.ir.kernel import SERIAL, For, If, Kernel, Let, Stmt, evaluated, operands, walk
 
 from ..target import Target
 from .streams import step_of
@@ -60,14 +60,7 @@ def _moves(index: Expr, variables: set[Var]) -> bool:
 
 def _rows(step: For) -> Iterator[tuple[Array, Index]]:
     """The loads of a step that its lanes walk one by one, each once."""
-    todo: list[Expr] = [e for stmt in step.body for e in expressions(stmt)]
-    seen: set[Expr] = set()
-    while todo:
-        expr = todo.pop()
-        if expr in seen:
-            continue
-        seen.add(expr)
-        todo.extend(operands(expr))
+    for expr in evaluated(*step.body):
         if isinstance(expr, Load) and isinstance(expr.index, Index) and linear(expr.index)[0].get(step.var) == 1:
             yield expr.array, expr.index
 

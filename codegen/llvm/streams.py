@@ -11,8 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphc.ir.expr import Array, Call, Expr, Load
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Stmt, Store, expressions, operands, walk
+from graphc.ir.expr import Array, Call, Load
+from graphc.ir.kernel import (
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    For,
+    If,
+    Kernel,
+    Stmt,
+    Store,
+    evaluated,
+    walk,
+)
 
 from ..target import Target
 
@@ -73,21 +85,9 @@ def _touched(loop: For) -> set[Array]:
             return set()
         if isinstance(stmt, Store | Accumulate):
             found.add(stmt.array)
-        found |= {expr.array for expr in _parts(stmt) if isinstance(expr, Load)}
+        found |= {expr.array for expr in evaluated(stmt) if isinstance(expr, Load)}
     return found
 
 
 def _operations(loop: For) -> int:
-    return sum(isinstance(expr, Call) for stmt in walk(loop.body) for expr in _parts(stmt))
-
-
-def _parts(stmt: Stmt) -> set[Expr]:
-    """Every expression inside of a statement's own."""
-    seen: set[Expr] = set()
-    todo = list(expressions(stmt))
-    while todo:
-        expr = todo.pop()
-        if expr not in seen:
-            seen.add(expr)
-            todo.extend(operands(expr))
-    return seen
+    return sum(isinstance(expr, Call) for stmt in walk(loop.body) for expr in evaluated(stmt))

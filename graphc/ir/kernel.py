@@ -162,6 +162,19 @@ def operands(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
+def evaluated(*stmts: Stmt) -> Iterator[Expr]:
+    """Every expression that the statements themselves (not their bodies) evaluate, with all its parts, each once."""
+    seen: set[Expr] = set()
+    for stmt in stmts:
+        todo = list(expressions(stmt))
+        while todo:
+            expr = todo.pop()
+            if expr not in seen:
+                seen.add(expr)
+                yield expr
+                todo += operands(expr)
+
+
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     """The expressions that a statement itself evaluates (not those of its body)."""
     match stmt:

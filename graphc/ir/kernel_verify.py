@@ -38,6 +38,7 @@ from .kernel import (
     Store,
     Temp,
     Var,
+    evaluated,
     expressions,
     operands,
     walk,
@@ -294,11 +295,4 @@ def _tight(index: Expr) -> bool:
 
 def _loaded(stmt: Stmt) -> Iterator[Array]:
     """The arrays that the expressions of a statement load from."""
-    stack, seen = list(expressions(stmt)), set()
-    while stack:
-        expr = stack.pop()
-        if expr not in seen:
-            seen.add(expr)
-            stack.extend(operands(expr))
-            if isinstance(expr, Load):
-                yield expr.array
+    return (expr.array for expr in evaluated(stmt) if isinstance(expr, Load))

@@ -27,8 +27,7 @@ from .kernel import (
     KernelProgram,
     Load,
     Stmt,
-    expressions,
-    operands,
+    evaluated,
     walk,
 )
 from .kernel_verify import verify_kernel
@@ -150,15 +149,7 @@ def _read(kernel: Kernel) -> set[Array]:
 
 def _arrays_read(stmt: Stmt) -> set[Array]:
     found = {stmt.array} if isinstance(stmt, Accumulate) else set()
-    stack, seen = list(expressions(stmt)), set()
-    while stack:
-        expr = stack.pop()
-        if expr not in seen:
-            seen.add(expr)
-            stack.extend(operands(expr))
-            if isinstance(expr, Load):
-                found.add(expr.array)
-    return found
+    return found.union(expr.array for expr in evaluated(stmt) if isinstance(expr, Load))
 
 
 def _offsets_are_legal(program: KernelProgram) -> None:
