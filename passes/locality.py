@@ -99,9 +99,10 @@ class _Way:
                 traffic = self.traffic([*self.walk(order), (first, size * self.tile[first])])
                 yield self.costing(traffic, order=order, group=((first, size),)), traffic
 
-    def costing(self, traffic: float, **chosen: Any) -> Schedule:
-        """The schedule with what is `chosen`, and the cycles of its arithmetic and traffic side by side."""
-        arithmetic, traffic = self.schedule.cost, max(traffic, 0.0)
+    def costing(self, traffic: float, spared: float = 0.0, **chosen: Any) -> Schedule:
+        """The schedule with what is `chosen`, and the cycles of its arithmetic (less what is `spared`) and traffic side by
+        side."""
+        arithmetic, traffic = self.schedule.cost - spared, max(traffic, 0.0)
         cost = max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic)
         return replace(self.schedule, cost=cost, **chosen)
 
@@ -124,7 +125,8 @@ class _Way:
                 yield self.costing(self.traffic(walk), order=order, group=group)
 
     def blocked(self, order: tuple[int, ...]) -> Iterator[Schedule]:
-        """Groups of tiles of all possible shapes, each with the largest block that stays in the cache."""
+        """Groups of tiles of all possible shapes, each with the largest block that stays in the cache, where reading in place
+        is not far any more."""
         counts = {n: self.tiles(n) for n in order}
         sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
         for sizes in product(*(_divisors(count) for count in counts.values())):
@@ -141,7 +143,7 @@ class _Way:
                 near = self.operands(self.tile) + 2 * visits * sums
                 traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
                 shape = tuple((n, size) for n, size in zip(counts, sizes, strict=True) if size > 1)
-                yield self.costing(traffic, order=order, group=shape, block=block)
+                yield self.costing(traffic, self.schedule.far, order=order, group=shape, block=block)
                 break
 
     def blocks(self) -> Iterator[tuple[int, int]]:
@@ -173,9 +175,10 @@ class _Way:
 
     @cached_property
     def once(self) -> float:
-        """Cycles to bring everything from memory once, which no order avoids."""
+        """Cycles to bring everything from memory once, which no order avoids. Panels may repeat what is there once."""
         whole = {n: loop.extent for n, loop in enumerate(self.loops)}
-        moved = self.operands(whole) + self.results * self.footprint(whole, RESULT)
+        moved = sum(min(self.footprint(whole, side), self.span(side)) for side in (0, 1))
+        moved += self.results * self.footprint(whole, RESULT)
         return moved * (1 / BEYOND_L2 + 1 / BEYOND_L1)
 
     @property
@@ -212,6 +215,10 @@ class _Way:
         if side in self.schedule.packed:
             return elements * ELEMENT_BYTES
         return min(rows * max(run, LINE_BYTES // ELEMENT_BYTES), span) * ELEMENT_BYTES
+
+    def span(self, side: int) -> float:
+        """Bytes from the first element of an operand to the last."""
+        return (1 + sum((self.loops[n].extent - 1) * stride for stride, n in self.strides[side])) * ELEMENT_BYTES
 
     @cached_property
     def strides(self) -> list[list[tuple[int, int]]]:

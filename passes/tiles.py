@@ -88,6 +88,7 @@ class Schedule:
     steps: tuple[int, ...] = ()  # the reduced axes outside the lanes, slowest first
     group: tuple[tuple[int, int], ...] = ()  # kept axes with how many of their tiles one task visits in turn
     block: tuple[int, int] = (-1, 0)  # the position in `steps` that visits cut, and how much of that axis one visit covers
+    far: float = 0.0  # the part of the cost for vectors that are read in place, far apart
 
     def tile_of(self, axis: int) -> int:
         """Elements of a kept axis in one tile."""
@@ -159,7 +160,8 @@ def _packed_schedules(
 ) -> Iterator[Schedule]:
     """Register tiles for operands that cost `at_hand` cycles before the first product."""
     steps = prod(loop.extent for loop in loops if loop.reduced)
-    far = sum(_far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed)
+    far = {side: _far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed}
+    vectors_far = sum(cycles for side, cycles in far.items() if moves(loops[lane], side))
     for tile, vectors in _register_tiles(loops, lane, axes, width, machine):
         rows = prod(tile.values())
         loads = 0.0
@@ -169,12 +171,12 @@ def _packed_schedules(
             loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
         streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
         beyond_l1 = steps * streamed * width * ELEMENT_BYTES > machine.l1
-        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + far + beyond_l1 * STREAM_COST * streamed
+        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + sum(far.values()) + beyond_l1 * STREAM_COST * streamed
         store = rows * vectors * _store_cost(loops[lane].out, width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
         cost = tiles * (steps * step + store + TILE_COST) + at_hand
-        yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost)
+        yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost, far=tiles * steps * vectors_far)
 
 
 def _store_cost(stride: int, width: int) -> float:

@@ -153,11 +153,12 @@ def test_where_caches_hold_up_several_ways_alike_the_least_arithmetic_is_chosen(
     assert schedule.lane == 1 and schedule.packed == (1,)
 
 
-def kernel_gradient(pixels: int, data: int, result: int) -> tuple[Loop, ...]:
-    """Of a convolution of eight pictures, whose weights lie as (result, data, 3, 3)."""
-    row = (pixels + 2) * data
+def kernel_gradient(pixels: int, data: int, result: int, border: int = 0) -> tuple[Loop, ...]:
+    """Of a convolution of eight pictures, whose weights lie as (result, data, 3, 3); around the gradient of its result lies a
+    border."""
+    row, line = (pixels + 2) * data, (pixels + 2 * border) * result
     taps = (Loop(3, row, 0, 3, False), Loop(3, data, 0, 1, False))
-    sums = (Loop(8, (pixels + 2) * row, pixels * pixels * result, 0, True), Loop(pixels, row, pixels * result, 0, True))
+    sums = (Loop(8, (pixels + 2) * row, (pixels + 2 * border) * line, 0, True), Loop(pixels, row, line, 0, True))
     channels = (Loop(result, 0, 1, 9 * data, False), Loop(data, 1, 0, 9, False))
     return (*channels, *taps, *sums, Loop(pixels, data, result, 0, True))
 
@@ -174,6 +175,14 @@ def test_operands_are_counted_in_whole_lines_where_they_lie() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     schedule = choose(kernel_gradient(28, 128, 128), 16, machine)
     assert 0 in schedule.packed or schedule.group
+
+
+def test_windows_that_overlap_are_not_written_out() -> None:
+    """Panels of all taps would be nine times the picture: blocks of it stay near where it lies."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    for pixels, channels in ((28, 128), (14, 256)):
+        schedule = choose(kernel_gradient(pixels, channels, channels, border=1), 16, machine, results=4)
+        assert schedule.packed == (1,) and schedule.block[1]
 
 
 def test_threads_share_the_operand_that_is_small() -> None:
