@@ -150,8 +150,8 @@ class Contract:
         def epilogue(array: Array, cell: Index) -> Stmt:
             return over_tile(column, *self._epilogue(load(array, cell + column), at | {axis: at[axis] + column}, guards))
 
-        inside = at | {axis: at[axis] + lane}
-        product = Accumulate(acc, row + lane, "add", self._operand(0, inside) * self._operand(1, inside))
+        inside, used = at | {axis: at[axis] + lane}, lane < self.schedule.columns
+        product = Accumulate(acc, row + lane, "add", self._operand(0, inside, used) * self._operand(1, inside, used))
         summed = _loops(steps, over_tile(lane, product))
         zero = const(0, self.dtype)
         group = list(self.group.values())
@@ -174,25 +174,40 @@ class Contract:
         return ceil(self.schedule.columns / self.schedule.width) * self.schedule.width
 
     def _dots(self) -> list[Stmt]:
-        """Dot products: lanes along a reduced axis."""
+        """Dot products: lanes along a reduced axis. Each lane has sums of its own, which are added up behind all steps."""
+        axis, width = self.schedule.lane, self.schedule.width
         at, lets, guards = self._tile_starts()
         tile, at = self._tile_vars(at)
-        acc = self.frame.scratch("acc", self.dtype, prod(v.extent for v in tile))
-        cell = _flat(tile)
-        lane = Var("v", self.schedule.columns)
-        _, steps, at = self._step_vars(at | {self.schedule.lane: lane})
+        cells, cell, lane = prod(v.extent for v in tile), _flat(tile), Var("v", width)
+        sums, acc = self.frame.scratch("sums", self.dtype, cells * width), self.frame.scratch("acc", self.dtype, cells)
+        _, steps, at = self._step_vars(at)
 
         def over_tile(*body: Stmt) -> tuple[Stmt, ...]:
             for var in reversed(tile):
                 body = (For(var, body, UNROLLED),)
             return body
 
-        product = Accumulate(acc, cell, "add", self._operand(0, at) * self._operand(1, at))
+        def over_lanes(*body: Stmt) -> tuple[Stmt, ...]:
+            return over_tile(For(lane, body, VECTOR, width))
+
+        def products(start: Index, active: Expr | None) -> tuple[Stmt, ...]:
+            inside = at | {axis: start + lane}
+            product = self._operand(0, inside, active) * self._operand(1, inside, active)
+            return over_lanes(Accumulate(sums, cell * width + lane, "add", product))
+
+        whole, rest = divmod(self.schedule.columns, width)
+        chunk = Var("c", whole)
+        summed = [_loops([chunk], *products(chunk * width, None))] if whole else []
+        summed += products(as_index(whole * width), lane < rest) if rest else ()
+        zero = const(0, self.dtype)
         return [
             *lets,
+            Local(sums),
+            *over_lanes(Store(sums, cell * width + lane, zero)),
+            *([_loops(steps, *summed)] if steps else summed),
             Local(acc),
-            *over_tile(Store(acc, cell, const(0, self.dtype))),
-            _loops(steps, For(lane, over_tile(product), VECTOR, self.schedule.width)),
+            *over_tile(Store(acc, cell, zero)),
+            *over_lanes(Accumulate(acc, cell, "add", load(sums, cell * width + lane))),
             *over_tile(*self._epilogue(load(acc, cell), at, guards)),
         ]
 
@@ -219,9 +234,9 @@ class Contract:
 
     # ------------------------------------------------------------------------------------------------ elements
 
-    def _operand(self, side: int, at: dict[int, Index]) -> Expr:
-        """The element of an operand at the indices of all axes, in the accumulator's type; lanes beyond the last column
-        read nothing."""
+    def _operand(self, side: int, at: dict[int, Index], used: Expr | None) -> Expr:
+        """The element of an operand at the indices of all axes, in the accumulator's type; lanes that are not `used` read
+        nothing."""
         layout = self.layouts.get(side)
         if layout is not None:
             inner = self._panel_axis(side)
@@ -229,9 +244,7 @@ class Contract:
             position = layout.position(self.tiles[inner], others, self.inside[inner])
             return load(self.frame.array(self.panels[side]), position)
         position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + self.addresses[side].offset
-        lane = self.inside.get(self.schedule.lane)
-        guard = lane < self.schedule.columns if lane is not None and moves(self._lane, side) else None
-        return self._element(self.frame, side, position, guard)
+        return self._element(self.frame, side, position, used if moves(self._lane, side) else None)
 
     def _element(self, frame: Frame, side: int, position: Index, guard: Expr | None) -> Expr:
         """The element of an operand's leaf at a flat position: loaded, or computed by its prologue."""

@@ -11,7 +11,20 @@ from programs import check_kernels, optimised
 from graphc.dtype import DType, dtype, float32
 from graphc.ir.expr import Div, Expr, Load, Mod, linear
 from graphc.ir.graph import Graph
-from graphc.ir.kernel import ARENA, CONSTANT, UNROLLED, VECTOR, Accumulate, For, Launch, Store, expressions, operands, walk
+from graphc.ir.kernel import (
+    ARENA,
+    CONSTANT,
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    For,
+    Launch,
+    Store,
+    expressions,
+    operands,
+    walk,
+)
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, constant, full, make
 from graphc.ops.contract import dot_general
@@ -254,6 +267,21 @@ def test_the_inner_loop_is_unrolled_rows_of_vectors() -> None:
     (rows,) = (s for s in walk(found.kernel.body) if isinstance(s, For) and inner in s.body)
     assert (inner.kind, inner.width, rows.kind) == (VECTOR, 8, UNROLLED)
     assert fold.array.size == rows.var.extent * inner.var.extent
+
+
+def test_dot_products_of_many_steps_keep_sums_in_lanes() -> None:
+    x, ct = tensor("x", 2, 9, 8, 21), tensor("ct", 3, 7, 6, 21)  # a kernel's gradient, pictures last
+    spec = {"lhs_spec": (0, 3, 1, 2), "rhs_spec": (0, 3, 1, 2)}
+    graph = Graph("f", (x, ct), (conv_general(x, ct, strides=(1, 1), padding=((0, 0),) * 2, **spec),))
+    (launch,) = launches(graph, MACHINES[1])
+    inside = [
+        stmt for loop in walk(launch.kernel.body) if isinstance(loop, For) and loop.kind == SERIAL for stmt in walk(loop.body)
+    ]
+    (sums,) = {stmt.array for stmt in inside if isinstance(stmt, Accumulate)}
+    lanes = {stmt.var.extent for stmt in inside if isinstance(stmt, For) and stmt.kind == VECTOR}
+    assert lanes == {8} and sums.size % 8 == 0  # whole vectors, though there are 21 pictures
+    for machine in MACHINES:
+        check_kernels(graph, machine, calls=1)
 
 
 def test_stored_operands_are_addressed_without_divisions() -> None:
