@@ -258,8 +258,16 @@ def _must_be_stored(graph: Graph) -> set[Value]:
             forced.add(value)
         elif isinstance(lower, Contraction):
             spec = lower.spec(value)
-            forced.update(storage(v) for side, v in enumerate(value.operands) if not accessible(v, spec, side))
+            operands = enumerate(value.operands)
+            forced.update(storage(v) for side, v in operands if not accessible(v, spec, side) or _lies_across(v, value))
     return {v for v in forced if not isinstance(v.op.lower, Source)}
+
+
+def _lies_across(operand: Value, user: Value) -> bool:
+    """Whether a convolution reads an operand again for every tap whose neighbours lie apart in memory."""
+    moved = storage(operand)
+    taps = prod(user.operands[1].shape[d] for d in user.attrs.get("rhs_spec", ())[2:])
+    return taps > 1 and moved.op.name == "transpose" and moved.attrs["perm"][-1] != moved.type.rank - 1
 
 
 def _reducible(cluster: Cluster, value: Value) -> bool:

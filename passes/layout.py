@@ -1,7 +1,8 @@
-"""Memory layouts: convolutions with many channels compute with the channels last.
+"""Memory layouts: convolutions compute with the channels last, or where these are few, with the pictures of a batch last.
 
-In: a graph whose convolutions are plain. Out: an equal graph in which the results of such convolutions, and all that
-follows from them index by index, have the order (batch, spatial..., channels), in which lanes of channels lie side by side.
+In: a graph whose convolutions are plain, and how many lanes the machine has. Out: an equal graph in which the results of
+such convolutions, and all that follows from them index by index, have the order (batch, spatial..., channels), in which lanes
+of channels lie side by side; or, in a graph where no convolution has channels enough for that, (channels, spatial..., batch).
 Only the order of dimensions changes: ops take attributes for the new order, and where an op has no such rule, or the
 caller looks, a transpose restores the old one. Weights keep their order, which packing hides. Simplification comes after.
 """
@@ -9,25 +10,32 @@ caller looks, a transpose restores the old one. Weights keep their order, which 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from functools import partial
+from math import ceil, prod
 
 from graphc.ir.graph import Graph
 from graphc.ir.location import located
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.values import Value, make, topological
-from graphc.ops.shape import transpose
+from graphc.ops.shape import reshape, transpose
 
 MANY_CHANNELS = 32  # of data or result, from which lanes along channels are full
 FEW_CHANNELS = 16  # of the result, below which most lanes would be empty
+FULL_LANES = 0.75  # of the lanes that a batch takes: the part that is used
 
 Order = tuple[int, ...]  # the dimension of the value at each dimension of what is held
 
 
-def layout(graph: Graph) -> Graph:
-    """Put channels last where that pays; the identical graph where it pays nowhere."""
-    if not any(prefers_channels_last(value) for value in graph.values()):
+def layout(graph: Graph, lanes: int = 1) -> Graph:
+    """Put channels or pictures last where that pays; the identical graph where it pays nowhere."""
+    values = graph.values()
+    pictures = partial(prefers_batch_last, lanes=lanes)
+    if any(map(prefers_channels_last, values)):
+        held = _Held(prefers_channels_last, batch_last=False)
+    elif any(map(pictures, values)):
+        held = _Held(pictures, batch_last=True)
+    else:
         return graph
-    held = _Held()
     for value in topological(graph.roots):
         with located(value.location):
             held.add(value)
@@ -35,21 +43,38 @@ def layout(graph: Graph) -> Graph:
 
 
 def prefers_channels_last(value: Value) -> bool:
-    """Whether the value is a convolution over pixels with enough channels. In the gradient of a kernel, the taps are the
-    pixels: it stays as it is."""
+    """Whether the value is a convolution over pixels with enough channels."""
+    if not _over_pixels(value):
+        return False
+    outs: int = value.shape[value.attrs["out_spec"][1]]
+    ins: int = value.operands[0].shape[value.attrs["lhs_spec"][1]]
+    return outs >= FEW_CHANNELS and max(outs, ins) >= MANY_CHANNELS
+
+
+def prefers_batch_last(value: Value, lanes: int) -> bool:
+    """Whether the value is a convolution over pixels with enough pictures to fill the lanes."""
+    if lanes == 1 or not _over_pixels(value):
+        return False
+    pictures: int = value.shape[value.attrs["out_spec"][0]]
+    return pictures >= FULL_LANES * lanes * ceil(pictures / lanes)
+
+
+def _over_pixels(value: Value) -> bool:
+    """Whether the value is a convolution of pictures. In the gradient of a kernel, the taps are the pixels: it stays as it
+    is."""
     if value.op.name != "conv_general" or value.type.rank < 3 or value.type.size == 0:
         return False
-    x, w = value.operands
-    outs, ins = value.shape[value.attrs["out_spec"][1]], x.shape[value.attrs["lhs_spec"][1]]
     pixels: int = prod(value.shape[d] for d in value.attrs["out_spec"][2:])
-    taps: int = prod(w.shape[d] for d in value.attrs["rhs_spec"][2:])
-    return outs >= FEW_CHANNELS and max(outs, ins) >= MANY_CHANNELS and pixels >= taps
+    taps: int = prod(value.operands[1].shape[d] for d in value.attrs["rhs_spec"][2:])
+    return pixels >= taps
 
 
 class _Held:
-    """Values of the old graph as values of the new one: `value` is held as transpose(value, order)."""
+    """Values of the old graph as values of the new one: `value` is held as transpose(value, order). Convolutions that are
+    `preferred` choose the order: batch or channels last."""
 
-    def __init__(self) -> None:
+    def __init__(self, preferred: Callable[[Value], bool], batch_last: bool) -> None:
+        self.preferred, self.batch_last = preferred, batch_last
         self.held: dict[Value, tuple[Value, Order]] = {}
 
     def add(self, value: Value) -> None:
@@ -97,10 +122,17 @@ def _transpose(held: _Held, value: Value) -> Moved:
 
 
 def _convolution(held: _Held, value: Value) -> Moved:
-    """Operands are read in the order in which they are; the result has its channels last or stays."""
+    """Operands are read in the order in which they are; the result has its channels last or stays. With pictures last, the
+    data come so too: from here on they are held in this order, in which the gradient of the kernel finds them."""
     attrs = dict(value.attrs)
-    batch, channels, *spatial = attrs["out_spec"]
-    order = (batch, *spatial, channels) if prefers_channels_last(value) else tuple(range(value.type.rank))
+    order = tuple(range(value.type.rank))
+    if held.preferred(value):
+        batch, channels, *spatial = attrs["out_spec"]
+        order = (channels, *spatial, batch) if held.batch_last else (batch, *spatial, channels)
+        if held.batch_last:
+            data, (batch, channels, *spatial) = value.operands[0], attrs["lhs_spec"]
+            now = (channels, *spatial, batch)
+            held.held[data] = held.ordered(data, now), now
     operands = []
     for operand, role in zip(value.operands, ("lhs_spec", "rhs_spec"), strict=True):
         new, now = held.held[operand]
@@ -137,6 +169,15 @@ def _concat(held: _Held, value: Value) -> Moved:
     return make("concat", *(held.ordered(v, order) for v in value.operands), axis=order.index(value.attrs["axis"])), order
 
 
+def _reshape(held: _Held, value: Value) -> Moved:
+    """Pictures that stay last, while their dimensions are told apart differently."""
+    x, order = held.held[value.operands[0]]
+    last = (*range(1, value.type.rank), 0)
+    if len(order) < 2 or order != (*range(1, len(order)), 0) or value.shape[:1] != value.operands[0].shape[:1]:
+        return None
+    return reshape(x, tuple(value.shape[d] for d in last)), last
+
+
 def _reverse(held: _Held, value: Value) -> Moved:
     x, order = held.held[value.operands[0]]
     return make("reverse", x, axes=tuple(sorted(map(order.index, value.attrs["axes"])))), order
@@ -147,6 +188,7 @@ _RULES: dict[str, Callable[[_Held, Value], Moved]] = {
     "conv_general": _convolution,
     "pad": _per_dimension("low", "high", "interior"),
     "reduce_window": _window(),
+    "reshape": _reshape,
     "reverse": _reverse,
     "slice": _per_dimension("start", "stop", "stride"),
     "transpose": _transpose,

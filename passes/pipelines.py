@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from graphc.dtype import float32
 from graphc.ir.graph import Graph
 from graphc.ir.values import Value
 
@@ -57,10 +58,11 @@ GRAPH: tuple[Pass, ...] = (
 
 
 def fitted(machine: Machine) -> tuple[Pass, ...]:
-    """`GRAPH` for a machine: reductions become trees where its numbers say so."""
+    """`GRAPH` for a machine: layouts fill its lanes, and reductions become trees where its numbers say so."""
+    lanes = replace(LAYOUT, run=partial(layout, lanes=machine.lanes(float32)))
     split = Property(SPLIT.name, partial(unsplit, trees=machine.trees))
     step = replace(SPLIT_REDUCTIONS, run=partial(split_reductions, trees=machine.trees), gives=(split,))
-    return tuple(step if each is SPLIT_REDUCTIONS else each for each in GRAPH)
+    return tuple({LAYOUT: lanes, SPLIT_REDUCTIONS: step}.get(each, each) for each in GRAPH)
 
 
 def frozen(values: Mapping[Value, np.ndarray], passes: tuple[Pass, ...] = GRAPH) -> tuple[Pass, ...]:

@@ -191,6 +191,17 @@ def test_a_convolution_reads_its_padding_from_memory() -> None:
     assert [leaf.op.name for leaf in cluster.prologues] == ["pad"]
 
 
+@pytest.mark.parametrize(("taps", "stored"), [(1, False), (3, True)])
+def test_a_convolution_that_reads_for_every_tap_has_its_operand_in_order(taps: int, stored: bool) -> None:
+    x, w = tensor("x", 7, 8, 9, 2), tensor("w", 3, 2, taps, taps)
+    turned = transpose(x, (3, 1, 2, 0))  # [2, 8, 9, 7]: pictures last
+    y = conv_general(turned, w, strides=(1, 1), padding=((0, 0),) * 2, lhs_spec=(3, 0, 1, 2))
+    assert (turned in fused_of([y], [x, w]).home) is stored
+    along = transpose(x, (1, 0, 2, 3))  # channels stay side by side: nothing to put in order
+    z = conv_general(along, w, strides=(1, 1), padding=((0, 0),) * 2, lhs_spec=(1, 3, 0, 2))
+    assert along not in fused_of([z], [x, w]).home
+
+
 def test_reductions_over_other_axes_do_not_share() -> None:
     x = tensor("x", 5, 33)
     rows, columns = reduce_sum(x, (1,)), reduce_sum(x, (0,))

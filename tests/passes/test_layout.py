@@ -1,12 +1,13 @@
-"""Channels last: where, what follows, and the same numbers."""
+"""Channels last, or pictures: where, what follows, and the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import pytest
-from programs import check_kernels
+from programs import HOST, check_kernels
 
 import graphc as gc
 from graphc import nn, optim
@@ -24,7 +25,7 @@ from graphc.ops.window import reduce_window, window_argmax, window_gather, windo
 from graphc.passes.expand import expand
 from graphc.passes.layout import layout
 from graphc.passes.manager import run_passes
-from graphc.passes.pipelines import GRAPH
+from graphc.passes.pipelines import GRAPH, fitted
 
 F = nn.functional
 
@@ -52,10 +53,10 @@ def numbers(graph: Graph) -> list[np.ndarray]:
     return evaluate(graph.roots, inputs)
 
 
-def laid_out(*outputs: Value) -> Graph:
+def laid_out(*outputs: Value, lanes: int = 1) -> Graph:
     """The graph with its layouts chosen; computes the same."""
     before = expand(Graph("f", (), outputs))
-    after = layout(before)
+    after = layout(before, lanes)
     for old, new in zip(numbers(before), numbers(after), strict=True):
         np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
     return after
@@ -153,3 +154,63 @@ def test_kernels_with_channels_last_compute_the_same() -> None:
         Graph("f", (x, *(v for v in Graph("f", (), (y,)).values() if v.op.name == "placeholder" and v is not x)), (y,)), GRAPH
     )
     check_kernels(graph, calls=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+PICTURES_LAST = (3, 0, 1, 2)  # what restores the natural order
+FEW = conv(tensor("pictures", 7, 2, 6, 5), tensor("w6", 6, 2, 3, 3))  # [7, 6, 6, 5]
+
+
+@pytest.mark.parametrize(
+    "follow",
+    [
+        lambda y: y,
+        lambda y: make("tanh", y),
+        lambda y: pad(y, (0, 1, 2, 0), (0, 0, 1, 0), (0, 0, 1, 0)),
+        lambda y: reduce_window(y, kind="max", **WINDOW),
+        lambda y: conv(y, tensor("w7", 3, 6, 3, 3)),
+        lambda y: reshape(y, (7, 3, 2, 30)),
+    ],
+    ids=["nothing", "elementwise", "pad", "reduce_window", "second convolution", "reshape"],
+)
+def test_pictures_come_last_where_channels_are_few(follow: Callable[[Value], Value]) -> None:
+    graph = laid_out(follow(FEW), lanes=4)
+    (out,) = graph.outputs
+    assert out.op.name == "transpose" and out.attrs["perm"] == PICTURES_LAST
+    assert len(transposes(graph)) == 2  # and of the data, once
+
+
+def test_flattened_pictures_stay_last() -> None:
+    x = conv(FEW, tensor("w7", 3, 6, 2, 3), padding=0)  # [7, 3, 5, 3]
+    (out,) = laid_out(reshape(make("tanh", x), (7, 45)), lanes=8).outputs
+    assert out.attrs["perm"] == (1, 0)
+    (out,) = laid_out(reshape(x, (3, 7, 15)), lanes=8).outputs
+    assert out.op.name == "reshape"  # pictures are mixed: in the old order
+
+
+@pytest.mark.parametrize(
+    ("pictures", "lanes", "moved"), [(7, 1, False), (7, 8, True), (6, 8, True), (5, 8, False), (9, 8, False), (12, 8, True)]
+)
+def test_pictures_come_last_where_they_fill_the_lanes(pictures: int, lanes: int, moved: bool) -> None:
+    x, w = tensor("x", pictures, 2, 6, 5), tensor("w", 6, 2, 3, 3)
+    graph = Graph("f", (x, w), (conv(x, w),))
+    assert (layout(graph, lanes) is not graph) is moved
+
+
+def test_one_convolution_with_many_channels_decides_for_all() -> None:
+    (out,) = laid_out(conv(FEW, tensor("w7", 32, 6, 3, 3)), lanes=4).outputs
+    assert out.attrs["perm"] == (0, 3, 1, 2)
+
+
+def test_a_step_with_pictures_last_moves_nothing_between_its_layers() -> None:
+    x = gc.placeholder((HOST.lanes(float32), 1, 12, 11), gc.float32, name="x")
+    features = nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 5, 3, padding=1), nn.ReLU(), nn.Flatten()
+    net = nn.Sequential(*features, nn.Linear(100, 3))
+    loss = (net(x) ** 2).mean()
+    step = gc.function([x], loss, updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
+    graph = run_passes(step.graph("step"), fitted(HOST))
+    moved = {v.operands[0].shape[1:] for v in transposes(graph) if v.operands[0].type.rank == 4}
+    assert moved == {x.shape[1:], (5, 5, 4)}  # the data, and the gradient that the linear layer gives
+    stored = check_kernels(graph, calls=1).stored
+    assert len([v for v in stored if v.op.name == "transpose" and v.type.size == prod(x.shape)]) == 1  # read for every tap
