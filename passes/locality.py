@@ -3,7 +3,7 @@
 In: a schedule whose register tile is chosen. Out: the same with the order of its tiles. Where operands are too large for any
 order a task owns a group of tiles: it visits them in turn, so that the group's part of one operand stays in the second cache
 while all of the other passes by; or once for every block of the reduced axes, with the sums of the whole group kept in
-scratch memory.
+scratch memory. A few rows of tiles take short blocks, so that an operand that lies in place passes by from end to end.
 
 Costs are cycles in which operands and results come into the first cache, estimated from footprints.
 """
@@ -28,6 +28,9 @@ MOST_TILES = 64  # of one group
 EXPOSED = 0.25  # of the lesser one of arithmetic and traffic that does not hide behind the other
 ALIKE = 1.05  # the cost of an order that suits threads, in that of the best order for one
 PARTS = (4, 2)  # of the outermost axis, so that as many threads find their shares apart
+STREAMS = 32  # rows that a processor fetches ahead in, side by side
+START = 150.0  # cycles until it does
+ALONE = 2 << 20  # multiply-adds that need no second thread
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
 Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
@@ -42,6 +45,7 @@ def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, resul
     if loops[schedule.lane].reduced:
         return found
     found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * found.cost), (found, excess))
+    found = min([found, *way.streamed()], key=lambda s: s.cost)
     if excess < STALLED * schedule.cost:
         return found
     other, _ = way.best(way.orders(rows_last=False))
@@ -138,13 +142,35 @@ class _Way:
                 part = replace(self.schedule, block=block).visit(self.loops)
                 if self.operands(part | group) + tiles * sums > self.l2 * KEPT:
                     continue
-                visits = prod(loop.extent for loop in self.loops if loop.reduced) / prod(part.values())
-                far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
-                near = self.operands(self.tile) + 2 * visits * sums
-                traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
-                shape = tuple((n, size) for n, size in zip(counts, sizes, strict=True) if size > 1)
-                yield self.costing(traffic, self.schedule.far, order=order, group=shape, block=block)
+                shape = {n: size for n, size in zip(counts, sizes, strict=True) if size > 1}
+                yield self.in_blocks(self.schedule.far, order, shape, block)
                 break
+
+    def streamed(self) -> Iterator[Schedule]:
+        """All tiles in one task, or two, a few steps at a time: what is read in place, far apart, comes in whole rows."""
+        lane, steps, tiled = self.schedule.lane, self.schedule.steps, dict(self.schedule.tile)
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
+        apart = [n for n in kept if self.loops[n].lhs and self.loops[n].rhs and n not in tiled and n != lane]
+        order = (*apart, lane, *(n for n in kept if n not in apart and n != lane))
+        for parts in (1, 2) if self.schedule.far else ():
+            tasks = prod(map(self.tiles, apart)) * parts
+            group = {n: ceil(self.tiles(n) / (parts if n == lane else 1)) for n in order if n not in apart}
+            if prod(group.values()) > MOST_TILES or (tasks == 1 and prod(loop.extent for loop in self.loops) > ALONE):
+                continue
+            size = max(n for n in _divisors(self.loops[steps[-1]].extent) if n <= STREAMS)
+            rows = tasks * prod(self.reduced.values())
+            yield self.in_blocks(self.schedule.far - START * rows, order, group, (len(steps) - 1, size))
+
+    def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
+        """The schedule with groups of so many tiles that are visited block by block."""
+        tiles, tasks = prod(sizes.values()), prod(ceil(self.tiles(n) / sizes.get(n, 1)) for n in order)
+        group = {n: min(sizes.get(n, 1) * self.tile[n], self.loops[n].extent) for n in order}
+        sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
+        visits = prod(self.reduced.values()) / prod(replace(self.schedule, block=block).visit(self.loops).values())
+        far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
+        near = self.operands(self.tile) + 2 * visits * sums
+        traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
+        return self.costing(traffic, spared, order=order, group=tuple(sizes.items()), block=block)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Cuts of the reduced axes, the largest blocks first."""

@@ -26,6 +26,7 @@ FMA_LATENCY = 4.0
 LOADS = 1.7  # a cycle, of the two that there would be without anything else to do
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
 COPY_COST = 0.3  # cycles per element copied in a row
+FAR_COPY = 0.85  # the same where both copies together are larger than the second cache
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
@@ -138,7 +139,9 @@ def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origi
         rows = [(), *((n,) for n in others), *((n, m) for n in whole for m in others if m != n)]
         for axes in rows:
             for packed in _packings(loops, (lane, *axes)):
-                at_hand = sum(_origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side]) for side in (0, 1))
+                at_hand = sum(
+                    _origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side], machine) for side in (0, 1)
+                )
                 yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand)
 
 
@@ -210,7 +213,9 @@ def _register_tiles(
                 yield whole | dict.fromkeys(axes[-1:], rows), vectors
 
 
-def _origin_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, packed: bool, width: int, origin: Origin) -> float:
+def _origin_cost(
+    loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, packed: bool, width: int, origin: Origin, machine: Machine
+) -> float:
     """Cycles until an operand can be read as the schedule wants it: made in memory, or copied once into panels."""
     if not packed:
         return origin.store
@@ -218,8 +223,10 @@ def _origin_cost(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, pac
         return 0.0
     inner = next(n for n in tiled if moves(loops[n], side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
-    cycles = origin.compute + (COPY_COST if moves(loops[inner], side) == 1 else GATHER_COST)
-    return _elements(loops, side) * padded * cycles / origin.readers
+    elements = _elements(loops, side) * padded
+    copy = FAR_COPY if 2 * elements * ELEMENT_BYTES > machine.l2 else COPY_COST
+    cycles = origin.compute + (copy if moves(loops[inner], side) == 1 else GATHER_COST)
+    return elements * cycles / origin.readers
 
 
 def _elements(loops: tuple[Loop, ...], side: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.passes.locality import ordered
+from graphc.passes.locality import STREAMS, ordered
 from graphc.passes.machine import Machine
 from graphc.passes.schedule import choose
 from graphc.passes.tiles import (
@@ -120,6 +120,27 @@ def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
         )
     )
     assert far > near
+
+
+def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    for rows, tasks in ((1, 1), (16, 2)):  # a small product is left to one thread
+        loops = product(rows, 1024, 1024)[rows == 1 :]
+        schedule = choose(loops, 16, machine)
+        groups = dict(schedule.group)
+        visited = {n: groups.get(n, 1) for n, loop in enumerate(loops) if not loop.reduced}
+        assert schedule.packed == () and schedule.block == (0, STREAMS)
+        assert prod(-(-schedule.tiles(loops, n) // count) for n, count in visited.items()) == tasks
+    assert choose(product(256, 1024, 1024), 16, machine).packed  # panels serve many rows
+    assert not choose(product(16, 1024, 64), 16, machine).group  # rows that lie together
+
+
+def test_panels_of_large_operands_come_from_behind_the_caches() -> None:
+    small, large = (
+        min(s.cost for s in candidates(product(16, k, 64), 8, Machine(l1=4096, l2=1 << 20)) if s.packed == (1,))
+        for k in (1024, 4096)
+    )
+    assert large > 4 * small
 
 
 def test_tiles_run_in_the_order_that_keeps_the_smaller_operand_near() -> None:
