@@ -8,6 +8,7 @@ epilogue reads or writes inside padded values, where rows lie apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from graphc.ir.expr import Var, combine, linear, unravel
 from graphc.ir.op import Axis, Contraction
@@ -28,8 +29,12 @@ def loops_of(
     assert isinstance(lower, Contraction)
     spec = lower.spec(cluster.anchor)
     axes = spec.kept + spec.reduced
-    strides = zip(axes, *(operand.strides for operand in addresses), strict=True)
-    loops = [Loop(axis.extent, lhs, rhs, axis.out, n >= len(spec.kept)) for n, (axis, lhs, rhs) in enumerate(strides)]
+    lhs, rhs = addresses
+    bounds = [bound.strides for bound in (*lhs.bounds, *rhs.bounds)]
+    loops = [
+        Loop(axis.extent, lhs.strides[n], rhs.strides[n], axis.out, n >= len(spec.kept), tuple(moved[n] for moved in bounds))
+        for n, axis in enumerate(axes)
+    ]
     return merged(loops, _inset_strides(cluster, axes, stored, insets, is_leaf))
 
 
@@ -59,14 +64,15 @@ def merged(loops: Sequence[Loop], others: Sequence[Sequence[int]] = ()) -> tuple
         last = n
         if found and straight and _walks_on(found[-1], loop):
             before = found.pop()
-            found.append(Loop(before.extent * loop.extent, loop.lhs, loop.rhs, loop.out, loop.reduced))
+            found.append(replace(loop, extent=before.extent * loop.extent))
         else:
             found.append(loop)
     if all(loop.reduced for loop in found):
-        found.insert(0, Loop(1, 0, 0, 1, False))
+        found.insert(0, Loop(1, 0, 0, 1, False, (0,) * len(loops[0].bounds) if loops else ()))
     return tuple(found)
 
 
 def _walks_on(outer: Loop, inner: Loop) -> bool:
-    fits = outer.lhs == inner.lhs * inner.extent and outer.rhs == inner.rhs * inner.extent
+    moved = [(outer.lhs, inner.lhs), (outer.rhs, inner.rhs), *zip(outer.bounds, inner.bounds, strict=True)]
+    fits = all(far == near * inner.extent for far, near in moved)
     return outer.reduced == inner.reduced and fits and (outer.reduced or outer.out == inner.out * inner.extent)

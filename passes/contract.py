@@ -13,7 +13,7 @@ stored is not stored again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from math import ceil, prod
 
@@ -21,20 +21,17 @@ from graphc.dtype import int64
 from graphc.ir import kernel
 from graphc.ir.expr import Array, Expr, Index, Temp, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store
-from graphc.ir.op import Contraction
 from graphc.ir.values import Value
 
-from .axes import loops_of
 from .element import Elements, Position
 from .frame import Frame
 from .fuse import Cluster
 from .inset import Insets
 from .machine import Machine
 from .nest import Nest
-from .operand import Address, address
 from .panels import Common, Layout, Walk, pack, tile_start
-from .schedule import choose
-from .tiles import CONSTANT, Loop, Origin, computed, moves
+from .tiles import Loop, moves
+from .ways import Ways
 
 SIDES = ("lhs", "rhs")
 
@@ -55,12 +52,9 @@ class Contract:
         self.name, self.cluster, self.machine, self.common, self.insets = name, cluster, machine, common, insets
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
-        assert isinstance(anchor.op.lower, Contraction)
         self.anchor, self.dtype = anchor, anchor.dtype.accumulator
-        self.addresses = [_address(anchor, side, lambda v: v in buffers or v in cluster.prologues, insets) for side in (0, 1)]
-        self.loops = loops_of(cluster, self.addresses, self.stored, insets, lambda v: v in cluster.reads or v in buffers)
-        origins = (self._origin(0, buffers), self._origin(1, buffers))
-        self.schedule = choose(self.loops, machine.lanes(self.dtype), machine, origins, self._results())
+        way = Ways(cluster, self.stored, buffers, insets, machine, common).cheapest()
+        self.addresses, self.loops, self.schedule = way.addresses, way.loops, way.schedule
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
         self.layouts = {side: self._layout(side) for side in self.schedule.packed}
         self.made = {
@@ -244,7 +238,16 @@ class Contract:
             position = layout.position(self.tiles[inner], others, self.inside[inner])
             return load(self.frame.array(self.panels[side]), position)
         position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + self.addresses[side].offset
-        return self._element(self.frame, side, position, used if moves(self._lane, side) else None)
+        lanes = used if moves(self._lane, side) else None
+        return self._element(self.frame, side, position, all_of(*self._bounds(side, at), lanes))
+
+    def _bounds(self, side: int, at: dict[int, Index]) -> list[Expr]:
+        """The conditions under which an operand is read at the indices of all axes."""
+        first = len(self.addresses[0].bounds) if side else 0
+        return [
+            combine([(at[n], loop.bounds[number]) for n, loop in enumerate(self.loops)]) + bound.offset >= 0
+            for number, bound in enumerate(self.addresses[side].bounds, first)
+        ]
 
     def _element(self, frame: Frame, side: int, position: Index, guard: Expr | None) -> Expr:
         """The element of an operand's leaf at a flat position: loaded, or computed by its prologue."""
@@ -282,19 +285,6 @@ class Contract:
         return [*lets, *(self.frame.store(v, unravel(position, v.shape), names[v], guard) for v in self.stored)]
 
     # ------------------------------------------------------------------------------------------------ operands
-
-    def _origin(self, side: int, buffers: Mapping[Value, Buffer]) -> Origin:
-        """What having the operand costs."""
-        leaf = self.addresses[side].leaf
-        if leaf in self.cluster.prologues:
-            return computed(leaf.type.size, self.cluster.prologues[leaf].weight, self.machine.lanes(self.dtype))
-        return CONSTANT if buffers[leaf].kind == kernel.CONSTANT else Origin(readers=self.common.count(self.anchor, side))
-
-    def _results(self) -> int:
-        """How many arrays the epilogue reads and writes at the place of a result; a new value may take that of an old one."""
-        follow = [m for m in self.cluster.members if m is not self.anchor]
-        read = {leaf for m in follow for leaf, _, _ in self.cluster.reads[m] if leaf not in self.cluster.reads}
-        return len(self.stored) + sum(leaf.type.size == self.anchor.type.size for leaf in read)
 
     def _panel_axis(self, side: int) -> int:
         """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""
@@ -335,14 +325,6 @@ class Contract:
             self.common.filled[source, layout] = self.panels[side]
         frame = self._frame()
         return [pack(self.name, layout, self.panels[side], frame, partial(self._element, frame, side), self.schedule.width)]
-
-
-def _address(anchor: Value, side: int, is_leaf: Callable[[Value], bool], insets: Insets) -> Address:
-    lower = anchor.op.lower
-    assert isinstance(lower, Contraction)
-    found = address(anchor.operands[side], lower.spec(anchor), side, is_leaf, insets)
-    assert found is not None, f"operand {side} of {anchor} has no address"
-    return found
 
 
 def _flat(variables: list[Var]) -> Index:

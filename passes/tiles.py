@@ -43,13 +43,14 @@ MOST_VECTORS = 12  # of a single row, which shares nothing with others
 
 @dataclass(frozen=True)
 class Loop:
-    """One axis: its extent and what it moves in each operand and the result (elements)."""
+    """One axis: its extent and what it moves in each operand and the result (elements), and in each bound of an operand."""
 
     extent: int
     lhs: int
     rhs: int
     out: int
     reduced: bool
+    bounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from graphc.ir.kernel import (
 from .. import abi
 from ..expand import expand_kernel
 from ..fingerprint import fingerprint
+from ..peel import peel
 from ..rebase import rebase
 from ..sharing import Part, Sharing, share, work
 from ..target import Target
@@ -166,7 +167,7 @@ class _Module:
         key = fingerprint(based)
         if key not in self._distinct:
             symbol = f"k{len(self._distinct)}.{abi.c_identifier(kernel.name)}"
-            text = emit_kernel(expand_kernel(based, speaker(self.target)), symbol, self.target)
+            text = emit_kernel(expand_kernel(peel(based), speaker(self.target)), symbol, self.target)
             self._kernels.append(text.text)
             self._declarations.update(text.declarations)
             self._distinct[key] = symbol

@@ -55,12 +55,14 @@ def streams(kernel: Kernel, target: Target) -> Streams:
 
 
 def step_of(loop: For) -> For | None:
-    """The vector loop under unrolled ones that a serial loop consists of, if it sums up products: a step of a register tile."""
+    """The vector loop under unrolled ones that a serial loop consists of, if it sums up products: a step of a register tile.
+    Of an unrolled loop that is cut into parts, the largest one counts."""
+    parts = [stmt for stmt in loop.body if isinstance(stmt, For) and stmt.kind == UNROLLED]
+    if parts and len(parts) == len(loop.body):
+        return step_of(max(parts, key=lambda part: part.var.extent))
     inner = loop.body[0] if len(loop.body) == 1 else None
-    if not isinstance(inner, For) or inner.kind == SERIAL:
+    if not isinstance(inner, For) or inner.kind != VECTOR:
         return None
-    if inner.kind == UNROLLED:
-        return step_of(inner)
     return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
 
 

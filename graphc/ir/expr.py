@@ -302,7 +302,8 @@ WORDS: dict[str, int] = (
 
 
 def call(word: str, *args: Expr, dtype: DType | None = None) -> Expr:
-    """`word(*args)`. `dtype` is needed by cast and bitcast only. A select or cast that changes nothing is dropped."""
+    """`word(*args)`. `dtype` is needed by cast and bitcast only. A select, a cast or a condition that changes nothing is
+    dropped."""
     assert WORDS[word] == len(args), f"{word} takes {WORDS[word]} arguments, got {len(args)}"
     if word in ("cast", "bitcast"):
         assert dtype is not None, f"{word} needs a dtype"
@@ -312,13 +313,22 @@ def call(word: str, *args: Expr, dtype: DType | None = None) -> Expr:
         dtype = bool_
     else:
         dtype = args[-1].dtype
+    if word in ("and", "or") and dtype is bool_:
+        for known, other in (args, args[::-1]):
+            if isinstance(known, Const):
+                return other if known.value is (word == "and") else known
     if word == "select":
         if isinstance(args[0], Const):
             return args[1] if args[0].value else args[2]
-        if args[1] is args[2]:
+        if args[1] is args[2] or (_is_zero_unless(args[0], args[1]) and args[2] is const(0, args[2].dtype)):
             return args[1]
     found: Expr = _intern(Call, dtype, word=word, args=args)
     return found
+
+
+def _is_zero_unless(condition: Expr, value: Expr) -> bool:
+    """Whether the value is a load that gives 0 where the condition is false."""
+    return isinstance(value, Load) and value.guard is condition
 
 
 def cast(value: Expr, dtype: DType) -> Expr:

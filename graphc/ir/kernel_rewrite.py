@@ -20,7 +20,9 @@ class Rewriter:
         self.done: dict[Expr, Expr] = {}
 
     def call(self, expr: Call, args: tuple[Expr, ...]) -> Expr:
-        """A word over rewritten arguments."""
+        """A word over rewritten arguments; bounds decide comparisons of indices."""
+        if expr.word in ("lt", "le") and isinstance(args[0], Index):
+            return args[0] < args[1] if expr.word == "lt" else args[0] <= args[1]
         return call(expr.word, *args, dtype=expr.dtype)
 
     def name(self, expr: Temp | Var) -> Expr:

@@ -73,6 +73,23 @@ def test_a_step_of_a_register_tile_fetches_once_for_all_rows() -> None:
     check_native([kernel], [[*data, np.zeros(y.size, np.float32)]], tolerance=1e-4)
 
 
+def test_the_largest_part_of_a_step_that_is_cut_fetches() -> None:
+    """The same in two parts, of one row and of two; beside other statements it is no step."""
+    steps, lanes = LARGE // 32 + 1, 32
+    x, panel, y = Array("x", float32, steps), Array("panel", float32, steps * lanes), Array("y", float32, 3 * lanes)
+    k, v = Var("k", steps), Var("v", lanes)
+
+    def part(first: int, rows: int) -> tuple[For, For]:
+        i = Var("i", rows)
+        fold = Accumulate(y, (i + first) * lanes + v, "add", load(x, k) * load(panel, k * lanes + v))
+        step = For(v, (fold,), VECTOR, 16)
+        return For(i, (step,), UNROLLED), step
+
+    (small, _), (large, step), other = part(0, 1), part(1, 2), Store(y, ZERO, const(0, float32))
+    for body, expected in (((small, large), {step: {panel: AHEAD}}), ((small, large, other), {})):
+        assert streams(Kernel("tile", (x, panel, y), Var("t", 1), (For(k, body),)), TARGET) == expected
+
+
 def test_each_way_through_a_condition_fetches() -> None:
     kernel, (_, second) = rows(LARGE)
     branch = If(kernel.task < 3, (second,), (second,))

@@ -228,6 +228,18 @@ def test_calls_that_change_nothing_are_dropped():
     assert select(c, x, x) is x
     assert select(const(True, bool_), x, y) is x and select(const(False, bool_), x, y) is y
     assert select(c, x, 0.0).args[2] is const(0, float32)
+    d, yes, no = temp("d", bool_), const(True, bool_), const(False, bool_)
+    assert call("and", yes, c) is call("and", c, yes) is call("or", no, c) is call("or", c, no) is c
+    assert call("and", no, c) is call("and", c, no) is no and call("or", yes, c) is call("or", c, yes) is yes
+    assert call("and", c, d).args == (c, d)
+
+
+def test_a_guarded_load_is_zero_by_itself():
+    x, i, c, d = Array("x", float32, 4), Var("i", 4), temp("c", bool_), temp("d", bool_)
+    guarded = load(x, i, c)
+    assert select(c, guarded, 0.0) is guarded
+    for condition, value, other in ((d, guarded, 0.0), (c, load(x, i), 0.0), (c, guarded, -0.0), (c, guarded, 1.0)):
+        assert select(condition, value, other).word == "select"
 
 
 def test_guards_known_beforehand_disappear():

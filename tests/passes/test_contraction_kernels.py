@@ -32,7 +32,7 @@ from graphc.ops.convolve import conv_general
 from graphc.ops.pieces import pad, slice_
 from graphc.ops.shape import broadcast, reshape, reverse, transpose
 from graphc.ops.source import placeholder, variable
-from graphc.passes import contract
+from graphc.passes import ways
 from graphc.passes.axes import merged
 from graphc.passes.fuse import CONTRACTION, LOOPS, FusedGraph, fuse
 from graphc.passes.locality import ordered
@@ -315,11 +315,11 @@ def test_every_possible_schedule_computes_the_product(
             found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(loops, s, machine, results)
         return choose(loops, width, machine, origins, results)
 
-    monkeypatch.setattr(contract, "choose", collect)
+    monkeypatch.setattr(ways, "choose", collect)
     launches(graph, machine)
     assert {len(s.packed) for s in found.values()} == {0, 1, 2}
     for schedule in found.values():
-        monkeypatch.setattr(contract, "choose", lambda *_, schedule=schedule: schedule)
+        monkeypatch.setattr(ways, "choose", lambda *_, schedule=schedule: schedule)
         *packs, last_launch = launches(graph, machine)
         assert len(packs) == len(schedule.packed)
         assert all(buffer in last_launch.args for pack in packs for buffer in pack.args if buffer.kind == ARENA)

@@ -77,9 +77,14 @@ def guards_of(expr: Expr) -> list[Expr | None]:
 
 def test_padding_guards_the_load_and_selects() -> None:
     k = Var("k", 5)
-    found = element(pad(X, (0, 0), (2, 0)), k, COLUMN)
+    found = element(pad(X, (0, 0), (2, 0), value=1), k, COLUMN)
     assert isinstance(found, Call) and found.word == "select"
     assert guards_of(found) == [k < 3]
+
+
+def test_zeros_around_are_what_a_guarded_load_gives() -> None:
+    k = Var("k", 5)
+    assert element(pad(X, (0, 0), (2, 0)), k, COLUMN) is at(k * 4 + COLUMN, k < 3)
 
 
 def test_guards_of_nested_views_are_joined() -> None:

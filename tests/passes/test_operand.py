@@ -16,7 +16,7 @@ from graphc.ops.pieces import concat, pad, slice_
 from graphc.ops.shape import broadcast, reshape, reverse, transpose
 from graphc.ops.source import placeholder
 from graphc.passes.element import is_view
-from graphc.passes.operand import Address, accessible, address, side_stride
+from graphc.passes.operand import Address, Bound, accessible, address, bounded_address, side_stride
 
 X = placeholder("x", TensorType(float32, (4, 6)))
 
@@ -66,6 +66,35 @@ def test_affine_views_have_an_address(operand: Value, offset: int, strides: tupl
 )
 def test_others_have_none(operand: Value) -> None:
     assert found(operand) is None and not accessible(operand, spec_of(operand), 0)
+
+
+def bounded(operand: Value) -> Address | None:
+    return bounded_address(operand, spec_of(operand), 0, lambda v: not is_view(v))
+
+
+def test_zeros_around_a_value_have_an_address_with_bounds() -> None:
+    """Rows 1 to 4 and columns 0 to 5 of what is grown are the value's."""
+    bounds = Bound(-1, (1, 0, 0)), Bound(4, (-1, 0, 0)), Bound(5, (0, 0, -1))
+    grown = pad(X, (1, 0), (2, 1))
+    assert bounded(grown) == Address(X, -6, (6, 0, 1), bounds)
+    turned = Address(X, -6, (1, 0, 6), tuple(Bound(b.offset, b.strides[::-1]) for b in bounds))
+    assert bounded(transpose(grown, (1, 0))) == turned
+    assert bounded(X) == Address(X, 0, (6, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "operand",
+    [
+        pad(X, (0, 1), (0, 1), value=1),
+        pad(X, (0, 1), (0, 1), value=-0.0),
+        pad(X, (0, 0), (0, 0), (0, 1)),
+        reshape(pad(X, (0, 1), (0, 1)), (2, 16)),
+        concat([X, X], 0),
+    ],
+    ids=["ones", "negative zeros", "holes", "rows cut", "two pieces"],
+)
+def test_other_surroundings_have_none(operand: Value) -> None:
+    assert bounded(operand) is None
 
 
 def test_a_data_dependent_index_is_no_address() -> None:

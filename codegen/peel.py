@@ -1,0 +1,128 @@
+"""Guards decided for many iterations at once.
+
+    for i < n unrolled: y += x[i - 1] if 0 <= i - 1       ->      y += 0;  for i < n - 1 unrolled: y += x[i]
+    for k < 3: ... all that is read of x if 0 <= k + c    ->      for k < 3: if 0 <= k + c: ... x;  else: ... 0
+
+In: a kernel that reads a value together with what surrounds it (a convolution with padding), each load under a guard. Out:
+the same stores and folds in the same order. Unrolled loops are cut into parts where a guard begins or ceases to hold for all
+values of the other variables. What guards all reads of an array is asked once around them, as far out as it is known. Not
+touched: vector loops, and guards that differ between lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from graphc.dtype import bool_
+from graphc.ir.conditions import conjuncts, slack
+from graphc.ir.expr import Array, Expr, Index, Load, Temp, Var, all_of, const, linear, load
+from graphc.ir.kernel import UNROLLED, For, If, Kernel, Let, Stmt, evaluated, operands, walk
+from graphc.ir.kernel_rewrite import Renamed, Rewriter
+
+
+def peel(kernel: Kernel) -> Kernel:
+    """The kernel with fewer guards inside its loops; the same object where there are none that can be decided."""
+    if all(read.guard is None for read in _loads(kernel.body)):
+        return kernel
+    body = _block(kernel.body)
+    return kernel if body is kernel.body else replace(kernel, body=body)
+
+
+def _block(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """Statements one by one."""
+    new = tuple(part for stmt in body for part in _parts(stmt))
+    return body if len(new) == len(body) and all(a is b for a, b in zip(new, body, strict=True)) else new
+
+
+def _parts(stmt: Stmt) -> Iterator[Stmt]:
+    match stmt:
+        case For(kind="unrolled"):
+            yield from _cut(stmt)
+        case For(kind="serial"):
+            yield from _asked((stmt,)) or [_with_body(stmt, _asked(stmt.body) or _block(stmt.body))]
+        case If(condition=condition, then=then, orelse=orelse):
+            yes, no = _block(then), _block(orelse)
+            yield stmt if yes is then and no is orelse else If(condition, yes, no)
+        case _:
+            yield stmt
+
+
+def _with_body(loop: For, body: tuple[Stmt, ...]) -> For:
+    return loop if body is loop.body else replace(loop, body=body)
+
+
+def _asked(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements with and without what they read under conditions that all reads of some arrays share; nothing where
+    there are no such conditions."""
+    shared = _shared(body)
+    question = all_of(*shared)
+    if question is None:
+        return ()
+    return (If(question, _block(_Held(shared).block(body)), _block(_Failed(shared).block(body))),)
+
+
+def _shared(body: tuple[Stmt, ...]) -> list[Expr]:
+    """The conditions that guard all loads of the arrays that are loaded under guards, if nothing in them changes inside."""
+    found = list(_loads(body))
+    arrays = {read.array for read in found if read.guard is not None}
+    first, *others = [list(conjuncts(read.guard)) for read in found if read.array in arrays] or [[]]
+    bound = {stmt.var if isinstance(stmt, For) else stmt.temp for stmt in walk(body) if isinstance(stmt, For | Let)}
+    fixed = [c for c in first if not any(name in bound or isinstance(name, Load) for name in _names(c))]
+    return [c for c in fixed if all(c in other for other in others)]
+
+
+class _Held(Rewriter):
+    """Where all of some conditions hold."""
+
+    def __init__(self, conditions: Sequence[Expr]) -> None:
+        super().__init__()
+        self.done.update({condition: const(True, bool_) for condition in conditions})
+
+
+class _Failed(Rewriter):
+    """Where one of some conditions does not hold: what is read under all of them is zero."""
+
+    def __init__(self, conditions: Sequence[Expr]) -> None:
+        super().__init__()
+        self.conditions = set(conditions)
+
+    def load(self, array: Array, index: Index, guard: Expr | None) -> Expr:
+        return const(0, array.dtype) if self.conditions.issubset(conjuncts(guard)) else load(array, index, guard)
+
+
+def _cut(loop: For) -> Iterator[Stmt]:
+    """The parts of an unrolled loop, in which more guards are decided than in the whole."""
+    cuts = sorted(set(_turns(loop)))
+    if not cuts:
+        yield _with_body(loop, _block(loop.body))
+        return
+    for first, last in pairwise((0, *cuts, loop.var.extent)):
+        var = Var(loop.var.name, last - first)
+        yield For(var, _block(Renamed({loop.var: var + first}).block(loop.body)), UNROLLED)
+
+
+def _turns(loop: For) -> Iterator[int]:
+    """The iterations from which on, or up to which, a guard inside holds or fails, whatever other variables are."""
+    for condition in {condition for read in _loads(loop.body) for condition in conjuncts(read.guard)}:
+        left = slack(condition)
+        step = 0 if left is None else linear(left)[0].get(loop.var, 0)
+        if left is None or not step:
+            continue
+        rest = left - loop.var * step
+        if loop.var not in _names(rest):
+            turns = (-(bound // step) if step > 0 else bound // -step + 1 for bound in (rest.low, rest.high))
+            yield from (turn for turn in turns if 0 < turn < loop.var.extent)
+
+
+def _loads(body: tuple[Stmt, ...]) -> Iterator[Load]:
+    """All loads of the statements and those inside."""
+    return (expr for expr in evaluated(*walk(body)) if isinstance(expr, Load))
+
+
+def _names(expr: Expr) -> set[Expr]:
+    """The variables, temporaries and loads in an expression."""
+    if isinstance(expr, Var | Temp | Load):
+        return {expr}
+    return {name for part in operands(expr) for name in _names(part)}
