@@ -2,19 +2,21 @@
 
 In: a kernel. Out: for the loops over the steps of register tiles, which element of a large param each step should fetch into
 the second cache. A panel that r tiles use one after another would come from memory during the first of them, which waits for
-it, and not at all during the others; so each step of each tile fetches 1/r of a step of the next panel instead.
+it, and not at all during the others; so each step of each tile fetches 1/r of a step of the next panel instead. The rows of a
+tile, where they lie beside each other, are a panel, too, and worth fetching even for a single tile: there are many of them, and
+each is short.
 
-    panel[c * outer + p * step + lane]    read by tiles `visit` = 0 ... r - 1: loops and parts of the task that do not move it
-    fetched in each step                  panel[c * (outer + 1) + (visit * steps + step) * ceil(p / r)]
+    panel[c * outer + p * step + inside]    read by tiles `visit` = 0 ... r - 1: loops and parts of the task that do not move it
+    fetched in each step                    panel[c * (outer + 1) + (visit * steps + step) * ceil(p / r)]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, gcd, prod
+from math import ceil, prod
 
-from graphc.ir.expr import Array, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, ravel
-from graphc.ir.kernel import SERIAL, For, If, Kernel, Let, Stmt, evaluated, operands, walk
+from graphc.ir.expr import Array, Call, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, ravel
+from graphc.ir.kernel import SERIAL, For, If, Kernel, Let, Stmt, evaluated, walk
 
 from ..target import Target
 from .streams import step_of
@@ -33,10 +35,11 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
         if step is None:
             continue
         rows = {stmt.var for stmt in walk(loops[-1].body) if isinstance(stmt, For)} - {step.var}
-        for array, index in _rows(step):
-            large = array in kernel.params and array.size * array.dtype.size * LARGE > target.l2_bytes
-            if large and not _moves(index, rows):
-                position = _Panel(index, step.var, loops, kernel.task, names).position()
+        for array, index in _loads(step):
+            size = array.size * array.dtype.size
+            if array in kernel.params and size * LARGE > target.l2_bytes:
+                panel = _Panel(index, step.var, rows, loops, kernel.task, names)
+                position = panel.position(alone=panel.is_rows and size > target.l2_bytes)
                 if position is not None:
                     found.setdefault(loops[-1], []).append((array, position))
     return found
@@ -53,34 +56,47 @@ def _nests(body: tuple[Stmt, ...], around: tuple[For, ...]) -> Iterator[tuple[Fo
             yield from _nests(stmt.orelse, around)
 
 
-def _moves(index: Expr, variables: set[Var]) -> bool:
-    """Whether an index depends on any of the variables."""
-    return index in variables or any(_moves(part, variables) for part in operands(index))
-
-
-def _rows(step: For) -> Iterator[tuple[Array, Index]]:
-    """The loads of a step that its lanes walk one by one, each once."""
+def _loads(step: For) -> Iterator[tuple[Array, Index]]:
+    """What a step reads, each load once."""
     for expr in evaluated(*step.body):
-        if isinstance(expr, Load) and isinstance(expr.index, Index) and linear(expr.index)[0].get(step.var) == 1:
+        if isinstance(expr, Load) and isinstance(expr.index, Index):
             yield expr.array, expr.index
 
 
-class _Panel:
-    """How one load walks its panel: by `steps` inside, by `outer` from panel to panel, and not at all in between."""
+def _straight(index: Index, names: dict[Temp, Expr]) -> Index:
+    """What an index is in all tiles but the last, which starts earlier."""
+    parts, constant = linear(index)
+    for atom in parts:
+        value = names.get(atom) if isinstance(atom, Temp) else None
+        if isinstance(value, Call) and value.word == "min":
+            first = value.args[0]
+            return _straight(combine((as_index(first if a is atom else a), n) for a, n in parts.items()) + constant, names)
+    return index
 
-    def __init__(self, index: Index, lane: Var, loops: tuple[For, ...], task: Var, names: dict[Temp, Expr]) -> None:
-        self.terms, self.constant = linear(index)
-        self.terms.pop(lane)
+
+class _Panel:
+    """How one load walks its panel: by what is `inside` a step, lanes or rows, by `steps`, by `outer` from panel to panel, and
+    not at all in between."""
+
+    def __init__(
+        self, index: Index, lane: Var, rows: set[Var], loops: tuple[For, ...], task: Var, names: dict[Temp, Expr]
+    ) -> None:
+        self.terms, self.constant = linear(_straight(index, names))
+        self.is_rows = lane not in self.terms
+        self.inside = [(self.terms.pop(var), var.extent) for var in (lane, *rows) if var in self.terms]
         self.loops, self.task, self.names = list(loops), task, names
 
-    def position(self) -> Index | None:
-        """What a step fetches; None where every tile has a panel of its own, or the panel is not read from end to end."""
+    def position(self, alone: bool) -> Index | None:
+        """What a step fetches; None where the panel is not read from end to end, or every tile has one of its own, unless this
+        is worth fetching `alone`."""
         steps = self._pop(moving=True)
         visits: list[tuple[Index, int]] = [(as_index(loop.var), loop.var.extent) for loop in self._pop(moving=False)]
-        if not steps:
+        size = self._size(steps)
+        if not steps or not self.inside or size == 0:
             return None
         if self.loops:
             outer: Expr = self.loops[-1].var
+            alone = False  # what a task visits again and again is near
         else:
             atoms = [atom for atom in self.terms if self._named(atom) is not None]
             if len(atoms) != 1:
@@ -88,14 +104,26 @@ class _Panel:
             (outer,) = atoms
             count = self._repeats(self._named(outer))
             visits.insert(0, (as_index(self.task) % count, count))
-        inner = gcd(*(self.terms[loop.var] for loop in steps))
         repeats = prod(extent for _, extent in visits)
-        if outer not in self.terms or repeats == 1 or prod(loop.var.extent for loop in steps) * inner > abs(self.terms[outer]):
+        if size > abs(self.terms.get(outer, 0)) or (repeats == 1 and not alone):
             return None
-        extents = [extent for _, extent in visits] + [loop.var.extent for loop in steps]
-        number = ravel([*(at for at, _ in visits), *(as_index(loop.var) for loop in steps)], tuple(extents))
+        visit = ravel([at for at, _ in visits], tuple(extent for _, extent in visits))
+        walked = [(as_index(loop.var), loop.var.extent) for loop in steps]
+        count = prod(extent for _, extent in walked)
+        again = max(repeats * count // size, 1)  # where tiles are more than enough, some fetch the same
+        number = ravel([visit // again, *(at for at, _ in walked)], (repeats, *(extent for _, extent in walked)))
+        each = ceil(size / (ceil(repeats / again) * count))
         rest = [(as_index(atom), factor) for atom, factor in self.terms.items() if atom not in {loop.var for loop in steps}]
-        return combine([*rest, (number, ceil(inner / repeats))]) + (self.constant + self.terms[outer])
+        return combine([*rest, (number, each)]) + (self.constant + self.terms[outer])
+
+    def _size(self, steps: list[For]) -> int:
+        """Elements of a panel; 0 where others lie between them."""
+        size = 1
+        for stride, extent in sorted([*self.inside, *((self.terms[loop.var], loop.var.extent) for loop in steps)]):
+            if stride != size:
+                return 0
+            size *= extent
+        return size
 
     def _pop(self, moving: bool) -> list[For]:
         """The innermost loops that are left and move the panel, or do not, outermost first."""

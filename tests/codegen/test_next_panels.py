@@ -9,9 +9,9 @@ from native import check_native
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.llvm.panels import next_panels
 from graphc.codegen.target import named
-from graphc.dtype import float32
-from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Mod, Var, as_index, const, load
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, Kernel, Local, Stmt, Store
+from graphc.dtype import float32, int64
+from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Mod, Var, as_index, call, const, load, temp
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, Kernel, Let, Local, Stmt, Store
 
 TARGET = named("x86-64-v4")
 LANES, ROWS, LINE = 32, 3, 16
@@ -110,5 +110,56 @@ def test_panels_that_stay_in_the_second_cache_are_left_alone() -> None:
 def test_fetching_beyond_the_last_panel_harms_nothing(inside: bool) -> None:
     kernel, _, _ = tile(3, 5, 2, 700, inside)
     assert "i32 immarg 2" in emit_kernel(kernel, "tile", TARGET).text
+    data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in kernel.params[:2]]
+    check_native([kernel], [[*data, np.zeros(kernel.params[2].size, np.float32)]], tolerance=1e-4)
+
+
+def rows(tiles: int, steps: int, columns: int, rest: int = 0, gap: int = 0) -> tuple[Kernel, Array, For]:
+    """y[row, column, v] = sum over steps of x[row, step] * w[column, step, v], for tiles of some rows and one column after
+    another. The last tile has `rest` rows of its own and starts earlier; rows lie `gap` elements apart."""
+    task, count = Var("t", tiles * columns), tiles * ROWS - (ROWS - rest if rest else 0)
+    w, x = Array("w", float32, columns * steps * LANES), Array("x", float32, count * (steps + gap))
+    y, acc = Array("y", float32, count * columns * LANES), Array("acc", float32, ROWS * LANES)
+    k, i, v = Var("k", steps), Var("i", ROWS), Var("v", LANES)
+    start, lets = as_index(task // columns) * ROWS, ()
+    if rest:
+        early = temp("start", int64, (0, count - ROWS))
+        lets, start = (Let(early, call("min", start, const(count - ROWS, int64))),), as_index(early)
+
+    def over_rows(stmt: Stmt) -> For:
+        return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
+
+    column, row, cell = task % columns, start + i, i * LANES + v
+    product = load(x, row * (steps + gap) + k) * load(w, (column * steps + k) * LANES + v)
+    inner = For(k, (over_rows(Accumulate(acc, cell, "add", product)),), SERIAL)
+    store = Store(y, (row * columns + column) * LANES + v, load(acc, cell))
+    zeros = over_rows(Store(acc, cell, const(0, float32)))
+    return Kernel("rows", (x, w, y), task, (*lets, Local(acc), zeros, inner, over_rows(store))), x, inner
+
+
+@pytest.mark.parametrize("rest", [0, 2], ids=["even", "overlapping"])
+@pytest.mark.parametrize("shape", [(40, 1000, 5), (40, 1000, 40), (200, 1000, 1), (90, 700, 2)], ids=str)
+def test_tiles_fetch_the_rows_of_the_next(shape: tuple[int, int, int], rest: int) -> None:
+    _, steps, columns = shape
+    kernel, x, inner = rows(*shape, rest)
+    ((array, position),) = next_panels(kernel, TARGET)[inner]
+    assert array is x
+    variables = {var.name: var for var in _variables(position)}
+    at = ({"t": 3 * columns + column, "k": step} for column in range(columns) for step in range(steps))
+    lines = {value(position, {variables[n]: number for n, number in names.items()}) // LINE for names in at}
+    size = ROWS * steps
+    assert lines >= set(range(-(-4 * size // LINE), 5 * size // LINE))
+    assert len(lines) <= 2 * size // LINE  # and little else
+
+
+def test_rows_that_are_few_or_lie_apart_are_left_alone() -> None:
+    assert next_panels(rows(40, 1000, 1)[0], TARGET) == {}  # a single tile reads them, from the second cache
+    assert next_panels(rows(200, 1000, 1, gap=8)[0], TARGET) == {}
+    assert next_panels(rows(4, 100, 5)[0], TARGET) == {}
+
+
+def test_fetching_beyond_the_last_rows_harms_nothing() -> None:
+    kernel, _, _ = rows(40, 1000, 3, rest=1)
+    assert "i32 immarg 2" in emit_kernel(kernel, "rows", TARGET).text
     data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in kernel.params[:2]]
     check_native([kernel], [[*data, np.zeros(kernel.params[2].size, np.float32)]], tolerance=1e-4)
