@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 
 from graphc.dtype import bool_
 from graphc.ir.expr import Array, Expr, Index
@@ -19,6 +20,7 @@ from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let,
 from ..target import Target
 from . import folds, memory, types
 from .builder import Builder, Value
+from .epilogues import Rows, epilogue_rows
 from .expressions import Scope
 from .folds import VectorLoop
 from .indices import Position
@@ -66,6 +68,7 @@ class _Emitter:
         self.slots: dict[tuple[Array, int], str] = {}
         self.streams = streams(kernel, self.b.target)
         self.next_panels = next_panels(kernel, self.b.target)
+        self.epilogue_rows = epilogue_rows(kernel, self.b.target)
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
@@ -112,6 +115,8 @@ class _Emitter:
                 self.bind(loop, Position(i))
             self.first = first
         else:
+            for rows in self.epilogue_rows.get(loop, ()):
+                self.fetch(rows)
             with self.counting(loop.var.name, loop.var.extent) as counter:
                 self.bind(loop, Position(0, ((counter, 1),)), self.next_panels.get(loop, ()))
 
@@ -122,6 +127,15 @@ class _Emitter:
             memory.fetch(self.scope.indexer, self.scope.places[array], self.scope.indexer.position(index))
         self.body(loop.body)
         del self.scope.bound[loop.var]
+
+    def fetch(self, rows: Rows) -> None:
+        """Has all lines of some rows brought near."""
+        for at in product(*(range(0, var.extent, step) for var, step in rows.over)):
+            self.scope.forget()
+            here = dict(zip((var for var, _ in rows.over), map(Position, at), strict=True))
+            bound, self.scope.bound = self.scope.bound, self.scope.bound | here
+            memory.fetch(self.scope.indexer, self.scope.places[rows.array], self.scope.indexer.position(rows.index))
+            self.scope.bound = bound
 
     @contextmanager
     def counting(self, name: str, extent: int) -> Iterator[str]:
