@@ -230,12 +230,16 @@ class _Fusion:
         """The variables that can be updated in place, after ordering every other reader before the update."""
         homes = [storage(new) for new in self.graph.roots]
         in_place = set()
+        readers_of: dict[Value, list[Cluster]] = {variable: [] for variable, _ in self.graph.updates}
+        for cluster in self.dag:
+            for source in cluster.sources & readers_of.keys():
+                readers_of[source].append(cluster)
         for variable, new in self.graph.updates:
             value = storage(new)
             writer = self.home.get(value)
             if writer is None or homes.count(value) > 1 or variable in homes or not _own_index_only(variable, value, writer):
                 continue
-            readers = [c for c in self.dag if c is not writer and variable in c.sources]
+            readers = [c for c in readers_of[variable] if c is not writer]
             if any(nx.has_path(self.dag, writer, reader) for reader in readers):
                 continue
             self.dag.add_edges_from((reader, writer) for reader in readers)

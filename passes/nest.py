@@ -317,7 +317,7 @@ class Nest:
             if value in found or value in self.kept or not self._inlined(value):
                 continue
             found.add(value)
-            stack += value.operands
+            stack += value.operands[:1] if value.op.name == "after" else value.operands  # it waits for the other one only
         return found
 
     def _inlined(self, value: Value) -> bool:

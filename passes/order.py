@@ -1,13 +1,14 @@
 """The order in which clusters run.
 
 In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
-(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders; all others run as the
-graph was written down. What is packed or kept inside of kernels does not count.
+(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, and what makes anew
+something for such a cluster; all others run as the graph was written down. What is packed or kept inside of kernels does not
+count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from heapq import heappop, heappush
 
 import networkx as nx
@@ -25,10 +26,10 @@ def in_order(
     hosts = {value: insets[value].host if value in insets else value for value in stored if value not in results}
     memory = _Memory(dag, hosts)
     waits = dict(dag.in_degree())
-    queue: list[tuple[bool, int, Cluster]] = []
+    queue: list[tuple[int, int, Cluster]] = []
 
     def enter(cluster: Cluster) -> None:
-        heappush(queue, (not memory.shrinks(cluster), cluster.number, cluster))
+        heappush(queue, (memory.urgency(cluster), cluster.number, cluster))
 
     for cluster in [c for c, count in waits.items() if not count]:
         enter(cluster)
@@ -41,7 +42,7 @@ def in_order(
         affected = memory.run(cluster)
         for after in dag.successors(cluster):
             waits[after] -= 1
-        for other in {*dag.successors(cluster), *affected}:
+        for other in {*dag.successors(cluster), *affected, *(c for last in affected for c in dag.predecessors(last))}:
             if not waits[other] and other not in order:
                 enter(other)
     assert len(order) == len(waits), "the clusters depend on each other in a cycle"
@@ -52,27 +53,45 @@ class _Memory:
     """What is held while clusters run one after another."""
 
     def __init__(self, dag: nx.DiGraph[Cluster], hosts: dict[Value, Value]) -> None:
+        self.dag = dag
         self.touched = {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in dag}
         self.users: dict[Value, set[Cluster]] = {}  # that have not run yet
         for cluster, values in self.touched.items():
             for value in values:
                 self.users.setdefault(value, set()).add(cluster)
         self.held: set[Value] = set()
+        self.done: set[Cluster] = set()
 
-    def shrinks(self, cluster: Cluster) -> bool:
-        """Whether less would be held behind the cluster than before it. A border takes nothing, and may be all that the
-        last readers of what it surrounds wait for."""
-        if cluster.kind == BORDER:
-            return True
-        touched = self.touched[cluster]
-        freed = sum(value.type.nbytes for value in touched & self.held if len(self.users[value]) == 1)
-        return freed > sum(value.type.nbytes for value in touched - self.held)
+    def urgency(self, cluster: Cluster) -> int:
+        """0 where less would be held behind the cluster than before it, 1 where that is so behind it and another that waits for
+        nothing else, 2 for all others. A border takes nothing, and may be all that the last readers of what it surrounds wait
+        for."""
+        if cluster.kind == BORDER or self._shrink({cluster}):
+            return 0
+        first = {cluster, *(c for c in self.dag.successors(cluster) if c.kind == BORDER and self._waits_only(c, {cluster}))}
+        others = {after for c in first for after in self.dag.successors(c)} - first
+        return 1 if any(self._shrink({*first, other}) for other in others if self._waits_only(other, first)) else 2
+
+    def _waits_only(self, cluster: Cluster, first: set[Cluster]) -> bool:
+        return self.done.union(first).issuperset(self.dag.predecessors(cluster))
+
+    def _shrink(self, clusters: set[Cluster]) -> bool:
+        """Whether clusters that run one after another free more than they leave."""
+        touched: set[Value] = set().union(*(self.touched[c] for c in clusters))
+        last = {value for value in touched if self.users[value] <= clusters}
+        passed = {value for value in last if len(self.users[value]) > 1}
+        return _nbytes(last & self.held) > _nbytes(touched - self.held - passed)
 
     def run(self, cluster: Cluster) -> set[Cluster]:
         """Let the cluster run; returns those to whom it left something that nobody else needs any more."""
         affected: set[Cluster] = set()
+        self.done.add(cluster)
         for value in self.touched[cluster]:
             self.held.add(value)
             self.users[value].discard(cluster)
             affected |= self.users[value] if len(self.users[value]) == 1 else set()
         return affected
+
+
+def _nbytes(values: Iterable[Value]) -> int:
+    return sum(value.type.nbytes for value in values)

@@ -7,16 +7,16 @@ first readers: the backward pass makes them again from the inputs of their layer
 
     y = f(x); early(y); ...; late(y, z)   ->   y = f(x); early(y); ...; late(f(after(x, z)), z)
 
-Only elementwise chains are computed twice, only what frees memory at the peak, and only as much as a small part of the
-estimated time allows; the cheapest bytes go first. Products and reductions are never repeated. What packing and padding take
-is not counted here.
+Only elementwise chains are computed twice, and the padding around them, only what frees memory at the peak, and only as much as
+a small part of the estimated time allows; the cheapest bytes go first. Products and reductions are never repeated. What packing
+takes is not counted here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, product
 
 from graphc.ir.graph import Graph
 from graphc.ir.location import located
@@ -53,9 +53,11 @@ def rematerialise(fused: FusedGraph) -> FusedGraph:
 
 @dataclass(frozen=True, eq=False)
 class _Chain:
-    """What it takes to have a value anew: words to compute, from leaves; the readers that take it, and what they wait for."""
+    """What it takes to have anew what lies in the memory of a value: words to compute, from leaves; the readers that take it,
+    and what they wait for."""
 
     value: Value
+    late: frozenset[Value]  # of what lies there, what they read
     words: frozenset[Value]
     leaves: frozenset[Value]
     readers: frozenset[Cluster]
@@ -66,8 +68,9 @@ class _Chain:
 
 @dataclass
 class _Search:
-    """A chain in the making."""
+    """A chain in the making, to have anew what lies in `host`."""
 
+    host: Value
     words: set[Value] = field(default_factory=set)
     leaves: set[Value] = field(default_factory=set)
     kept: int = 0  # bytes of leaves that would otherwise be gone at the peak
@@ -88,8 +91,13 @@ class _Lives:
                 self.readers.setdefault(leaf, []).append(n)
         results = {storage(root) for root in fused.graph.roots}
         held = [v for v in fused.graph.values() if v in fused.stored and v not in results and v in self.readers]
-        held = [v for v in held if v not in fused.insets]  # the border around it is alive for longer
-        self.span = {v: (self.order[fused.home[v]], self.readers[v][-1]) for v in held}
+        self.inside: dict[Value, list[Value]] = {}  # what has memory of its own -> what lies in it
+        for value in held:
+            self.inside.setdefault(self._host(value), []).append(value)
+        self.span = {
+            host: (min(self.order[fused.home[v]] for v in values), max(self.readers[v][-1] for v in values))
+            for host, values in self.inside.items()
+        }
         changes = [0] * (len(fused.clusters) + 1)
         for value, (first, last) in self.span.items():
             changes[first] += value.type.nbytes
@@ -97,6 +105,11 @@ class _Lives:
         alive = list(accumulate(changes))
         self.peak_bytes = max(alive)
         self.peak = alive.index(self.peak_bytes)
+
+    def _host(self, value: Value) -> Value:
+        """What a stored value has its memory from: itself, or the padded one around it."""
+        inset = self.fused.insets.get(value)
+        return inset.host if inset is not None else value
 
     def time(self) -> float:
         """Estimated cycles of a call."""
@@ -114,51 +127,58 @@ class _Lives:
         gone: set[Value] = set()
         needed: set[Value] = set()
         for chain in chains:
-            if chain.value in needed or not gone.isdisjoint(chain.leaves) or chain.cycles > budget:
+            leaves = {self._host(leaf) for leaf in chain.leaves}
+            if chain.value in needed or not gone.isdisjoint(leaves) or chain.cycles > budget:
                 continue
             budget -= chain.cycles
             gone.add(chain.value)
-            needed |= chain.leaves
+            needed |= leaves
             chosen.append(chain)
         return chosen
 
     def _chains(self) -> Iterator[_Chain]:
-        for value, (first, last) in self.span.items():
-            if first < self.peak < last and value.type.nbytes >= LARGE and isinstance(value.op.lower, Elementwise):
-                chain = self._chain(value, [n for n in self.readers[value] if n > self.peak])
+        for host, (first, last) in self.span.items():
+            if first < self.peak < last and host.type.nbytes >= LARGE:
+                late = {v: [n for n in self.readers[v] if n > self.peak] for v in self.inside[host]}
+                chain = self._chain(host, {v: numbers for v, numbers in late.items() if numbers})
                 if chain is not None and chain.saved > 0:
                     yield chain
 
-    def _chain(self, value: Value, late: list[int]) -> _Chain | None:
-        """How to have `value` anew for the readers behind the peak."""
-        clusters = [self.fused.clusters[n] for n in late]
-        event = self._event(value, clusters[0])
-        search = _Search()
-        self._search(value, search)
-        elsewhere = any(self.makers[m] - set(clusters) for c in clusters for m in _readers(c, value))
+    def _chain(self, host: Value, late: Mapping[Value, list[int]]) -> _Chain | None:
+        """How to have anew what lies in `host`, for the readers behind the peak."""
+        if not all(map(_is_repeatable, late)):
+            return None
+        clusters = [self.fused.clusters[n] for n in sorted(set().union(*late.values()))]
+        event = self._event(host, clusters[0])
+        search = _Search(host)
+        for value in late:
+            self._search(value, search)
+        elsewhere = any(self.makers[m] - set(clusters) for c in clusters for v in late for m in _readers(c, v))
         if event is None or elsewhere or len(search.words) > LONGEST:
             return None
-        moved = 2 * value.type.nbytes + sum(leaf.type.nbytes for leaf in search.leaves)
+        moved = 2 * host.type.nbytes + sum(leaf.type.nbytes for leaf in search.leaves)
         cycles = sum(map(_work, search.words)) + moved / BYTES
-        saved = value.type.nbytes - search.kept
-        return _Chain(value, frozenset(search.words), frozenset(search.leaves), frozenset(clusters), event, saved, cycles)
+        saved = host.type.nbytes - search.kept
+        words, leaves = frozenset(search.words), frozenset(search.leaves - search.words)
+        return _Chain(host, frozenset(late), words, leaves, frozenset(clusters), event, saved, cycles)
 
     def _search(self, value: Value, found: _Search) -> None:
-        """Go back from a value to what is in memory at the peak anyway, or cannot be computed elementwise."""
+        """Go back from a value to what is in memory at the peak anyway, or must not be computed twice."""
         found.words.add(value)
         for operand in value.operands:
             for leaf in self._leaves(operand):
                 if leaf in found.words or leaf in found.leaves:
                     continue
-                stays = leaf not in self.fused.home or self._stays(leaf)
-                if not stays and isinstance(leaf.op.lower, Elementwise) and len(found.words) < LONGEST:
+                stays = leaf not in self.fused.home or (self._stays(leaf) and self._host(leaf) is not found.host)
+                if not stays and _is_repeatable(leaf) and len(found.words) < LONGEST:
                     self._search(leaf, found)
                 else:
                     found.leaves.add(leaf)
                     found.kept += 0 if stays else leaf.type.nbytes
 
     def _stays(self, leaf: Value) -> bool:
-        return leaf in self.fused.stored and (leaf not in self.span or self.span[leaf][1] > self.peak)
+        host = self._host(leaf)
+        return leaf in self.fused.stored and (host not in self.span or self.span[host][1] > self.peak)
 
     def _leaves(self, operand: Value) -> Iterator[Value]:
         """What an operand reads through views."""
@@ -170,13 +190,17 @@ class _Lives:
         for below in operand.operands:
             yield from self._leaves(below)
 
-    def _event(self, value: Value, reader: Cluster) -> Value | None:
+    def _event(self, host: Value, reader: Cluster) -> Value | None:
         """The latest of what the first late reader waits for in any case, if it is made at the peak or behind it."""
-        made = [
-            (self.span[v][0], v.type.nbytes, v) for v in reader.sources - reader.inside if v in self.span and v is not value
-        ]
+        others = ((self._host(v), v) for v in reader.sources - reader.inside)
+        made = [(self.span[h][0], v.type.nbytes, v) for h, v in others if h in self.span and h is not host]
         latest = max(made, key=lambda entry: entry[:2], default=None)
         return latest[2] if latest is not None and latest[0] >= self.peak else None
+
+
+def _is_repeatable(value: Value) -> bool:
+    """Whether computing a value twice may be worth it."""
+    return isinstance(value.op.lower, Elementwise) or value.op.name == "pad"
 
 
 def _work(value: Value) -> float:
@@ -199,9 +223,9 @@ class _Rewriting:
         self.fresh: dict[tuple[_Chain, Value], Value] = {}
         self.taken: dict[Value, dict[Value, _Chain]] = {}  # reading member -> value -> how it is had anew
         for chain in chains:
-            for cluster in chain.readers:
-                for member in _readers(cluster, chain.value):
-                    self.taken.setdefault(member, {})[chain.value] = chain
+            for cluster, value in product(chain.readers, chain.late):
+                for member in _readers(cluster, value):
+                    self.taken.setdefault(member, {})[value] = chain
 
     def graph(self) -> Graph:
         """The same results from other values."""

@@ -78,10 +78,17 @@ def test_memory_is_held_as_long_as_anything_inside_it() -> None:
 
 def test_borders_keep_nobody_waiting() -> None:
     p = pad(A, (2,), (2,))
-    dag = dag_of(A, RESULT, p, reduce_sum(p, (0,)))
-    for kind, expected in ((LOOPS, [0, 1, 2, 3]), (BORDER, [0, 2, 3, 1])):
+    dag = dag_of(A, RESULT, p, reduce_sum(p, (0,)), reduce_max(p, (0,)))
+    for kind, expected in ((LOOPS, [0, 1, 2, 3, 4]), (BORDER, [0, 2, 1, 3, 4])):
         next(c for c in dag if c.number == 2).kind = kind
         assert [c.number for c in in_order(dag, {A, p}, {RESULT}, {A: Inset(p, (2,))})] == expected
+
+
+def test_what_frees_memory_with_the_next_one_does_not_wait_either() -> None:
+    b = make("sin", X)
+    product = dot_general(A, b, contract=((0,), (0,)))
+    assert order([A, RESULT, b, product], {RESULT}) == [0, 2, 3, 1]
+    assert order([A, RESULT, b, product, make("tanh", b)], {RESULT}) == [0, 1, 2, 3, 4]
 
 
 def test_cycles_are_found() -> None:
