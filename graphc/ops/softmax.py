@@ -53,7 +53,10 @@ def _expand(node: Value) -> Value:
     nothing = make("eq", top, like(top, -np.inf)) if node.attrs["masked"] else None
     e = make("exp", x - restore(top if nothing is None else select(nothing, like(top, 0), top), x.shape, axes))
     total = reduce_sum(e, axes)
-    return e / restore(total if nothing is None else select(nothing, like(total, 1), total), x.shape, axes)
+    total = total if nothing is None else select(nothing, like(total, 1), total)
+    if x.dtype.bits == 16:  # whose reciprocals of large sums have few bits left
+        return e / restore(total, x.shape, axes)
+    return e * restore(like(total, 1) / total, x.shape, axes)  # one division a row, which takes as long as ten products
 
 
 def _samples() -> Iterator[Sample]:

@@ -80,7 +80,7 @@ def test_the_gradient_of_softmax_reads_the_probabilities_alone() -> None:
     fused = fuse(attention(4, 33, 33, 8, causal=True, gradients=True))
     rows = [cluster for cluster in fused.clusters if cluster.kind == LOOPS and cluster.axes is not None]
     read = [sorted(v.op.name for v in c.sources - c.inside if v.shape == (4, 33, 33)) for c in rows]
-    assert read == [["select"], ["div", "dot_general"]]  # scores; probabilities and their cotangent
+    assert read == [["select"], ["dot_general", "mul"]]  # scores; the cotangent of the probabilities, and these
 
 
 def test_more_workers_than_parts_wait() -> None:
