@@ -54,6 +54,7 @@ def compile(
     freeze: bool = False,
     precision: str = "highest",
     atomics: bool = False,
+    winograd: bool = True,
     **functions: Function,
 ) -> Program | GpuProgram:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
@@ -67,13 +68,16 @@ def compile(
     + (K + 16) 2^-22) sum |a||b| with "tf32", (2^-7 + 2^-16 + (K + 16) 2^-22) sum |a||b| with "bf16", in the range of normal
     numbers. Products of bfloat16 and float16 are exact on tensor cores, which make them whatever the precision. atomics: on
     a GPU, sums over indices (`index_add`, gradients of embeddings and of `x[indices]`) are added up in any order, which is
-    faster where many updates go to many places, and rounds differently from run to run.
+    faster where many updates go to many places, and rounds differently from run to run. winograd: on CPUs, compute float32
+    convolutions of 3x3 taps and stride 1 by Winograd's algorithm where it is estimated to be faster; their errors stay within
+    a few times those of the sum of products, but an element that is infinite or NaN reaches further, into all of its tile.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
     """
     if unnamed:
         raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
     options = Options(precision, atomics)
-    return build(functions, target=target, seed=seed, name=name, freeze=freeze, options=options).load(threads)
+    built = build(functions, target=target, seed=seed, name=name, freeze=freeze, options=options, winograd=winograd)
+    return built.load(threads)
 
 
 def build(
@@ -84,9 +88,10 @@ def build(
     name: str = "net",
     freeze: bool = False,
     options: Options = DEFAULT_OPTIONS,
+    winograd: bool = True,
 ) -> Compilation | CudaCompilation:
     """The compiled program before it is loaded or written."""
-    return Stages(functions, target, seed, name, freeze, options).compilation
+    return Stages(functions, target, seed, name, freeze, options, winograd).compilation
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Stages:
     name: str = "net"
     freeze: bool = False
     options: Options = DEFAULT_OPTIONS  # for code of GPUs
+    winograd: bool = True  # for code of CPUs
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -117,7 +123,7 @@ class Stages:
         """What each graph pass did, by function."""
         check = evaluate if config.check_passes() else None
         graphs = [function.graph(key) for key, function in self.functions.items()]
-        passes = fitted(self.backend.machine)
+        passes = fitted(self.backend.machine, in_tiles=self.winograd and self.backend.finish is Compilation)
         if self.freeze:
             passes = frozen({v: self.seeds.get(v, v.attrs["info"].initial) for v in unchanged(graphs)}, passes)
         result = {}

@@ -32,7 +32,15 @@ def loops_of(
     lhs, rhs = addresses
     bounds = [bound.strides for bound in (*lhs.bounds, *rhs.bounds)]
     loops = [
-        Loop(axis.extent, lhs.strides[n], rhs.strides[n], axis.out, n >= len(spec.kept), tuple(moved[n] for moved in bounds))
+        Loop(
+            axis.extent,
+            lhs.strides[n],
+            rhs.strides[n],
+            axis.out,
+            n >= len(spec.kept),
+            tuple(moved[n] for moved in bounds),
+            axis.apart,
+        )
         for n, axis in enumerate(axes)
     ]
     return merged(loops, _inset_strides(cluster, axes, stored, insets, is_leaf))
@@ -67,12 +75,14 @@ def merged(loops: Sequence[Loop], others: Sequence[Sequence[int]] = ()) -> tuple
             found.append(replace(loop, extent=before.extent * loop.extent))
         else:
             found.append(loop)
-    if all(loop.reduced for loop in found):
+    if all(loop.reduced or loop.apart for loop in found):
         found.insert(0, Loop(1, 0, 0, 1, False, (0,) * len(loops[0].bounds) if loops else ()))
     return tuple(found)
 
 
 def _walks_on(outer: Loop, inner: Loop) -> bool:
+    if outer.apart or inner.apart:
+        return False
     moved = [(outer.lhs, inner.lhs), (outer.rhs, inner.rhs), *zip(outer.bounds, inner.bounds, strict=True)]
     fits = all(far == near * inner.extent for far, near in moved)
     return outer.reduced == inner.reduced and fits and (outer.reduced or outer.out == inner.out * inner.extent)

@@ -21,7 +21,7 @@ from graphc.ir.kernel import SERIAL, VECTOR, For, If, Launch, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
 
-from .cluster import BORDER, CONTRACTION, LOOPS, OPAQUE, Cluster
+from .cluster import BLOCKS, BORDER, CONTRACTION, LOOPS, OPAQUE, Cluster
 from .element import positions, storage
 from .frame import Frame
 from .inset import Inset, Insets, position
@@ -67,7 +67,7 @@ def _is_padding(cluster: Cluster) -> bool:
 
 def _has_kernel(value: Value, home: Mapping[Value, Cluster]) -> bool:
     """Whether a kernel of ours computes the value, and may write it where we like."""
-    return value in home and home[value].kind in (LOOPS, CONTRACTION) and value.op.name != "pad"
+    return value in home and home[value].kind in (LOOPS, CONTRACTION, BLOCKS) and value.op.name != "pad"
 
 
 def _holds(wide: Value, narrow: Value) -> bool:

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from graphc.ir.op import Contraction, Reduction
+from graphc.ir.op import Blocked, Contraction, Reduction
 from graphc.ir.values import Value
 
 from .element import Position, Read, is_heavy, positions, spread, squeezed, variables
 
-LOOPS, CONTRACTION, OPAQUE, BORDER = "loops", "contraction", "opaque", "border"
+LOOPS, CONTRACTION, BLOCKS, OPAQUE, BORDER = "loops", "contraction", "blocks", "opaque", "border"
 FULL, ROW = "full", "row"
 HEAVY = 6  # what a heavy member weighs; others weigh 1
 MAX_WEIGHT = 128  # of one cluster: bounds the size of one kernel
@@ -79,10 +79,11 @@ class Cluster:
         return set(self.reads).union(*(prologue.reads for prologue in self.prologues.values()))
 
     def may_read(self, readers: Mapping[Value, list[Read]], leaves: Collection[Value]) -> bool:
-        """Whether members with these reads may read these members: at the index being computed, and a contraction none."""
+        """Whether members with these reads may read these members: at the index being computed, and one that is not
+        computed index by index none."""
         for member, reads in readers.items():
             inside = [read for read in reads if read[0] in leaves]
-            if inside and isinstance(member.op.lower, Contraction):
+            if inside and isinstance(member.op.lower, Contraction | Blocked):
                 return False
             if not aligned(inside, self, FULL if isinstance(member.op.lower, Reduction) else self.role(member)):
                 return False

@@ -24,6 +24,7 @@ from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer
 from graphc.ir.values import Value
 
 from .element import Elements, Position
+from .epilogue import epilogue
 from .frame import Frame
 from .fuse import Cluster
 from .inset import Insets
@@ -264,25 +265,7 @@ class Contract:
         """What follows from one element of the product: all values first, then all stores."""
         position = combine([(at[n], loop.out) for n, loop in enumerate(self.loops) if not loop.reduced])
         guard = all_of(*(first <= at[axis] for axis, first in guards.items()))
-
-        def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
-            if value is self.anchor:
-                return cast(result, value.dtype)
-            if value in names:
-                return names[value]
-            if value in self.cluster.reads or not self.frame.is_stored(value):
-                return None
-            return self.frame.load(value, where, inner)
-
-        names: dict[Value, Temp] = {}
-        lets: list[Stmt] = []
-        wanted = {*self.stored, *self.cluster.named()}
-        for value in self.cluster.members:
-            if value in wanted:
-                name = temp("t", value.dtype)
-                lets.append(Let(name, Elements(at_hand).at(value, unravel(position, value.shape))))
-                names[value] = name
-        return [*lets, *(self.frame.store(v, unravel(position, v.shape), names[v], guard) for v in self.stored)]
+        return epilogue(self.cluster, self.stored, self.frame, result, lambda v: unravel(position, v.shape), guard)
 
     # ------------------------------------------------------------------------------------------------ operands
 

@@ -30,8 +30,9 @@ def _stored(value: Value) -> int | None:
     return value.type.nbytes if value.op.name == "constant" else None
 
 
-def _array(value: Value) -> np.ndarray:
-    return np.asarray(value.op.reference(*map(_array, value.operands), **value.attrs))
+def array(value: Value) -> np.ndarray:
+    """What a value is that depends on constants only."""
+    return np.asarray(value.op.reference(*map(array, value.operands), **value.attrs))
 
 
 def _folded(root: Value) -> Value | None:
@@ -43,7 +44,7 @@ def _folded(root: Value) -> Value | None:
         return None
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        result = np.asarray(root.op.reference(*map(_array, root.operands), **root.attrs))
+        result = np.asarray(root.op.reference(*map(array, root.operands), **root.attrs))
     assert result.dtype == root.dtype.numpy and result.shape == root.shape, f"{root} folds to {result.dtype}{result.shape}"
     return constant(result)
 

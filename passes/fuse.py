@@ -8,6 +8,7 @@ source. Afterwards the cluster graph is acyclic, and an update computed in place
                  (softmax, layer norm: "row chains"): all members are `full` (shape of the domain) or `row` (kept axes)
     contraction  a dot product or convolution with elementwise epilogue, and with elementwise prologues: clusters of
                  their own whose one result nobody reads but this contraction, through one of its operands
+    blocks       an op whose elements share work in blocks, with elementwise epilogue
     opaque       an op that brings its own kernel, or many parts that are copied one after another
     border       what surrounds a value that is stored inside its padded form (borders.py)
 
@@ -23,12 +24,13 @@ from math import prod
 
 import networkx as nx
 
+from graphc.ir.expr import linear, ravel
 from graphc.ir.graph import Graph
-from graphc.ir.op import Contraction, Elementwise, Loops, Pointwise, Reduction, Source
+from graphc.ir.op import Blocked, Contraction, Elementwise, Loops, Pointwise, Reduction, Source
 from graphc.ir.values import Value, splat
 
 from .borders import inset
-from .cluster import BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
+from .cluster import BLOCKS, BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
 from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
 from .inset import Inset
 from .operand import accessible
@@ -36,6 +38,7 @@ from .order import in_order
 from .recompute import recompute
 
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
+KINDS: Mapping[type, str] = {Contraction: CONTRACTION, Blocked: BLOCKS}  # of clusters that begin with such an op
 MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
 
 
@@ -129,7 +132,7 @@ class _Fusion:
     def new_cluster(self, value: Value) -> Cluster:
         lower = value.op.lower
         alone = isinstance(lower, Loops) or is_joint(value)
-        kind = CONTRACTION if isinstance(lower, Contraction) else OPAQUE if alone else LOOPS
+        kind = OPAQUE if alone else KINDS.get(type(lower), LOOPS)
         domain = value.operands[0].shape if isinstance(lower, Reduction) else value.shape
         cluster = Cluster(kind, self.count, domain)
         self.count += 1
@@ -177,7 +180,7 @@ class _Fusion:
         """The two as one cluster, or None where that is not possible or not worth it."""
         if cluster.kind != LOOPS or user.kind == OPAQUE or cluster.weight + user.weight > MAX_WEIGHT:
             return None
-        if cluster.axes is not None and (user.kind == CONTRACTION or user.axes not in (None, cluster.axes)):
+        if cluster.axes is not None and (user.kind != LOOPS or user.axes not in (None, cluster.axes)):
             return None
         axes = user.axes if cluster.axes is None else cluster.axes
         members = user.members[:1] + cluster.members + user.members[1:]
@@ -264,7 +267,20 @@ def _must_be_stored(graph: Graph) -> set[Value]:
             spec = lower.spec(value)
             operands = enumerate(value.operands)
             forced.update(storage(v) for side, v in operands if not accessible(v, spec, side) or _lies_across(v, value))
+        elif isinstance(lower, Blocked):
+            forced.update(storage(v) for v in value.operands if not _lies_along(v))
     return {v for v in forced if not isinstance(v.op.lower, Source)}
+
+
+def _lies_along(operand: Value) -> bool:
+    """Whether neighbours along the last dimension of an operand are neighbours in memory, also behind views."""
+    if not is_view(operand):
+        return True
+    reads = [] if splat(operand) is not None else leaf_reads(operand, positions(operand.shape), lambda v: not is_view(v))
+    if len(reads) != 1 or reads[0][2] is not None:
+        return False
+    leaf, at, _ = reads[0]
+    return operand.shape[-1] == 1 or linear(ravel(at, leaf.shape))[0].get(positions(operand.shape)[-1]) == 1
 
 
 def _lies_across(operand: Value, user: Value) -> bool:
@@ -296,11 +312,11 @@ def _own_index_only(variable: Value, new: Value, writer: Cluster) -> bool:
     if squeezed(variable.shape) != squeezed(new.shape):
         return not reads
     for member, at, guard in reads:
-        if isinstance(member.op.lower, Contraction | Reduction) or squeezed(member.shape) != squeezed(new.shape):
+        if isinstance(member.op.lower, Contraction | Blocked | Reduction) or squeezed(member.shape) != squeezed(new.shape):
             return False
         if guard is not None or at != positions(variable.shape):
             return False
     return True
 
 
-__all__ = ["BORDER", "CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse"]
+__all__ = ["BLOCKS", "BORDER", "CONTRACTION", "FULL", "LOOPS", "OPAQUE", "ROW", "Cluster", "FusedGraph", "fuse"]

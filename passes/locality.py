@@ -75,7 +75,8 @@ class _Way:
         inside, and the axes of rows last of the others or first."""
         lane, tiled = self.schedule.lane, dict(self.schedule.tile)
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced and n != lane]
-        apart = [n for n in kept if self.loops[n].lhs and self.loops[n].rhs and n not in tiled]
+        apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs and n not in tiled)]
+        apart.sort(key=lambda n: not self.loops[n].apart)
         others = sorted((n for n in kept if n not in apart), key=lambda n: (n in tiled) is rows_last)
         return [(*apart, *others)] if self.loops[lane].reduced else [(*apart, lane, *others), (*apart, *others, lane)]
 
@@ -94,12 +95,12 @@ class _Way:
         small = self.results * self.footprint(whole, RESULT) < sum(sizes)
         moved = {n: sum(sizes[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
-        order = tuple(sorted(kept, key=lambda n: (-moved[n], -self.loops[n].out)))
+        order = tuple(sorted(kept, key=lambda n: (not self.loops[n].apart, -moved[n], -self.loops[n].out)))
         traffic = self.traffic(self.walk(order))
         yield self.costing(traffic, order=order), traffic
         for parts in PARTS:
             first, size = order[0], ceil(self.tiles(order[0]) / parts)
-            if size > 1 and prod(map(self.tiles, order)) // size >= MANY_TASKS:
+            if not self.loops[first].apart and size > 1 and prod(map(self.tiles, order)) // size >= MANY_TASKS:
                 traffic = self.traffic([*self.walk(order), (first, size * self.tile[first])])
                 yield self.costing(traffic, order=order, group=((first, size),)), traffic
 
@@ -118,7 +119,11 @@ class _Way:
             inner = tuple(others[outer + 1 :])
             part = self.tile | {n: self.loops[n].extent for n in inner}
             count, rows = self.tiles(axis), self.tile[axis]
-            fits = [n for n in range(1, count) if self.operands(part | {axis: n * rows}) <= self.l2 * HELD]
+            fits = [
+                n
+                for n in range(1, 1 if self.loops[axis].apart else count)
+                if self.operands(part | {axis: n * rows}) <= self.l2 * HELD
+            ]
             if not fits:
                 continue
             size = ceil(count / ceil(count / fits[-1]))

@@ -34,11 +34,12 @@ from graphc.ir.kernel import (
 from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
+from .blocks import blocks
 from .borders import fill
 from .contract import Contract
 from .element import is_joint, storage
 from .frame import Frame
-from .fuse import BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
+from .fuse import BLOCKS, BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
 from .panels import Common
@@ -158,6 +159,8 @@ class _Function:
         if cluster.kind == CONTRACTION:
             lowered = Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, self.panels)
             return lowered.launches(comment)
+        if cluster.kind == BLOCKS:
+            return [blocks(name, cluster, stored, self._frame(), self.machine, comment)]
         value = cluster.anchor
         if cluster.kind == BORDER:
             return [] if value in self.fused.insets else [fill(name, value, self._frame(), self.machine)]

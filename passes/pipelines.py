@@ -25,6 +25,7 @@ from .machine import Machine
 from .manager import Pass, Property
 from .split_reductions import split_reductions, unsplit
 from .updates import extract_updates, remove_stop_gradient
+from .winograd import winograd
 
 
 def _first(name: str) -> Callable[[Graph], Value | None]:
@@ -57,12 +58,15 @@ GRAPH: tuple[Pass, ...] = (
 )
 
 
-def fitted(machine: Machine) -> tuple[Pass, ...]:
-    """`GRAPH` for a machine: layouts fill its lanes, and reductions become trees where its numbers say so."""
+def fitted(machine: Machine, in_tiles: bool = False) -> tuple[Pass, ...]:
+    """`GRAPH` for a machine: layouts fill its lanes, reductions become trees where its numbers say so, and convolutions are
+    computed `in_tiles` where it pays."""
     lanes = replace(LAYOUT, run=partial(layout, lanes=machine.lanes(float32)))
     split = Property(SPLIT.name, partial(unsplit, trees=machine.trees))
     step = replace(SPLIT_REDUCTIONS, run=partial(split_reductions, trees=machine.trees), gives=(split,))
-    return tuple({LAYOUT: lanes, SPLIT_REDUCTIONS: step}.get(each, each) for each in GRAPH)
+    tiles = Pass("winograd", partial(winograd, machine=machine), needs=(EXPANDED,), breaks=(SPLIT,))
+    fit: dict[Pass, tuple[Pass, ...]] = {LAYOUT: (lanes, tiles) if in_tiles else (lanes,), SPLIT_REDUCTIONS: (step,)}
+    return tuple(found for each in GRAPH for found in fit.get(each, (each,)))
 
 
 def frozen(values: Mapping[Value, np.ndarray], passes: tuple[Pass, ...] = GRAPH) -> tuple[Pass, ...]:

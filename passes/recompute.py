@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Elementwise
 from graphc.ir.values import Value
 
-from .cluster import CONTRACTION, LOOPS, MAX_WEIGHT, Cluster
+from .cluster import BLOCKS, CONTRACTION, LOOPS, MAX_WEIGHT, Cluster
 from .element import is_heavy, squeezed
 
 LARGE = 256 * 1024  # bytes that do not stay near until they are read again
@@ -109,13 +109,13 @@ class _Recomputation:
     def _union(self, user: Cluster, cluster: Cluster, chain: _Chain) -> Cluster:
         """The user with the chain among its members."""
         added = [member for member in chain.members if member not in user.reads]
-        first = 1 if user.kind == CONTRACTION else 0
+        first = 0 if user.kind == LOOPS else 1
         members = user.members[:first] + added + user.members[first:]
         return replace(user, members=members, reads={m: cluster.reads[m] for m in added} | user.reads)
 
     def _legal(self, union: Cluster) -> bool:
         shapes = {squeezed(union.domain), squeezed(union.rows)}
-        fits = union.kind in (LOOPS, CONTRACTION) and union.weight <= MAX_WEIGHT and not union.prologues
+        fits = union.kind in (LOOPS, CONTRACTION, BLOCKS) and union.weight <= MAX_WEIGHT and not union.prologues
         return (
             fits
             and all(squeezed(member.shape) in shapes for member in union.members)

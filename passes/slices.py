@@ -50,8 +50,8 @@ class _Group:
 
     @property
     def moved(self) -> int:
-        """Bytes that the slices take from memory and bring there."""
-        return self.count * sum(n for buffer, n in self.touched.items() if buffer not in self.private)
+        """Bytes that the slices take from memory and bring there; what all of them touch stays near."""
+        return sum(min(self.count * n, buffer.nbytes) for buffer, n in self.touched.items() if buffer not in self.private)
 
     @property
     def freed(self) -> int:

@@ -51,6 +51,7 @@ class Loop:
     out: int
     reduced: bool
     bounds: tuple[int, ...] = ()
+    apart: bool = False  # its indices follow one another, outside of everything else
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
 
 
 def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
-    kept = [n for n, loop in enumerate(loops) if not loop.reduced]
+    kept = [n for n, loop in enumerate(loops) if not loop.reduced and not loop.apart]
     for lane in kept:
         others = sorted((n for n in kept if n != lane), key=lambda n: loops[n].out)  # of equals, rows that lie together win
         whole = [n for n in others if 1 < loops[n].extent <= WHOLE_AXIS]
@@ -237,7 +238,7 @@ def _elements(loops: tuple[Loop, ...], side: int) -> int:
 
 def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
     at_hand = sum(origin.store for origin in origins)
-    kept = [n for n, loop in enumerate(loops) if not loop.reduced]
+    kept = [n for n, loop in enumerate(loops) if not loop.reduced and not loop.apart]
     for lane, along in enumerate(loops):
         if not (along.reduced and along.lhs == along.rhs == 1):
             continue

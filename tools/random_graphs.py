@@ -41,6 +41,7 @@ from graphc.ops.reduce import reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, stop_gradient, update
 from graphc.ops.window import reduce_window, window_argmax, window_gather
+from graphc.ops.winograd import POINTS, winograd_data, winograd_kernel, winograd_product, winograd_result
 
 WORK = 50  # products of the largest contraction, for each element of the largest value
 CALLS = 2
@@ -87,8 +88,8 @@ class _Grower(Pool):
         """Add a value. What a type rule refuses, or what would grow too large, is not added."""
         kinds = [
             (self.elementwise, 10), (self.choose, 2), (self.fold, 5), (self.normalise, 3), (self.view, 9), (self.dot, 4),
-            (self.conv, 2), (self.surrounded, 2), (self.window, 2), (self.lookup, 2), (self.place, 2), (self.order, 1),
-            (self.bits, 1), (self.change_type, 2), (self.mark, 1), (self.attend, 1),
+            (self.conv, 2), (self.surrounded, 2), (self.tiles, 1), (self.window, 2), (self.lookup, 2), (self.place, 2),
+            (self.order, 1), (self.bits, 1), (self.change_type, 2), (self.mark, 1), (self.attend, 1),
         ]  # fmt: skip
         grow = self.rng.choice([kind for kind, weight in kinds for _ in range(weight)])
         before = len(self.inputs), len(self.variables), len(self.values)
@@ -258,6 +259,18 @@ class _Grower(Pool):
                 feature_groups=groups, lhs_spec=spec, out_spec=spec,
             )  # fmt: skip
         return self.epilogue(total)
+
+    def tiles(self) -> Value:
+        """A convolution by Winograd's algorithm, from data or from any number on."""
+        rng = self.rng
+        tile, n, inner, outer = rng.choice(sorted(POINTS)), rng.choice((1, 2, 3)), rng.choice((1, 2, 5)), rng.choice((1, 3, 17))
+        rows, columns = rng.choice((1, 2, 3, 5)), rng.choice((1, 2, 3, 7))
+        down, across = -(-rows // tile), -(-columns // tile)
+        x = self.fit(self.some(), TensorType(self.float, (n, down * tile + 2, across * tile + 2, inner)))
+        group = rng.choice([size for size in range(1, n * down * across + 1) if n * down * across % size == 0])
+        v = winograd_data(x, tile=tile, group=group)
+        u = winograd_kernel(self.new_leaf(TensorType(x.dtype, (3, 3, inner, outer))), tile=tile)
+        return self.epilogue(winograd_result(winograd_product(v, u), tile=tile, shape=(n, rows, columns, outer)))
 
     def window(self) -> Value:
         x = self.some(lambda v: v.type.rank > 0 and not v.dtype.is_bool)

@@ -19,6 +19,7 @@ from graphc.dtype import DType, dtype
 from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Pointwise, Reduction, Source
 from graphc.ir.values import Value
+from graphc.ops.winograd import on_patches, on_points, transforms
 
 Arrays = Sequence[np.ndarray]
 State = dict[Value, np.ndarray]
@@ -31,6 +32,11 @@ EXACT = frozenset(
     "reduce_max reduce_min max min".split()
 )
 EXTREMES = frozenset("max min reduce_max reduce_min".split())
+# Ops whose own coefficients have signs: which matrix they apply, and how.
+PATCHES: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
+    "winograd_data": ("data", on_patches),
+    "winograd_result": ("result", on_points),
+}
 # Beyond these the target documents its own result (codegen/words).
 UNSURE: dict[str, Callable[..., np.ndarray]] = {
     "sin": lambda x: np.abs(x) >= 2.0**51,
@@ -159,6 +165,10 @@ class _Mover:
     def _magnitude(self, value: Value, operands: list[np.ndarray]) -> np.ndarray:
         """The sum of the magnitudes of what the op adds up."""
         wide = [x.astype(np.float64) if _is_float(x) else x for x in operands]
+        if value.op.name in PATCHES:
+            side, apply = PATCHES[value.op.name]
+            matrix = getattr(transforms(value.attrs["tile"]), side)
+            return apply(tuple(tuple(map(abs, row)) for row in matrix), *wide, **value.attrs)
         return np.asarray(value.op.reference(*wide, **value.attrs)).astype(np.float64)
 
     def _signs(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -177,6 +187,7 @@ def sums(value: Value) -> bool:
     asked = value.attrs.get("kind", value.attrs.get("mode"))
     return (
         isinstance(lower, Contraction)
+        or value.op.name in PATCHES
         or (isinstance(lower, Reduction) and lower.combine == "add")
         or (wanted is True or (wanted is not None and wanted == asked))
     )

@@ -41,6 +41,9 @@ _PRECISION = click.option(
     "--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], help="With --target cuda: of products of float32."
 )
 _FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables that no function updates become constants.")
+_WINOGRAD = click.option(
+    "--winograd/--no-winograd", default=True, help="On CPUs: whether 3x3 convolutions may use Winograd's algorithm."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -96,6 +99,7 @@ def commands() -> None:
 @_PRECISION
 @click.option("--atomics", is_flag=True, help="With --target cuda: sums over indices in any order, rounded anew each run.")
 @_FREEZE
+@_WINOGRAD
 def compile_command(
     model: Path,
     output: Path,
@@ -108,13 +112,15 @@ def compile_command(
     precision: str,
     atomics: bool,
     freeze: bool,
+    winograd: bool,
 ) -> None:
     """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d; for cuda NAME.cu with NAME.image."""
     if arch is not None and target != "cuda":
         raise click.BadParameter(f"{arch!r}: only --target cuda has architectures", param_hint="--arch")
     with _progress("compiling"):
         options = Options(precision, atomics)
-        compilation = replace(_build(load_model(model), arch or target, name, seed, freeze, options), threads=threads)
+        built = _build(load_model(model), arch or target, name, seed, freeze, options, winograd)
+        compilation = replace(built, threads=threads)
         written = _write(compilation, output, _kinds(emit, compilation.kinds))
     for path in written:
         click.echo(path)
@@ -135,8 +141,9 @@ def _build(
     seed: int | None = None,
     freeze: bool = False,
     options: Options = DEFAULT_OPTIONS,
+    winograd: bool = True,
 ) -> Compilation | CudaCompilation:
-    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze, options)
+    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze, options, winograd)
     return replace(stages.compilation, sources=model.sources)
 
 
@@ -229,13 +236,14 @@ def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
 @click.option("--target", default="cpu", show_default=True, help="cpu (this machine), x86-64-v3, aarch64, cuda, sm_90, ...")
 @_PRECISION
 @_FREEZE
-def show(model: Path, emit: str | None, only: str | None, target: str, precision: str, freeze: bool) -> None:
+@_WINOGRAD
+def show(model: Path, emit: str | None, only: str | None, target: str, precision: str, freeze: bool, winograd: bool) -> None:
     """Show MODEL at any stage of its compilation."""
     loaded = load_model(model)
     if only is not None:
         _known(model, only, loaded.functions)
     functions = loaded.functions if only is None else {only: loaded.functions[only]}
-    stages = Stages(functions, target, None, c_identifier(loaded.name), freeze, Options(precision))
+    stages = Stages(functions, target, None, c_identifier(loaded.name), freeze, Options(precision), winograd)
     with _progress("compiling"):
         shown = text(stages, emit) if emit else passes_table(stages)
     if isinstance(shown, str):

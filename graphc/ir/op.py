@@ -34,6 +34,16 @@ class Reader(Protocol):
         """Fold `term` over a small static box of loop indices with `combine` (a key of COMBINES)."""
 
 
+class BlockReader(Protocol):
+    """What a `Blocked` rule may ask."""
+
+    def read(self, operand: int, index: Index) -> Expr:
+        """Element `index` of operand number `operand`."""
+
+    def name(self, value: Expr) -> Expr:
+        """The value, computed here and once, however often it is used."""
+
+
 @dataclass(frozen=True)
 class Elementwise:
     """Result element i is `scalar(operand elements i ...)`; all operands have the result's shape.
@@ -55,6 +65,16 @@ class Pointwise:
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """The result in blocks whose elements share work. `block(node)`: how many elements of each dimension (one of the last,
+    along which lanes run). `elements(node, start, reader)`: those of the block that begins at index `start`, row-major; of a
+    block that sticks out of the result, elements beyond it are not used."""
+
+    block: Callable[[Value], tuple[int, ...]]
+    elements: Callable[[Value, Index, BlockReader], Iterable[Expr]]
+
+
+@dataclass(frozen=True)
 class Reduction:
     """Folds operand 0 over attribute `axes` with `combine` (a key of COMBINES); f16 and bf16 accumulate in f32."""
 
@@ -63,12 +83,14 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Axis:
-    """One loop of a contraction. Operand strides are in elements of the row-major operand; 0 means "does not move it"."""
+    """One loop of a contraction. Operand strides are in elements of the row-major operand; 0 means "does not move it".
+    `apart`: what belongs to one index is made and used together, before or after the next one's."""
 
     extent: int
     lhs: int
     rhs: int
     out: int  # ignored for reduced axes
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,7 @@ class Marker:
     """An annotation in the graph that a pass removes before lowering; its value is operand 0."""
 
 
-Lowering = Elementwise | Pointwise | Reduction | Contraction | Loops | Expand | Source | Marker
+Lowering = Elementwise | Pointwise | Blocked | Reduction | Contraction | Loops | Expand | Source | Marker
 Gradient = Callable[["Value", "Value"], Sequence["Value | None"]]
 
 

@@ -1,6 +1,6 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, window
+from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, window, winograd
 
 __all__ = [
     "contract",
@@ -14,4 +14,5 @@ __all__ = [
     "softmax",
     "source",
     "window",
+    "winograd",
 ]

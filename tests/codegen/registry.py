@@ -14,7 +14,7 @@ import graphc.ops  # noqa: F401  fills the registry
 from graphc.dtype import dtype
 from graphc.interp.graph import evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.op import OPS, Contraction, Expand, Marker, Op, Reduction, Sample, Source
+from graphc.ir.op import OPS, Blocked, Contraction, Expand, Marker, Op, Reduction, Sample, Source
 from graphc.ir.values import constant, make
 from graphc.ops.reduce import reduce_sum
 from graphc.passes.expand import expand
@@ -33,7 +33,7 @@ DOMAINS: dict[str, Callable[..., np.ndarray]] = {
 
 def agree(op: Op, sample: Sample, actual: np.ndarray, expected: np.ndarray) -> None:
     """Elementwise ops to a few roundings of the element, sums to as many of the largest element."""
-    folds = isinstance(op.lower, Reduction | Contraction | Expand) or op.name in ("cumsum", "reduce_window")
+    folds = isinstance(op.lower, Reduction | Contraction | Blocked | Expand) or op.name in ("cumsum", "reduce_window")
     if op.name in DOMAINS:
         with np.errstate(all="ignore"):
             inside = DOMAINS[op.name](*sample.arrays) | ~np.isfinite(expected.astype(np.float64))

@@ -1,0 +1,380 @@
+"""Convolution with 3x3 taps by the minimal filtering algorithm of Winograd, in tiles of m x m results: three ops.
+
+    V = winograd_data(x)          each n x n patch d of x, n = m + 2, as B^T d B       channels beside each other
+    M = winograd_product(V, U)    sums over channels, for each of the n * n points; U = G g G^T for each kernel g
+    y = winograd_result(M)        each tile as A^T M A, cut to its shape
+
+Instead of 9 m^2 products of a tile there are (m + 2)^2, and rounding errors grow by a small factor. The matrices are those of
+Cook and Toom for the points of `POINTS` and infinity. Definition: Lavin and Gray, https://arxiv.org/abs/1509.09308; why these
+points: Barabasz et al., https://arxiv.org/abs/1803.10986. Data, products and results are linear, and so are their gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..dtype import float32, float64
+from ..errors import DTypeError, ShapeError
+from ..ir.expr import Expr, as_index, call, const, ravel, unravel
+from ..ir.op import Axis, Blocked, BlockReader, Contraction, ContractionSpec, Index, Op, Sample, register
+from ..ir.types import TensorType
+from ..ir.values import Value, constant, make
+from .contract import dot_general
+from .shape import concat, pad, reshape, slice_, transpose
+
+TAPS = 3
+POINTS: dict[int, tuple[Fraction, ...]] = {
+    2: (Fraction(0), Fraction(1), Fraction(-1)),
+    3: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2)),
+    4: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)),
+}
+
+Row = tuple[Fraction, ...]
+Matrix = tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The matrices for tiles of m results on a side: `data` is B^T (n, n), `kernel` G (n, 3), `result` A^T (m, n)."""
+
+    data: Matrix
+    kernel: Matrix
+    result: Matrix
+
+
+@cache
+def transforms(m: int) -> Transforms:
+    """For the polynomial with a root at each point, its quotients by one root; values of the kernel; values of the result."""
+    points = POINTS[m]
+    quotients = [_polynomial(p for p in points if p != point) for point in points]
+    scales = [prod(point - p for p in points if p != point) for point in points]
+    data = (*((*quotient, Fraction(0)) for quotient in quotients), _polynomial(points))
+    kernel = [tuple(point**k / scale for k in range(TAPS)) for point, scale in zip(points, scales, strict=True)]
+    result = [(*(point**k for point in points), Fraction(k == m - 1)) for k in range(m)]
+    return Transforms(data, (*kernel, (Fraction(0),) * (TAPS - 1) + (Fraction(1),)), tuple(result))
+
+
+def _polynomial(roots: Any) -> Row:
+    """The coefficients of the product of all (x - root), lowest first."""
+    found = [Fraction(1)]
+    for root in roots:
+        found = [below - root * here for below, here in zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)]
+    return tuple(found)
+
+
+def _array(matrix: Matrix, dtype: Any = np.float64) -> np.ndarray:
+    return np.array([[float(number) for number in row] for row in matrix], dtype)
+
+
+# ------------------------------------------------------------------------------------------------------------ builders
+
+
+def winograd_data(x: Value, *, tile: int, group: int) -> Value:
+    """[groups, points, group, channels] of x [batch, tile * rows + 2, tile * columns + 2, channels]: tiles are numbered by
+    image, row and column, `group` of them lie together."""
+    return make("winograd_data", x, tile=tile, group=group)
+
+
+def winograd_kernel(w: Value, *, tile: int) -> Value:
+    """[points, channels, features] of w [3, 3, channels, features]."""
+    points = _doubled(transforms(tile).kernel, w)
+    _, _, *rest = w.shape
+    return reshape(dot_general(points, reshape(w, (TAPS * TAPS, prod(rest))), contract=((1,), (0,))), (points.shape[0], *rest))
+
+
+def winograd_product(v: Value, u: Value) -> Value:
+    """[groups, points, group, features]: for each point, the matrix of data times that of the kernel."""
+    return make("winograd_product", v, u)
+
+
+def winograd_result(products: Value, *, tile: int, shape: Sequence[int]) -> Value:
+    """[batch, rows, columns, features] of `shape`, whose last tiles may be cut."""
+    return make("winograd_result", products, tile=tile, shape=tuple(shape))
+
+
+def _doubled(matrix: Matrix, like: Value) -> Value:
+    """The Kronecker product of a matrix with itself: what it does to both sides of a patch."""
+    return constant(np.kron(_array(matrix), _array(matrix)).astype(like.dtype.numpy))
+
+
+# ---------------------------------------------------------------------------------------------------------- type rules
+
+
+def _check(op: str, x: TensorType, rank: int) -> None:
+    if x.dtype not in (float32, float64):
+        raise DTypeError(f"{op} of {x}: expected float32 or float64")
+    if x.rank != rank:
+        raise ShapeError(f"{op} of {x}: expected {rank} dimensions")
+
+
+def _tiles(shape: Sequence[int], tile: int) -> tuple[int, int, int]:
+    """Images, and rows and columns of tiles, of padded data."""
+    return shape[0], (shape[1] - TAPS + 1) // tile, (shape[2] - TAPS + 1) // tile
+
+
+def _infer_data(x: TensorType, *, tile: int, group: int) -> TensorType:
+    _check("winograd_data", x, 4)
+    if min(x.shape[1:3]) < TAPS or any((n - TAPS + 1) % tile for n in x.shape[1:3]):
+        raise ShapeError(f"winograd_data of {x}: rows and columns must be a multiple of {tile}, and {TAPS - 1} more")
+    tiles = prod(_tiles(x.shape, tile))
+    if group < 1 or tiles % group:
+        raise ShapeError(f"winograd_data of {x}: {tiles} tiles in groups of {group}; the groups must come out even")
+    return x.with_shape((tiles // group, (tile + TAPS - 1) ** 2, group, x.shape[3]))
+
+
+def _infer_product(v: TensorType, u: TensorType) -> TensorType:
+    _check("winograd_product", v, 4)
+    _check("winograd_product", u, 3)
+    if v.dtype is not u.dtype or (v.shape[1], v.shape[3]) != u.shape[:2]:
+        raise ShapeError(
+            f"winograd_product of {v} and {u}: expected [groups, points, group, channels] and [points, channels, features]"
+        )
+    return v.with_shape((*v.shape[:3], u.shape[2]))
+
+
+def _infer_result(products: TensorType, *, tile: int, shape: tuple[int, ...]) -> TensorType:
+    _check("winograd_result", products, 4)
+    groups, points, group, features = products.shape
+    batch, rows, columns, last = shape
+    expected = batch * -(-rows // tile) * -(-columns // tile)
+    if (groups * group, points, features) != (expected, (tile + TAPS - 1) ** 2, last):
+        raise ShapeError(f"winograd_result of {products} to {list(shape)}: expected {expected} tiles of {tile} x {tile}")
+    return products.with_shape(shape)
+
+
+# ---------------------------------------------------------------------------------------------------------- references
+
+
+def _times(matrix: Matrix, x: np.ndarray, axis: int) -> np.ndarray:
+    """The matrix times the lines of x along an axis; what a coefficient is 0 for is not looked at."""
+    lines = np.moveaxis(x, axis, 0)
+    rows = [sum(float(number) * lines[k] for k, number in enumerate(row) if number) for row in matrix]
+    return np.stack(rows, axis)
+
+
+def on_patches(matrix: Matrix, x: np.ndarray, *, tile: int, group: int) -> np.ndarray:
+    """matrix @ patch @ matrix^T for each patch of data, arranged as winograd_data says."""
+    side = tile + TAPS - 1
+    patches = np.lib.stride_tricks.sliding_window_view(x, (side, side), (1, 2))[:, ::tile, ::tile]
+    found = _times(matrix, _times(matrix, patches.astype(np.float64), 4), 5)  # [batch, rows, columns, channels, points]
+    return found.reshape(-1, group, x.shape[3], side * side).transpose(0, 3, 1, 2).astype(x.dtype)
+
+
+def on_points(matrix: Matrix, products: np.ndarray, *, tile: int, shape: Sequence[int]) -> np.ndarray:
+    """matrix @ points @ matrix^T for each tile, arranged as winograd_result says."""
+    side = tile + TAPS - 1
+    batch, rows, columns, features = shape
+    down, across = -(-rows // tile), -(-columns // tile)
+    points = products.swapaxes(1, 2).reshape(batch, down, across, side, side, features).astype(np.float64)
+    found = _times(matrix, _times(matrix, points, 3), 4).swapaxes(2, 3)
+    return found.reshape(batch, down * tile, across * tile, features)[:, :rows, :columns].astype(products.dtype)
+
+
+def _reference_data(x: np.ndarray, *, tile: int, group: int) -> np.ndarray:
+    return on_patches(transforms(tile).data, x, tile=tile, group=group)
+
+
+def _reference_product(v: np.ndarray, u: np.ndarray) -> np.ndarray:
+    return np.asarray(np.matmul(v, u))
+
+
+def _reference_result(products: np.ndarray, *, tile: int, shape: tuple[int, ...]) -> np.ndarray:
+    return on_points(transforms(tile).result, products, tile=tile, shape=shape)
+
+
+# ------------------------------------------------------------------------------------------------------------ elements
+
+Name = Callable[[Expr], Expr]
+
+
+def _combined(row: Sequence[Fraction], line: Sequence[Expr], name: Name) -> Expr:
+    """The sum of coefficient * element, ones first."""
+    terms = sorted(((c, x) for c, x in zip(row, line, strict=True) if c), key=lambda term: (term[0] != 1, abs(term[0]) != 1))
+    (first, total), *rest = terms
+    if first != 1:
+        total = total * float(first)
+    for factor, x in rest:
+        total = (
+            total + x if factor == 1 else total - x if factor == -1 else call("fma", x, const(float(factor), x.dtype), total)
+        )
+    return name(total)
+
+
+def _mirrored(left: Row, right: Row) -> bool:
+    """Whether two rows differ in the signs of all odd entries, and in nothing else."""
+    return all(a == (b if k % 2 == 0 else -b) for k, (a, b) in enumerate(zip(left, right, strict=True)))
+
+
+def _pairs(rows: Sequence[Row]) -> dict[int, int]:
+    """Neighbours that are mirrored: the first one's number -> the second one's."""
+    return {n: n + 1 for n in range(len(rows) - 1) if any(rows[n][1::2]) and _mirrored(rows[n], rows[n + 1])}
+
+
+def _by_rows(matrix: Matrix, line: Sequence[Expr], name: Name) -> list[Expr]:
+    """matrix @ line, where mirrored rows share their sums over even and over odd entries."""
+    pairs = _pairs(matrix)
+    found: dict[int, Expr] = {}
+    for n, row in enumerate(matrix):
+        if n in pairs:
+            even, odd = (_combined(row[part::2], line[part::2], name) for part in (0, 1))
+            found[n], found[pairs[n]] = name(even + odd), name(even - odd)
+        elif n not in found:
+            found[n] = _combined(row, line, name)
+    return [found[n] for n in range(len(matrix))]
+
+
+def _by_columns(matrix: Matrix, line: Sequence[Expr], name: Name) -> list[Expr]:
+    """matrix @ line, where the elements of mirrored columns are added for even rows, and subtracted for odd ones."""
+    columns = tuple(zip(*matrix, strict=True))
+    pairs = _pairs(columns)
+    alone = [n for n in range(len(columns)) if n not in pairs and n not in pairs.values()]
+    sums = {n: (name(line[n] + line[m]), name(line[n] - line[m])) for n, m in pairs.items()}
+    return [
+        _combined([row[n] for n in (*alone, *pairs)], [*(line[n] for n in alone), *(sums[n][k % 2] for n in pairs)], name)
+        for k, row in enumerate(matrix)
+    ]
+
+
+Side = Callable[[Matrix, Sequence[Expr], Name], list[Expr]]
+
+
+def _both_sides(matrix: Matrix, by: Side, patch: Callable[[int, int], Expr], name: Name) -> Iterator[Expr]:
+    """The elements of matrix @ patch @ matrix^T, row by row."""
+    side = range(len(matrix[0]))
+    columns = [by(matrix, [name(patch(i, j)) for i in side], name) for j in side]
+    for row in zip(*columns, strict=True):
+        yield from by(matrix, row, name)
+
+
+def _elements_data(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
+    tile, group = node.attrs["tile"], node.attrs["group"]
+    x = node.operands[0]
+    image, row, column = unravel(ravel((as_index(start[0]), as_index(start[2])), (node.shape[0], group)), _tiles(x.shape, tile))
+
+    def patch(i: int, j: int) -> Expr:
+        return reader.read(0, (image, row * tile + i, column * tile + j, start[3]))
+
+    return _both_sides(transforms(tile).data, _by_rows, patch, reader.name)
+
+
+def _elements_result(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
+    tile, products = node.attrs["tile"], node.operands[0]
+    side = tile + TAPS - 1
+    batch, rows, columns, _ = node.shape
+    at = (as_index(start[0]), as_index(start[1]) // tile, as_index(start[2]) // tile)
+    number = ravel(at, (batch, -(-rows // tile), -(-columns // tile)))
+    group, place = unravel(number, (products.shape[0], products.shape[2]))
+
+    def patch(i: int, j: int) -> Expr:
+        return reader.read(0, (group, as_index(i * side + j), place, start[3]))
+
+    return _both_sides(transforms(tile).result, _by_columns, patch, reader.name)
+
+
+def _spec(node: Value) -> ContractionSpec:
+    v, u = (operand.type for operand in node.operands)
+    moves = zip(node.shape, v.strides, (0, u.strides[0], 0), node.type.strides, strict=False)
+    first, *others = (Axis(*move) for move in moves)
+    apart = Axis(first.extent, first.lhs, first.rhs, first.out, apart=True)
+    features = Axis(u.shape[2], 0, u.strides[2], node.type.strides[3])
+    return ContractionSpec((apart, *others, features), (Axis(u.shape[1], v.strides[3], u.strides[1], 0),))
+
+
+# ----------------------------------------------------------------------------------------------------------- gradients
+
+
+def _gradient_data(node: Value, ct: Value) -> list[Value | None]:
+    """Each patch gets B ct B^T, and patches overlap."""
+    (x,), tile = node.operands, node.attrs["tile"]
+    side = tile + TAPS - 1
+    batch, down, across = _tiles(x.shape, tile)
+    patches = dot_general(ct, _doubled(transforms(tile).data, x), contract=((1,), (0,)))
+    patches = reshape(patches, (batch, down, across, x.shape[3], side * side))
+    total: Value | None = None
+    for number in range(side * side):
+        low = (0, *divmod(number, side), 0)
+        part = slice_(patches, (0, 0, 0, 0, number), (*patches.shape[:4], number + 1), (1,) * 5)
+        part = reshape(part, patches.shape[:4])
+        spread = (batch, (down - 1) * tile + 1, (across - 1) * tile + 1, x.shape[3])
+        high = tuple(n - a - b for n, a, b in zip(x.shape, low, spread, strict=True))
+        part = pad(part, low, high, (0, tile - 1, tile - 1, 0), 0)
+        total = part if total is None else total + part
+    return [total]
+
+
+def _gradient_product(node: Value, ct: Value) -> list[Value | None]:
+    v, u = node.operands
+    dv = dot_general(ct, u, contract=((3,), (2,)), batch=((1,), (0,)))  # [points, groups, group, channels]
+    return [transpose(dv, (1, 0, 2, 3)), dot_general(v, ct, contract=((0, 2), (0, 2)), batch=((1,), (1,)))]
+
+
+def _gradient_result(node: Value, ct: Value) -> list[Value | None]:
+    """The points of a tile get A ct A^T."""
+    (products,), tile = node.operands, node.attrs["tile"]
+    groups, _, group, features = products.shape
+    missing = (0, *(-n % tile for n in node.shape[1:3]), 0)
+    whole = pad(ct, (0, 0, 0, 0), missing, (0, 0, 0, 0), 0)
+    parts = [slice_(whole, (0, i, j, 0), whole.shape, (1, tile, tile, 1)) for i in range(tile) for j in range(tile)]
+    tiles = concat([reshape(part, (groups, group, features, 1)) for part in parts], 3)
+    return [transpose(dot_general(tiles, _doubled(transforms(tile).result, ct), contract=((3,), (0,))), (0, 3, 1, 2))]
+
+
+# ------------------------------------------------------------------------------------------------------------- records
+
+
+def _random(*shapes: tuple[int, ...], dtype: str = "float32") -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+register(
+    Op(
+        name="winograd_data",
+        infer=_infer_data,
+        reference=_reference_data,
+        gradient=_gradient_data,
+        lower=Blocked(lambda node: (1, node.shape[1], 1, 1), _elements_data),
+        samples=lambda: [
+            Sample(_random((2, 4 * 2 + 2, 4 + 2, 3)), {"tile": 4, "group": 2}),
+            Sample(_random((1, 3 + 2, 3 * 2 + 2, 5), dtype="float64"), {"tile": 3, "group": 1}),
+            Sample(_random((3, 2 * 2 + 2, 2 * 3 + 2, 2)), {"tile": 2, "group": 9}),
+        ],
+        doc="Patches of data at the points of Winograd's algorithm.",
+    )
+)
+register(
+    Op(
+        name="winograd_product",
+        infer=_infer_product,
+        reference=_reference_product,
+        gradient=_gradient_product,
+        lower=Contraction(_spec),
+        samples=lambda: [
+            Sample(_random((2, 4, 3, 5), (4, 5, 2))),
+            Sample(_random((1, 9, 2, 3), (9, 3, 4), dtype="float64")),
+        ],
+        doc="Products of data and kernels at the points of Winograd's algorithm.",
+    )
+)
+register(
+    Op(
+        name="winograd_result",
+        infer=_infer_result,
+        reference=_reference_result,
+        gradient=_gradient_result,
+        lower=Blocked(lambda node: (1, node.attrs["tile"], node.attrs["tile"], 1), _elements_result),
+        samples=lambda: [
+            Sample(_random((2, 36, 4, 3)), {"tile": 4, "shape": (2, 7, 5, 3)}),
+            Sample(_random((1, 25, 2, 5), dtype="float64"), {"tile": 3, "shape": (1, 3, 6, 5)}),
+            Sample(_random((3, 16, 4, 2)), {"tile": 2, "shape": (1, 5, 8, 2)}),
+        ],
+        doc="Results of a convolution from the points of Winograd's algorithm.",
+    )
+)
