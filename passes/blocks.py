@@ -14,13 +14,13 @@ from functools import partial
 from itertools import product
 from math import ceil, prod
 
-from graphc.ir.expr import Expr, Index, Var, all_of, as_index, const, temp, unravel
+from graphc.ir.expr import Expr, Var, all_of, as_index, temp, unravel
 from graphc.ir.kernel import VECTOR, For, If, Launch, Let, Stmt
 from graphc.ir.op import Blocked
 from graphc.ir.values import Value
 
 from .cluster import Cluster
-from .element import Elements, Position, spread, squeezed
+from .element import Elements, Position, spread
 from .epilogue import epilogue
 from .frame import Frame
 from .machine import Machine

@@ -19,7 +19,7 @@ from math import ceil, prod
 
 from graphc.dtype import int64
 from graphc.ir import kernel
-from graphc.ir.expr import Array, Expr, Index, Temp, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
+from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store
 from graphc.ir.values import Value
 

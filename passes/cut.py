@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from graphc.dtype import int64
-from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Mod, Temp, Var, as_index, combine, linear, load, temp
-from graphc.ir.kernel import SERIAL, Accumulate, For, Kernel, Let, Stmt, Store, operands
-from graphc.ir.kernel_rewrite import Rewriter
+from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, load, temp
+from graphc.ir.kernel import SERIAL, Accumulate, For, Kernel, Let, Stmt, Store, evaluated, operands, walk
+from graphc.ir.kernel_rewrite import Renamed, Rewriter
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,20 @@ def cut(kernel: Kernel, number: Var) -> Cut:
     task = Var("task", tasks)
     sliced = _Sliced(kernel, number, number * tasks + task)
     return Cut(number, (For(task, sliced.block(kernel.body), SERIAL),), sliced.touched)
+
+
+def first_access(kernel: Kernel, array: Array) -> Index | None:
+    """Where a task touches an array first, in variables of loops."""
+    names: dict[Temp | Var, Index] = {}
+    plain = Renamed(names)
+    for stmt in walk(kernel.body):
+        loads = (expr.index for expr in evaluated(stmt) if isinstance(expr, Load) and expr.array is array)
+        stores = (stmt.index,) if isinstance(stmt, Store | Accumulate) and stmt.array is array else ()
+        for index in (*stores, *loads):
+            return plain.index(as_index(index))
+        if isinstance(stmt, Let) and isinstance(stmt.value, Index):
+            names[stmt.temp] = plain.index(stmt.value)
+    return None
 
 
 class _Sliced(Rewriter):
@@ -153,4 +167,4 @@ class Moved(Rewriter):
         return new
 
 
-__all__ = ["Cut", "Moved", "Place", "Touched", "cut"]
+__all__ = ["Cut", "Moved", "Place", "Touched", "cut", "first_access"]

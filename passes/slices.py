@@ -18,10 +18,11 @@ from math import gcd
 
 import networkx as nx
 
-from graphc.ir.expr import Array, Var
+from graphc.ir.expr import Array, Index, Var
 from graphc.ir.kernel import ARENA, Buffer, Kernel, KernelFunction, KernelProgram, Launch, Stmt
+from graphc.ir.kernel_rewrite import Renamed
 
-from .cut import Cut, Moved, Place, Touched, cut
+from .cut import Cut, Moved, Place, Touched, cut, first_access
 from .machine import Machine
 
 NEAR = 0.25  # of the second cache: what a kernel leaves there for the next one
@@ -69,6 +70,7 @@ class _Slices:
         self.written = [_written(launch) for launch in self.launches]
         self.bits = {n: 1 << n for n in range(len(self.launches))}  # of what a node of the order stands for
         self.cuts: dict[tuple[Kernel, int], Cut] = {}
+        self.first: dict[tuple[int, Buffer], Index | None] = {}
 
     def merged(self) -> KernelFunction:
         """The function with its best groups as one launch each."""
@@ -125,14 +127,15 @@ class _Slices:
     # ------------------------------------------------------------------------------------------------ groups
 
     def _best(self, buffer: Buffer, taken: set[int]) -> _Group | None:
-        """The group around all users of a buffer that keeps the most bytes out of memory."""
+        """The group around all users of a buffer that keeps the most bytes out of memory, in as few slices as that takes."""
         users = self.users[buffer]
         together = gcd(*(self.launches[n].kernel.task.extent for n in users))
-        counts = [n for n in range(MIN_SLICES, together + 1) if together % n == 0]
-        counts = [n for n in counts if self._is_divided(buffer, users, n)] if taken.isdisjoint(users) else []
-        groups = [self._grown(users, count, taken) for count in counts]
-        found = [group for group in groups if group is not None and self._pays(group)]
-        return max(found, key=lambda g: (g.freed, g.passed, -g.count), default=None)
+        counts = [n for n in range(MIN_SLICES, together + 1) if together % n == 0] if taken.isdisjoint(users) else []
+        for count in sorted(counts, key=lambda n: (scratch(buffer, n).nbytes, n)):
+            group = self._grown(users, count, taken) if self._is_divided(buffer, users, count) else None
+            if group is not None and self._pays(group):
+                return group
+        return None
 
     def _grown(self, users: list[int], count: int, taken: set[int]) -> _Group | None:
         """The users of a buffer and, one buffer after the other, those of all that they share with others."""
@@ -160,7 +163,18 @@ class _Slices:
         users = [n for n in self.users[buffer] if n in members]
         if len(users) < 2 or not any(buffer in self.written[n] for n in users):
             return True
-        return buffer.size % count == 0 and all(self._touched(n, buffer, count).is_part(buffer.size, count) for n in users)
+        if buffer.size % count or not all(self._may_be_part(n, buffer, count) for n in users):
+            return False
+        return all(self._touched(n, buffer, count).is_part(buffer.size, count) for n in users)
+
+    def _may_be_part(self, n: int, buffer: Buffer, count: int) -> bool:
+        """Whether what a launch touches first lies in the part of its slice: cheaper to say than for all that it touches."""
+        launch = self.launches[n]
+        if (n, buffer) not in self.first:
+            self.first[n, buffer] = first_access(launch.kernel, _param(launch, buffer))
+        index, task = self.first[n, buffer], launch.kernel.task
+        here = None if index is None else Renamed({task: Var("task", task.extent // count)}).index(index)
+        return here is None or 0 <= here.low <= here.high < buffer.size // count
 
     def _pays(self, group: _Group) -> bool:
         near = sum(group.touched.values()) <= KEPT * self.machine.l2

@@ -1,9 +1,10 @@
 """Convolutions of 3x3 taps with stride 1 by Winograd's algorithm, where fewer products outweigh what is moved for them.
 
-In: a graph whose convolutions are plain, channels last where there are many. Out: an equal graph in which some of them are
-the ops of ops/winograd.py: data at the points of tiles, products, results. How large tiles are, and whether they pay at all, is
-estimated from shapes and the machine's numbers. Kernels that are constant are transformed here, others in each call. Rounding errors stay within a small factor of those of the sum of products; what is infinite or NaN spreads over its
-tile.
+In: a graph whose convolutions are plain, channels last where there are many. Out: an equal graph in which some of them, and
+gradients of kernels, are the ops of ops/winograd.py: data at the points of tiles, products, results. How large tiles are, and
+whether they pay at all, is estimated from shapes and the machine's numbers. Kernels that are constant are transformed here,
+others in each call. Rounding errors stay within a small factor of those of the sum of products; what is infinite or NaN
+spreads over its tile.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from graphc.dtype import float32
 from graphc.ir.graph import Graph
 from graphc.ir.rewrite import Rules, op, rewrite_graph, rule
 from graphc.ir.values import Value, constant
+from graphc.ops.contract import dot_general
 from graphc.ops.shape import pad, transpose
-from graphc.ops.winograd import POINTS, TAPS, winograd_data, winograd_kernel, winograd_product, winograd_result
+from graphc.ops.winograd import POINTS, TAPS, winograd_kernel, winograd_points, winograd_product, winograd_result, winograd_taps
 
 from .fold import array
 from .locality import BEYOND_L1, BEYOND_L2, EXPOSED, KEPT
@@ -28,17 +30,19 @@ from .tiles import ELEMENT_BYTES, GATHER_COST
 WORTH = 1.15  # times as fast as the sum of products, by the estimate
 REACHED = 0.9  # of the peak of multiplications
 POINT_COST = 2.5  # cycles for a vector of data or results at one point
-FITTING = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "lhs_dilation": (1, 1), "rhs_dilation": (1, 1),
-        "feature_groups": 1, "batch_groups": 1, "out_spec": (0, 3, 1, 2)}  # fmt: skip
+PLAIN = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "lhs_dilation": (1, 1), "rhs_dilation": (1, 1),
+         "feature_groups": 1, "batch_groups": 1}  # fmt: skip
 
 
 def winograd(graph: Graph, machine: Machine, always: bool = False) -> Graph:
     """Replace the convolutions for which it pays, or (to try them out) all that can be."""
 
     def replaced(root: Value) -> Value | None:
-        shape = _fitting(root)
+        shape = _convolution(root) or _kernel_gradient(root)
         tiling = None if shape is None else best(shape, machine, always)
-        return None if tiling is None else _in_tiles(root, tiling)
+        if shape is None or tiling is None:
+            return None
+        return _gradient_in_tiles(root, tiling) if shape.gradient else _in_tiles(root, tiling)
 
     if not any(value.op.name == "conv_general" for value in graph.values()):
         return graph
@@ -47,14 +51,16 @@ def winograd(graph: Graph, machine: Machine, always: bool = False) -> Graph:
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution: images, rows and columns of the result, channels of data and result; whether its kernel is constant."""
+    """A convolution: images, rows and columns of the result, channels of data and result; whether its kernel is constant, and
+    whether the kernel's gradient is wanted instead of the result."""
 
     batch: int
     rows: int
     columns: int
     channels: int
     features: int
-    constant: bool
+    constant: bool = False
+    gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,33 @@ class Tiling:
     group: int
 
 
-def _fitting(value: Value) -> Shape | None:
+def _convolution(value: Value) -> Shape | None:
     """The shape of a convolution that has such tiles, and channels last in its result."""
     x, w = value.operands
-    channels = x.shape[value.attrs["lhs_spec"][1]]
-    taps = tuple(w.shape[d] for d in value.attrs["rhs_spec"][2:])
-    if value.dtype is not float32 or taps != (TAPS, TAPS) or not value.type.size or not channels:
-        return None
-    if any(value.attrs[name] != wanted for name, wanted in FITTING.items()):
+    channels, taps = x.shape[value.attrs["lhs_spec"][1]], _extents(w, value, "rhs_spec")
+    if taps != (TAPS, TAPS) or value.attrs["out_spec"] != (0, 3, 1, 2) or not channels or not _is_plain(value):
         return None
     batch, rows, columns, features = value.shape
     return Shape(batch, rows, columns, channels, features, _is_constant(w))
+
+
+def _kernel_gradient(value: Value) -> Shape | None:
+    """The shape of the convolution of which a value is the gradient of the kernel: data meet cotangents at 3x3 places."""
+    x, dy = value.operands
+    rows, columns = _extents(dy, value, "rhs_spec") if value.type.rank == 4 else (0, 0)
+    if _extents(value, value, "out_spec") != (TAPS, TAPS) or not _is_plain(value) or min(rows, columns) < TAPS:
+        return None
+    channels, batch = (x.shape[d] for d in value.attrs["lhs_spec"][:2])
+    return Shape(batch, rows, columns, channels, dy.shape[value.attrs["rhs_spec"][0]], gradient=True)
+
+
+def _extents(value: Value, convolution: Value, spec: str) -> tuple[int, ...]:
+    return tuple(value.shape[d] for d in convolution.attrs[spec][2:])
+
+
+def _is_plain(value: Value) -> bool:
+    attrs = value.attrs
+    return value.dtype is float32 and value.type.size > 0 and all(attrs[name] == wanted for name, wanted in PLAIN.items())
 
 
 def _is_constant(value: Value) -> bool:
@@ -90,8 +112,24 @@ def _in_tiles(root: Value, tiling: Tiling) -> Value:
     u = constant(array(u)) if _is_constant(w) else u  # larger than w, which folding would not make
     batch, channels, *spatial = root.attrs["lhs_spec"]
     x = _whole(x, (batch, *spatial, channels), [-n % tile for n in root.shape[1:3]])
-    v = winograd_data(x, tile=tile, group=tiling.group)
+    v = winograd_points(x, tile=tile, group=tiling.group)
     return winograd_result(winograd_product(v, u), tile=tile, shape=root.shape)
+
+
+def _gradient_in_tiles(root: Value, tiling: Tiling) -> Value:
+    """The gradient of a kernel in tiles: in the convolution that it is, images are the channels of data."""
+    (x, dy), (tile, group) = root.operands, (tiling.tile, tiling.group)
+    missing = [-n % tile for n in _extents(dy, root, "rhs_spec")]
+    found = {}
+    for operand, spec, of in ((x, "lhs_spec", "data"), (dy, "rhs_spec", "cotangent")):
+        channels, batch, *spatial = root.attrs[spec]
+        found[spec] = winograd_points(_whole(operand, (batch, *spatial, channels), missing), tile=tile, group=group, of=of)
+    channels, features, *taps = root.attrs["out_spec"]
+    sides = ("lhs_spec", "rhs_spec") if channels < features else ("rhs_spec", "lhs_spec")
+    du = dot_general(*(found[spec] for spec in sides), contract=((0, 2), (0, 2)), batch=((1,), (1,)))
+    last = min(channels, features) < min(taps)
+    made = [*sorted((channels, features)), *taps] if last else [*taps, *sorted((channels, features))]
+    return transpose(winograd_taps(du, tile=tile, last=last), tuple(made.index(d) for d in range(4)))
 
 
 def _whole(x: Value, order: tuple[int, ...], missing: list[int]) -> Value:
@@ -122,7 +160,7 @@ def _plain_cost(shape: Shape, machine: Machine) -> float:
     """Cycles of the sum of products."""
     kernel = TAPS**2 * shape.channels * shape.features
     pixels = shape.batch * shape.rows * shape.columns
-    packed = 0.0 if shape.constant else GATHER_COST * kernel
+    packed = 0.0 if shape.constant or shape.gradient else GATHER_COST * kernel
     return _beside(_multiplied(pixels * kernel, machine) + packed, kernel * ELEMENT_BYTES / BEYOND_L2)
 
 
@@ -130,16 +168,15 @@ def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
     """Cycles in tiles of this size, and the best groups of them."""
     tiles = shape.batch * ceil(shape.rows / tile) * ceil(shape.columns / tile)
     points, channels = (tile + TAPS - 1) ** 2, shape.channels + shape.features
-    passed, kernel = points * channels * ELEMENT_BYTES, points * shape.channels * shape.features
-    near = [n for n in range(1, tiles // MIN_SLICES + 1) if tiles % n == 0 and _is_near(n, shape, tile, machine)]
-    group = max(near, default=tiles)
-    moved = 2 * tiles * passed / (BEYOND_L1 if near or tiles * passed <= KEPT * machine.l2 else BEYOND_L2)
-    moved += kernel * ELEMENT_BYTES / BEYOND_L2
+    passed, kernel = tiles * points * channels * ELEMENT_BYTES, points * shape.channels * shape.features
+    groups = [] if shape.gradient else [n for n in range(1, tiles // MIN_SLICES + 1) if tiles % n == 0]
+    near = [n for n in groups if _is_near(n, shape, tile, machine)]
+    moved = 2 * passed / (BEYOND_L1 if near or passed <= KEPT * machine.l2 else BEYOND_L2)
+    moved += kernel * ELEMENT_BYTES / BEYOND_L2 * (1 if shape.constant else 2)
     arithmetic = _multiplied(tiles * kernel, machine) + POINT_COST * tiles * points * _vectors(shape, machine)
     if not shape.constant:
         arithmetic += _multiplied(TAPS**2 * kernel, machine) + GATHER_COST * kernel * TAPS**2 / points
-        moved += kernel * ELEMENT_BYTES / BEYOND_L2
-    return _beside(arithmetic, moved), Tiling(tile, group)
+    return _beside(arithmetic, moved), Tiling(tile, max(near, default=tiles))
 
 
 def _is_near(group: int, shape: Shape, tile: int, machine: Machine) -> bool:

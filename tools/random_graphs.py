@@ -41,7 +41,7 @@ from graphc.ops.reduce import reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, stop_gradient, update
 from graphc.ops.window import reduce_window, window_argmax, window_gather
-from graphc.ops.winograd import POINTS, winograd_data, winograd_kernel, winograd_product, winograd_result
+from graphc.ops.winograd import POINTS, winograd_kernel, winograd_points, winograd_product, winograd_result
 
 WORK = 50  # products of the largest contraction, for each element of the largest value
 CALLS = 2
@@ -268,9 +268,10 @@ class _Grower(Pool):
         down, across = -(-rows // tile), -(-columns // tile)
         x = self.fit(self.some(), TensorType(self.float, (n, down * tile + 2, across * tile + 2, inner)))
         group = rng.choice([size for size in range(1, n * down * across + 1) if n * down * across % size == 0])
-        v = winograd_data(x, tile=tile, group=group)
+        v = winograd_points(x, tile=tile, group=group)
         u = winograd_kernel(self.new_leaf(TensorType(x.dtype, (3, 3, inner, outer))), tile=tile)
-        return self.epilogue(winograd_result(winograd_product(v, u), tile=tile, shape=(n, rows, columns, outer)))
+        y = winograd_result(winograd_product(v, u), tile=tile, shape=(n, rows, columns, outer))
+        return self.epilogue(y if rng.random() < 0.7 else winograd_points(x, tile=tile, group=group, of="cotangent"))
 
     def window(self) -> Value:
         x = self.some(lambda v: v.type.rank > 0 and not v.dtype.is_bool)

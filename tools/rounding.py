@@ -32,11 +32,8 @@ EXACT = frozenset(
     "reduce_max reduce_min max min".split()
 )
 EXTREMES = frozenset("max min reduce_max reduce_min".split())
-# Ops whose own coefficients have signs: which matrix they apply, and how.
-PATCHES: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
-    "winograd_data": ("data", on_patches),
-    "winograd_result": ("result", on_points),
-}
+# Ops whose own coefficients have signs, and how they apply their matrix.
+PATCHES: dict[str, Callable[..., np.ndarray]] = {"winograd_points": on_patches, "winograd_result": on_points}
 # Beyond these the target documents its own result (codegen/words).
 UNSURE: dict[str, Callable[..., np.ndarray]] = {
     "sin": lambda x: np.abs(x) >= 2.0**51,
@@ -166,9 +163,8 @@ class _Mover:
         """The sum of the magnitudes of what the op adds up."""
         wide = [x.astype(np.float64) if _is_float(x) else x for x in operands]
         if value.op.name in PATCHES:
-            side, apply = PATCHES[value.op.name]
-            matrix = getattr(transforms(value.attrs["tile"]), side)
-            return apply(tuple(tuple(map(abs, row)) for row in matrix), *wide, **value.attrs)
+            matrix = getattr(transforms(value.attrs["tile"]), value.attrs.get("of", "result"))
+            return PATCHES[value.op.name](tuple(tuple(map(abs, row)) for row in matrix), *wide, **value.attrs)
         return np.asarray(value.op.reference(*wide, **value.attrs)).astype(np.float64)
 
     def _signs(self, shape: tuple[int, ...]) -> np.ndarray:

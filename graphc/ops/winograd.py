@@ -1,12 +1,13 @@
 """Convolution with 3x3 taps by the minimal filtering algorithm of Winograd, in tiles of m x m results: three ops.
 
-    V = winograd_data(x)          each n x n patch d of x, n = m + 2, as B^T d B       channels beside each other
+    V = winograd_points(x)        each n x n patch d of x, n = m + 2, as B^T d B       channels beside each other
     M = winograd_product(V, U)    sums over channels, for each of the n * n points; U = G g G^T for each kernel g
     y = winograd_result(M)        each tile as A^T M A, cut to its shape
 
-Instead of 9 m^2 products of a tile there are (m + 2)^2, and rounding errors grow by a small factor. The matrices are those of
-Cook and Toom for the points of `POINTS` and infinity. Definition: Lavin and Gray, https://arxiv.org/abs/1509.09308; why these
-points: Barabasz et al., https://arxiv.org/abs/1803.10986. Data, products and results are linear, and so are their gradients.
+Instead of 9 m^2 products of a tile there are (m + 2)^2, and rounding errors grow by a small factor. All is linear, and the
+gradient of g goes the same way back: G^T (sum of V * Z over tiles) G, where Z = winograd_points(dy, of="cotangent") has each
+tile of dy as A dy A^T. The matrices are those of Cook and Toom for the points of `POINTS` and infinity. Definition: Lavin and
+Gray, https://arxiv.org/abs/1509.09308; why these points: Barabasz et al., https://arxiv.org/abs/1803.10986.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -25,9 +27,9 @@ from ..errors import DTypeError, ShapeError
 from ..ir.expr import Expr, as_index, call, const, ravel, unravel
 from ..ir.op import Axis, Blocked, BlockReader, Contraction, ContractionSpec, Index, Op, Sample, register
 from ..ir.types import TensorType
-from ..ir.values import Value, constant, make
+from ..ir.values import Value, constant, full, make
 from .contract import dot_general
-from .shape import concat, pad, reshape, slice_, transpose
+from .shape import pad, reshape, slice_, transpose
 
 TAPS = 3
 POINTS: dict[int, tuple[Fraction, ...]] = {
@@ -42,11 +44,16 @@ Matrix = tuple[Row, ...]
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices for tiles of m results on a side: `data` is B^T (n, n), `kernel` G (n, 3), `result` A^T (m, n)."""
+    """The matrices for tiles of m results on a side: `data` is B^T (n, n), `kernel` G (n, 3), `result` A^T (m, n), and
+    `cotangent` A."""
 
     data: Matrix
     kernel: Matrix
     result: Matrix
+
+    @property
+    def cotangent(self) -> Matrix:
+        return tuple(zip(*self.result, strict=True))
 
 
 @cache
@@ -76,17 +83,22 @@ def _array(matrix: Matrix, dtype: Any = np.float64) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ builders
 
 
-def winograd_data(x: Value, *, tile: int, group: int) -> Value:
+def winograd_points(x: Value, *, tile: int, group: int, of: str = "data") -> Value:
     """[groups, points, group, channels] of x [batch, tile * rows + 2, tile * columns + 2, channels]: tiles are numbered by
-    image, row and column, `group` of them lie together."""
-    return make("winograd_data", x, tile=tile, group=group)
+    image, row and column, `group` of them lie together. Of a cotangent, tiles do not overlap, and there are no 2 more."""
+    return make("winograd_points", x, tile=tile, group=group, of=of)
 
 
 def winograd_kernel(w: Value, *, tile: int) -> Value:
     """[points, channels, features] of w [3, 3, channels, features]."""
-    points = _doubled(transforms(tile).kernel, w)
-    _, _, *rest = w.shape
-    return reshape(dot_general(points, reshape(w, (TAPS * TAPS, prod(rest))), contract=((1,), (0,))), (points.shape[0], *rest))
+    return dot_general(_both_sides_of(transforms(tile).kernel, w), w, contract=((1, 2), (0, 1)))
+
+
+def winograd_taps(du: Value, *, tile: int, last: bool) -> Value:
+    """The gradient of w from that of its points [points, *channels]: [*channels, 3, 3] with taps `last`, else [3, 3,
+    *channels]."""
+    points = _both_sides_of(transforms(tile).kernel, du)
+    return dot_general(*((du, points) if last else (points, du)), contract=((0,), (0,)))
 
 
 def winograd_product(v: Value, u: Value) -> Value:
@@ -99,9 +111,10 @@ def winograd_result(products: Value, *, tile: int, shape: Sequence[int]) -> Valu
     return make("winograd_result", products, tile=tile, shape=tuple(shape))
 
 
-def _doubled(matrix: Matrix, like: Value) -> Value:
-    """The Kronecker product of a matrix with itself: what it does to both sides of a patch."""
-    return constant(np.kron(_array(matrix), _array(matrix)).astype(like.dtype.numpy))
+def _both_sides_of(matrix: Matrix, like: Value) -> Value:
+    """What a matrix does to both sides of a patch: [points, rows, columns of the patch]."""
+    columns = len(matrix[0])
+    return constant(np.kron(_array(matrix), _array(matrix)).reshape(-1, columns, columns).astype(like.dtype.numpy))
 
 
 # ---------------------------------------------------------------------------------------------------------- type rules
@@ -114,18 +127,26 @@ def _check(op: str, x: TensorType, rank: int) -> None:
         raise ShapeError(f"{op} of {x}: expected {rank} dimensions")
 
 
-def _tiles(shape: Sequence[int], tile: int) -> tuple[int, int, int]:
-    """Images, and rows and columns of tiles, of padded data."""
-    return shape[0], (shape[1] - TAPS + 1) // tile, (shape[2] - TAPS + 1) // tile
+def _overlap(of: str) -> int:
+    """How many rows and columns a patch has beyond those of its tile."""
+    return TAPS - 1 if of == "data" else 0
 
 
-def _infer_data(x: TensorType, *, tile: int, group: int) -> TensorType:
-    _check("winograd_data", x, 4)
-    if min(x.shape[1:3]) < TAPS or any((n - TAPS + 1) % tile for n in x.shape[1:3]):
-        raise ShapeError(f"winograd_data of {x}: rows and columns must be a multiple of {tile}, and {TAPS - 1} more")
-    tiles = prod(_tiles(x.shape, tile))
+def _tiles(shape: Sequence[int], tile: int, of: str) -> tuple[int, int, int]:
+    """Images, and rows and columns of tiles."""
+    return shape[0], (shape[1] - _overlap(of)) // tile, (shape[2] - _overlap(of)) // tile
+
+
+def _infer_points(x: TensorType, *, tile: int, group: int, of: str) -> TensorType:
+    _check("winograd_points", x, 4)
+    if of not in ("data", "cotangent"):
+        raise ShapeError(f"winograd_points of {of!r}; expected of='data' or of='cotangent'")
+    more = _overlap(of)
+    if min(x.shape[1:3]) <= more or any((n - more) % tile for n in x.shape[1:3]):
+        raise ShapeError(f"winograd_points of {x}: rows and columns must be a multiple of {tile}, and {more} more")
+    tiles = prod(_tiles(x.shape, tile, of))
     if group < 1 or tiles % group:
-        raise ShapeError(f"winograd_data of {x}: {tiles} tiles in groups of {group}; the groups must come out even")
+        raise ShapeError(f"winograd_points of {x}: {tiles} tiles in groups of {group}; the groups must come out even")
     return x.with_shape((tiles // group, (tile + TAPS - 1) ** 2, group, x.shape[3]))
 
 
@@ -159,12 +180,12 @@ def _times(matrix: Matrix, x: np.ndarray, axis: int) -> np.ndarray:
     return np.stack(rows, axis)
 
 
-def on_patches(matrix: Matrix, x: np.ndarray, *, tile: int, group: int) -> np.ndarray:
-    """matrix @ patch @ matrix^T for each patch of data, arranged as winograd_data says."""
-    side = tile + TAPS - 1
+def on_patches(matrix: Matrix, x: np.ndarray, *, tile: int, group: int, of: str) -> np.ndarray:
+    """matrix @ patch @ matrix^T for each patch, arranged as winograd_points says."""
+    side = len(matrix[0])
     patches = np.lib.stride_tricks.sliding_window_view(x, (side, side), (1, 2))[:, ::tile, ::tile]
     found = _times(matrix, _times(matrix, patches.astype(np.float64), 4), 5)  # [batch, rows, columns, channels, points]
-    return found.reshape(-1, group, x.shape[3], side * side).transpose(0, 3, 1, 2).astype(x.dtype)
+    return found.reshape(-1, group, x.shape[3], len(matrix) ** 2).transpose(0, 3, 1, 2).astype(x.dtype)
 
 
 def on_points(matrix: Matrix, products: np.ndarray, *, tile: int, shape: Sequence[int]) -> np.ndarray:
@@ -177,8 +198,8 @@ def on_points(matrix: Matrix, products: np.ndarray, *, tile: int, shape: Sequenc
     return found.reshape(batch, down * tile, across * tile, features)[:, :rows, :columns].astype(products.dtype)
 
 
-def _reference_data(x: np.ndarray, *, tile: int, group: int) -> np.ndarray:
-    return on_patches(transforms(tile).data, x, tile=tile, group=group)
+def _reference_points(x: np.ndarray, *, tile: int, group: int, of: str) -> np.ndarray:
+    return on_patches(getattr(transforms(tile), of), x, tile=tile, group=group, of=of)
 
 
 def _reference_product(v: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -253,15 +274,15 @@ def _both_sides(matrix: Matrix, by: Side, patch: Callable[[int, int], Expr], nam
         yield from by(matrix, row, name)
 
 
-def _elements_data(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
-    tile, group = node.attrs["tile"], node.attrs["group"]
-    x = node.operands[0]
-    image, row, column = unravel(ravel((as_index(start[0]), as_index(start[2])), (node.shape[0], group)), _tiles(x.shape, tile))
+def _elements_points(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
+    tile, group, of = (node.attrs[name] for name in ("tile", "group", "of"))
+    number = ravel((as_index(start[0]), as_index(start[2])), (node.shape[0], group))
+    image, row, column = unravel(number, _tiles(node.operands[0].shape, tile, of))
 
     def patch(i: int, j: int) -> Expr:
         return reader.read(0, (image, row * tile + i, column * tile + j, start[3]))
 
-    return _both_sides(transforms(tile).data, _by_rows, patch, reader.name)
+    return _both_sides(getattr(transforms(tile), of), _by_rows, patch, reader.name)
 
 
 def _elements_result(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
@@ -290,22 +311,21 @@ def _spec(node: Value) -> ContractionSpec:
 # ----------------------------------------------------------------------------------------------------------- gradients
 
 
-def _gradient_data(node: Value, ct: Value) -> list[Value | None]:
+def _gradient_points(node: Value, ct: Value) -> list[Value | None]:
     """Each patch gets B ct B^T, and patches overlap."""
-    (x,), tile = node.operands, node.attrs["tile"]
+    (x,), tile, of = node.operands, node.attrs["tile"], node.attrs["of"]
+    if of == "cotangent":
+        return [winograd_result(ct, tile=tile, shape=x.shape)]
     side = tile + TAPS - 1
-    batch, down, across = _tiles(x.shape, tile)
-    patches = dot_general(ct, _doubled(transforms(tile).data, x), contract=((1,), (0,)))
-    patches = reshape(patches, (batch, down, across, x.shape[3], side * side))
-    total: Value | None = None
-    for number in range(side * side):
-        low = (0, *divmod(number, side), 0)
-        part = slice_(patches, (0, 0, 0, 0, number), (*patches.shape[:4], number + 1), (1,) * 5)
-        part = reshape(part, patches.shape[:4])
-        spread = (batch, (down - 1) * tile + 1, (across - 1) * tile + 1, x.shape[3])
-        high = tuple(n - a - b for n, a, b in zip(x.shape, low, spread, strict=True))
-        part = pad(part, low, high, (0, tile - 1, tile - 1, 0), 0)
-        total = part if total is None else total + part
+    batch, down, across = _tiles(x.shape, tile, of)
+    spread = (batch, (down - 1) * tile + 1, (across - 1) * tile + 1, x.shape[3])
+    patches = dot_general(_both_sides_of(transforms(tile).data, x), ct, contract=((0,), (1,)))  # [side, side, groups ...]
+    total = full(x.type, 0)
+    for i, j in product(range(side), range(side)):
+        high = tuple(n - a - b for n, a, b in zip(x.shape, (0, i, j, 0), spread, strict=True))
+        part = slice_(patches, (i, j, 0, 0, 0), (i + 1, j + 1, *patches.shape[2:]), (1,) * 5)
+        part = reshape(part, (batch, down, across, x.shape[3]))
+        total = total + pad(part, (0, i, j, 0), high, (0, tile - 1, tile - 1, 0), 0)
     return [total]
 
 
@@ -317,13 +337,10 @@ def _gradient_product(node: Value, ct: Value) -> list[Value | None]:
 
 def _gradient_result(node: Value, ct: Value) -> list[Value | None]:
     """The points of a tile get A ct A^T."""
-    (products,), tile = node.operands, node.attrs["tile"]
-    groups, _, group, features = products.shape
+    tile, nothing = node.attrs["tile"], (0, 0, 0, 0)
     missing = (0, *(-n % tile for n in node.shape[1:3]), 0)
-    whole = pad(ct, (0, 0, 0, 0), missing, (0, 0, 0, 0), 0)
-    parts = [slice_(whole, (0, i, j, 0), whole.shape, (1, tile, tile, 1)) for i in range(tile) for j in range(tile)]
-    tiles = concat([reshape(part, (groups, group, features, 1)) for part in parts], 3)
-    return [transpose(dot_general(tiles, _doubled(transforms(tile).result, ct), contract=((3,), (0,))), (0, 3, 1, 2))]
+    whole = pad(ct, nothing, missing, nothing, 0) if any(missing) else ct
+    return [winograd_points(whole, tile=tile, group=node.operands[0].shape[2], of="cotangent")]
 
 
 # ------------------------------------------------------------------------------------------------------------- records
@@ -336,17 +353,19 @@ def _random(*shapes: tuple[int, ...], dtype: str = "float32") -> tuple[np.ndarra
 
 register(
     Op(
-        name="winograd_data",
-        infer=_infer_data,
-        reference=_reference_data,
-        gradient=_gradient_data,
-        lower=Blocked(lambda node: (1, node.shape[1], 1, 1), _elements_data),
+        name="winograd_points",
+        infer=_infer_points,
+        reference=_reference_points,
+        gradient=_gradient_points,
+        lower=Blocked(lambda node: (1, node.shape[1], 1, 1), _elements_points),
         samples=lambda: [
-            Sample(_random((2, 4 * 2 + 2, 4 + 2, 3)), {"tile": 4, "group": 2}),
-            Sample(_random((1, 3 + 2, 3 * 2 + 2, 5), dtype="float64"), {"tile": 3, "group": 1}),
-            Sample(_random((3, 2 * 2 + 2, 2 * 3 + 2, 2)), {"tile": 2, "group": 9}),
+            Sample(_random((2, 4 * 2 + 2, 4 + 2, 3)), {"tile": 4, "group": 2, "of": "data"}),
+            Sample(_random((1, 3 + 2, 3 * 2 + 2, 5), dtype="float64"), {"tile": 3, "group": 1, "of": "data"}),
+            Sample(_random((3, 2 * 2 + 2, 2 * 3 + 2, 2)), {"tile": 2, "group": 9, "of": "data"}),
+            Sample(_random((2, 4 * 2, 4, 3)), {"tile": 4, "group": 2, "of": "cotangent"}),
+            Sample(_random((1, 3, 3 * 2, 2), dtype="float64"), {"tile": 3, "group": 2, "of": "cotangent"}),
         ],
-        doc="Patches of data at the points of Winograd's algorithm.",
+        doc="Patches of data, or tiles of cotangents, at the points of Winograd's algorithm.",
     )
 )
 register(

@@ -10,7 +10,7 @@ import pytest
 from programs import HOST, check_kernels
 
 import graphc as gc
-from graphc import nn
+from graphc import nn, optim
 from graphc.driver import Stages
 from graphc.dtype import DType, float32, float64
 from graphc.errors import DTypeError, ShapeError
@@ -21,7 +21,7 @@ from graphc.ir.values import Value, constant, like, make
 from graphc.ops.convolve import conv_general
 from graphc.ops.shape import pad
 from graphc.ops.source import placeholder
-from graphc.ops.winograd import POINTS, TAPS, transforms, winograd_data, winograd_product, winograd_result
+from graphc.ops.winograd import POINTS, TAPS, transforms, winograd_points, winograd_product, winograd_result
 from graphc.passes.canonicalize import simplify
 from graphc.passes.expand import expand
 from graphc.passes.winograd import Shape, Tiling, best, winograd
@@ -90,10 +90,10 @@ def test_kernels_in_any_order_and_constants() -> None:
 
 def test_padding_grows_where_there_is_some() -> None:
     x, w = tensor("x", 1, 6, 7, 3), tensor("w", 3, 3, 3, 4)
-    (data,) = (v.operands[0] for v in in_tiles(conv(x, w)).values() if v.op.name == "winograd_data")
+    (data,) = (v.operands[0] for v in in_tiles(conv(x, w)).values() if v.op.name == "winograd_points")
     assert data.op.name == "pad" and data.operands[0] is x
     ones = pad(x, (0, 1, 1, 0), (0, 1, 1, 0), None, 1.0)
-    assert "winograd_data" in ops(in_tiles(conv(ones, w, padding=0)))  # what is beyond the ones is not one of them
+    assert "winograd_points" in ops(in_tiles(conv(ones, w, padding=0)))  # what is beyond the ones is not one of them
 
 
 @pytest.mark.parametrize("padding", [0, 1])
@@ -101,8 +101,44 @@ def test_data_in_any_order_is_laid_out_once(padding: int) -> None:
     x, w = tensor("x", 3, 2, 6, 6), tensor("w", 3, 3, 3, 4)
     graph = in_tiles(conv(x, w, padding=padding, lhs_spec=(1, 0, 2, 3)))
     fused = check_kernels(simplify(graph))
-    (data,) = (v for v in graph.values() if v.op.name == "winograd_data")
+    (data,) = (v for v in graph.values() if v.op.name == "winograd_points")
     assert [v.shape for v in fused.stored if v.type == data.operands[0].type]  # channels last, padded
+
+
+ORDERS = (  # dimensions of data, of the cotangent, and of the kernel, as roles of a convolution
+    {"lhs_spec": (3, 0, 1, 2), "rhs_spec": (3, 0, 1, 2), "out_spec": (1, 0, 2, 3)},
+    {"lhs_spec": (1, 0, 2, 3), "rhs_spec": (3, 0, 1, 2), "out_spec": (2, 3, 0, 1)},
+    {"lhs_spec": (3, 0, 1, 2), "rhs_spec": (1, 0, 2, 3), "out_spec": (0, 3, 1, 2)},
+)
+
+
+@pytest.mark.parametrize("attrs", ORDERS)
+@pytest.mark.parametrize("rows", [3, 4, 7, 13])
+def test_gradients_of_kernels_of_every_order(rows: int, attrs: dict[str, tuple[int, ...]]) -> None:
+    def placed(spec: str, channels: int, *spatial: int) -> tuple[int, ...]:
+        sizes = dict(zip(attrs[spec], (channels, 2, *spatial), strict=True))
+        return tuple(sizes[d] for d in range(4))
+
+    x, dy = tensor("x", *placed("lhs_spec", 5, rows, 6)), tensor("dy", *placed("rhs_spec", 4, rows, 6))
+    graph = in_tiles(conv_general(x, dy, strides=(1, 1), padding=((1, 1), (1, 1)), **attrs))
+    assert "winograd_points" in ops(graph) and "conv_general" not in ops(graph)
+    check_kernels(simplify(graph))
+
+
+def test_a_step_of_training_is_in_tiles_and_changes_weights_as_before() -> None:
+    x = gc.placeholder((4, 64, 28, 28), name="x")
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1))
+    step = gc.function([x], loss := (net(x) ** 2).mean(), updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
+    array, states = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32), []
+    for switched, results in ((True, 3), (False, 0)):
+        stages = Stages({"step": step}, winograd=switched)
+        names = [v.op.name for v in stages.steps["step"][-1].after.values()]
+        assert names.count("winograd_result") == results  # forward twice, and the cotangent of what is between the layers
+        program = stages.compilation.load(2)
+        program.step(array)
+        states.append({name: np.array(value) for name, value in program.state.items()})
+    for name, value in states[1].items():
+        np.testing.assert_allclose(states[0][name], value, rtol=0, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -162,27 +198,27 @@ def test_gpus_have_none() -> None:
     graphs = {
         target: Stages({"f": gc.function([data], layer(data))}, target).steps["f"][-1].after for target in ("cpu", "cuda")
     }
-    assert "winograd_data" in ops(graphs["cpu"]) and "winograd_data" not in ops(graphs["cuda"])
+    assert "winograd_points" in ops(graphs["cpu"]) and "winograd_points" not in ops(graphs["cuda"])
 
 
 def test_simplification_keeps_what_was_chosen() -> None:
     x, w = tensor("x", 1, 8, 8, 4), tensor("w", 3, 3, 4, 4)
-    assert {"winograd_data", "winograd_product", "winograd_result"} <= ops(simplify(in_tiles(conv(x, w))))
+    assert {"winograd_points", "winograd_product", "winograd_result"} <= ops(simplify(in_tiles(conv(x, w))))
 
 
 @pytest.mark.parametrize("shape", list(product((3, 5), (6, 10))))
 def test_ops_say_what_does_not_fit(shape: tuple[int, int]) -> None:
     with pytest.raises(ShapeError, match="multiple of 4, and 2 more"):
-        winograd_data(tensor("x", 1, *shape, 2), tile=4, group=1)
+        winograd_points(tensor("x", 1, *shape, 2), tile=4, group=1)
 
 
 def test_ops_refuse_what_is_no_tile() -> None:
     x = tensor("x", 2, 6, 10, 3)
     with pytest.raises(ShapeError, match="4 tiles in groups of 3"):
-        winograd_data(x, tile=4, group=3)
+        winograd_points(x, tile=4, group=3)
     with pytest.raises(DTypeError, match="float32 or float64"):
-        winograd_data(make("cast", x, dtype=gc.float16), tile=4, group=1)
-    v = winograd_data(x, tile=4, group=2)
+        winograd_points(make("cast", x, dtype=gc.float16), tile=4, group=1)
+    v = winograd_points(x, tile=4, group=2)
     with pytest.raises(ShapeError, match="expected \\[groups, points, group, channels\\]"):
         winograd_product(v, tensor("u", 36, 4, 5))
     with pytest.raises(ShapeError, match="expected 1 tiles of 4 x 4"):
