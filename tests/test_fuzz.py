@@ -109,7 +109,7 @@ BROKEN: dict[str, tuple[object, str, Callable[..., Any]]] = {
 def test_a_broken_compiler_is_found(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*BROKEN[what])
     monkeypatch.setattr(fuzz, "reduce_case", lambda case, error, check: (case, error))
-    assert any(failures_of(range(first, first + 8)) for first in range(0, 48, 8))
+    assert any(failures_of(range(first, first + 8)) for first in range(0, 96, 8))
 
 
 def test_a_failure_is_cut_down_to_what_fails() -> None:
