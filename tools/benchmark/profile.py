@@ -7,7 +7,7 @@ barriers between them are not part of any. Launches that do the same work count 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -18,7 +18,8 @@ from rich.table import Table
 
 from graphc.codegen.target import host
 from graphc.export import Compilation
-from graphc.ir.kernel import Accumulate, For, If, KernelProgram, Launch, Stmt
+from graphc.ir.expr import Array, Call, Load, as_index
+from graphc.ir.kernel import Accumulate, For, If, KernelProgram, Launch, Local, Stmt, evaluated, walk
 from graphc.runtime.program import Program
 
 from .with_graphc import build, compiled, given
@@ -36,7 +37,9 @@ class Part:
 
     @property
     def folds(self) -> int:
-        return self.launch.kernel.task.extent * folded(self.launch.kernel.body)
+        kernel = self.launch.kernel
+        scratch = frozenset(stmt.array for stmt in walk(kernel.body) if isinstance(stmt, Local))
+        return kernel.task.extent * folded(kernel.body, scratch)
 
     @property
     def bytes(self) -> int:
@@ -102,18 +105,28 @@ def _seconds(calls: Sequence[Callable[[], object]], threads: int, seconds: float
     return [median(times) for times in zip(*rounds[1:], strict=True)]
 
 
-def folded(body: Iterable[Stmt]) -> int:
-    """Multiply-adds of a contraction, and additions of a sum, each counted as two operations: what `body` accumulates."""
+def folded(body: Iterable[Stmt], scratch: Collection[Array] = ()) -> int:
+    """Multiply-adds of a contraction, and additions of a sum, each counted as two operations: what `body` accumulates. Sums of
+    what lies in `scratch`, and lanes that are masked off, do not count."""
     total = 0
     for stmt in body:
         match stmt:
+            case Accumulate(value=Load(array=array)) if array in scratch:
+                pass
             case Accumulate():
                 total += 2
             case For():
-                total += stmt.var.extent * folded(stmt.body)
+                total += _used(stmt) * folded(stmt.body, scratch)
             case If():
-                total += folded(stmt.then) + folded(stmt.orelse)
+                total += folded(stmt.then, scratch) + folded(stmt.orelse, scratch)
     return total
+
+
+def _used(loop: For) -> int:
+    """The iterations that read anything: tests of the variable alone say how many."""
+    guards = [expr.guard for expr in evaluated(*walk(loop.body)) if isinstance(expr, Load)]
+    tests = [guard.args for guard in guards if isinstance(guard, Call) and guard.word == "lt"]
+    return min([loop.var.extent, *(as_index(last).high for variable, last in tests if variable is loop.var)])
 
 
 def alike(parts: Iterable[Part]) -> list[list[Part]]:
