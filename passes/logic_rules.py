@@ -90,6 +90,29 @@ SELECT: list[Rule] = [
     ),
 ]
 
+# ------------------------------------------------------------------------------------------------------------ windows
+
+
+def _of_maxima(x: Value, y: Value, dy: Value, offsets: Value, root: Value) -> Value:
+    """The gradient of relu behind that of the maximum over windows of its result, the other way round: where a window's maximum
+    is not positive, no element of it is, and NaN is the maximum. What chooses is as large as the maxima."""
+    attrs = offsets.attrs
+    maxima = make("reduce_window", y, **attrs, kind="max")
+    kept = make("select", make("le", maxima, like(maxima, 0)), like(dy, 0), dy)
+    return make("window_scatter", kept, offsets, shape=root.shape, **attrs)
+
+
+_POSITIVE = op("select", op("le", x, 0), 0, x, called="y")
+
+WINDOWS: list[Rule] = [
+    rule(
+        "x <= 0 ? 0 : scatter(dy, argmax relu(x)) -> scatter(max relu(x) <= 0 ? 0 : dy, argmax relu(x))",
+        op("select", op("le", x, 0), 0, op("window_scatter", wild("dy"), op("window_argmax", _POSITIVE, called="offsets"))),
+        _of_maxima,
+        because="x is not positive where the maximum of its window is chosen and not",
+    ),
+]
+
 # --------------------------------------------------------------------------------------------------------------- casts
 
 
@@ -134,4 +157,4 @@ CASTS: list[Rule] = [
     ),
 ]
 
-LOGIC = [*BITS, *COMPARISONS, *SELECT, *CASTS]
+LOGIC = [*BITS, *COMPARISONS, *SELECT, *WINDOWS, *CASTS]

@@ -21,6 +21,7 @@ from .cluster import BLOCKS, CONTRACTION, LOOPS, MAX_WEIGHT, Cluster
 from .element import is_heavy, squeezed
 
 LARGE = 256 * 1024  # bytes that do not stay near until they are read again
+BESIDE_PRODUCTS = 4  # times the bytes of truth values may be read to compute them
 
 
 def recompute(graph: Graph, dag: nx.DiGraph[Cluster], home: dict[Value, Cluster], pinned: Collection[Value]) -> None:
@@ -75,8 +76,8 @@ class _Recomputation:
         near = heavy and min(value.type.nbytes for value in values) < LARGE
         if not users or near or saved <= self._cost(chain, users[-1]):
             return False
-        if any(sum(leaf.type.nbytes for leaf in chain.leaves - user.sources) > saved for user in users):
-            return False  # more would be read than before
+        if any(sum(leaf.type.nbytes for leaf in chain.leaves - user.sources) > _readable(user, values) for user in users):
+            return False
         unions = [self._union(user, cluster, chain) for user in users]
         if not all(self._legal(union) for union in unions):
             return False
@@ -135,3 +136,9 @@ class _Recomputation:
             self.home[value] = min(elsewhere, key=lambda c: self.order[c])
         if not cluster.members:
             self.dag.remove_node(cluster)
+
+
+def _readable(user: Cluster, values: list[Value]) -> int:
+    """Bytes that a user may read to compute `values`: no more than they take, but for truth values beside a product."""
+    few = user.kind == CONTRACTION and all(value.dtype.is_bool for value in values)
+    return sum(value.type.nbytes for value in values) * (BESIDE_PRODUCTS if few else 1)

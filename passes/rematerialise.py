@@ -7,9 +7,9 @@ first readers: the backward pass makes them again from the inputs of their layer
 
     y = f(x); early(y); ...; late(y, z)   ->   y = f(x); early(y); ...; late(f(after(x, z)), z)
 
-Only elementwise chains are computed twice, and the padding around them, only what frees memory at the peak, and only as much as
-a small part of the estimated time allows; the cheapest bytes go first. Products and reductions are never repeated. What packing
-takes is not counted here.
+Only elementwise chains, views and padding are computed twice, only what frees memory at the peak, and only as much as a small
+part of the estimated time allows; the cheapest bytes go first. Products and reductions are never repeated. What packing takes
+is not counted here.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class _Lives:
 
 def _is_repeatable(value: Value) -> bool:
     """Whether computing a value twice may be worth it."""
-    return isinstance(value.op.lower, Elementwise) or value.op.name == "pad"
+    return isinstance(value.op.lower, Elementwise) or is_view(value)
 
 
 def _work(value: Value) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import bool_, dtype, int32, int64
+from ..dtype import DType, bool_, dtype, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Expr, all_of, as_index, call, cast, const, ravel, select, unravel
 from ..ir.kernel import COMBINES
@@ -56,7 +56,8 @@ def window_argmax(
     padding: Sequence[Padding] | None = None,
     dilation: Sequence[int] | None = None,
 ) -> Value:
-    """int32 offset, row-major inside the window, of the first element of `x` that is NaN or the maximum.
+    """Offset, row-major inside the window, of the first element of `x` that is NaN or the maximum: uint8 where all offsets in a
+    window fit, else int32.
 
     Padding is never chosen; a window wholly in padding gives 0.
     """
@@ -120,7 +121,12 @@ def _infer_reduce(x: TensorType, *, kind: str, **attrs: Any) -> TensorType:
 def _infer_argmax(x: TensorType, **attrs: Any) -> TensorType:
     if x.dtype.is_bool:
         raise DTypeError(f"window_argmax takes numbers, got {x}; cast it first")
-    return TensorType(int32, _positions("window_argmax", x, attrs))
+    return TensorType(_offset_type(attrs["window"]), _positions("window_argmax", x, attrs))
+
+
+def _offset_type(window: Sequence[int]) -> DType:
+    """What holds the offsets inside a window, which a backward pass keeps, in as few bytes as may be."""
+    return uint8 if prod(window) <= 256 else int32
 
 
 def _infer_scatter(dy: TensorType, offsets: TensorType, *, shape: tuple[int, ...], **attrs: Any) -> TensorType:
@@ -135,8 +141,8 @@ def _infer_gather(x: TensorType, offsets: TensorType, **attrs: Any) -> TensorTyp
 
 
 def _check_offsets(op: str, x: TensorType, shape: tuple[int, ...], offsets: TensorType, attrs: dict[str, Any]) -> None:
-    if offsets.dtype is not int32:
-        raise DTypeError(f"{op} takes the int32 offsets of window_argmax, got {offsets}")
+    if offsets.dtype not in (uint8, int32):
+        raise DTypeError(f"{op} takes the uint8 or int32 offsets of window_argmax, got {offsets}")
     if x.dtype.is_bool:
         raise DTypeError(f"{op} takes numbers, got {x}; cast it first")
     expected = _positions(op, x, attrs)
@@ -183,7 +189,7 @@ def _reference_argmax(x: np.ndarray, **attrs: Any) -> np.ndarray:
         element = x[places].astype(best.dtype)
         better = inside & ((offsets == _NOWHERE) | (element > best) | ((element != element) & (best == best)))
         best, offsets = np.where(better, element, best), np.where(better, np.int32(flat), offsets)
-    return np.where(offsets == _NOWHERE, np.int32(0), offsets)
+    return np.where(offsets == _NOWHERE, np.int32(0), offsets).astype(_offset_type(attrs["window"]).numpy)
 
 
 def _reference_scatter(dy: np.ndarray, offsets: np.ndarray, *, shape: tuple[int, ...], **attrs: Any) -> np.ndarray:
@@ -254,7 +260,7 @@ def _element_argmax(node: Value, index: Index, reader: Reader) -> Expr:
         return select(_both(guard, chosen), _flat(tap, node.attrs["window"]), _NOWHERE)
 
     first = reader.reduce("min", node.attrs["window"], int32, place)
-    return select(first.equals(_NOWHERE), 0, first)
+    return cast(select(first.equals(_NOWHERE), 0, first), node.dtype)
 
 
 def _both(guard: Expr | None, condition: Expr) -> Expr:
@@ -274,7 +280,7 @@ def _element_scatter(node: Value, index: Index, reader: Reader) -> Expr:
         meetings = [meet(as_index(j)) for (_, meet), j in zip(ways, step, strict=True)]
         tap, position = tuple(m[0] for m in meetings), tuple(m[1] for m in meetings)
         guard = all_of(*(m[2] for m in meetings), _inside(position, node.operands[0].shape))
-        chosen = _both(guard, reader.read(1, position, guard).equals(_flat(tap, attrs["window"])))
+        chosen = _both(guard, cast(reader.read(1, position, guard), int32).equals(_flat(tap, attrs["window"])))
         return cast(select(chosen, reader.read(0, position, chosen), 0), wide)
 
     return cast(reader.reduce("add", [n for n, _ in ways], wide, term), node.dtype)

@@ -156,6 +156,17 @@ def test_windows_refuse(change: dict[str, Any], says: str) -> None:
         reduce_window(constant(numbers(4, 5)), **({"window": (2, 2), "kind": "sum"} | change))
 
 
+@pytest.mark.parametrize(("window", "expected"), [((16, 16), "uint8"), ((16, 17), "int32")])
+def test_offsets_take_one_byte_where_they_fit(window: tuple[int, int], expected: str) -> None:
+    x = np.zeros((20, 20))
+    x[window[0] - 1, window[1] - 1] = 1  # the last element of the window
+    offsets = window_argmax(constant(x), window=window, strides=(20, 20))
+    assert offsets.dtype.name == expected
+    assert value_of(offsets).item() == window[0] * window[1] - 1
+    gathered = value_of(window_gather(constant(x), offsets, **offsets.attrs))
+    assert gathered.item() == 1
+
+
 def test_offsets_must_fit() -> None:
     x, attrs = constant(numbers(6)), window_argmax(constant(numbers(6)), window=(2,)).attrs
     with pytest.raises(DTypeError, match="int32 offsets"):

@@ -11,6 +11,7 @@ from graphc.ops.contract import dot_general
 from graphc.ops.reduce import reduce_any, reduce_max, reduce_prod, reduce_sum
 from graphc.ops.shape import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from graphc.ops.source import placeholder
+from graphc.ops.window import reduce_window, window_argmax
 
 INF = float("inf")
 
@@ -52,6 +53,24 @@ def outer(name: str, terms: int, *parts: str, size: int = 7) -> Value:
     right = [t(f"{part}_right", terms, 8, dtype=int32) for part in parts or (name,)]
     return dot_general(concat(left, 0), concat(right, 0), contract=((0,), (0,)))
 
+
+def relu(x: Value) -> Value:
+    return select(make("le", x, like(x, 0)), like(x, 0), x)
+
+
+def scattered(dy: Value, x: Value) -> Value:
+    """The gradient of the maxima over windows of two columns of `x` that overlap."""
+    offsets = window_argmax(x, window=(1, 2), strides=(1, 1))
+    return make("window_scatter", dy, offsets, shape=x.shape, **offsets.attrs)
+
+
+def positive(y: Value, dy: Value) -> Value:
+    """`dy` where the maximum over such a window is positive."""
+    maxima = reduce_window(y, window=(1, 2), strides=(1, 1), kind="max")
+    return select(make("le", maxima, like(maxima, 0)), like(dy, 0), dy)
+
+
+dy = t("dy", 3, 3)
 
 CASES: list[tuple[str, Value, Value]] = [
     ("[c, c, ..] -> broadcast(c)", f * constant(np.full((3, 4), 7, np.float32)), f * 7.0),
@@ -127,6 +146,11 @@ CASES: list[tuple[str, Value, Value]] = [
     ("p ? false : true -> not p", select(p, like(p, False), like(p, True)), make("not", p)),
     ("p ? (p ? x : y) : z -> p ? x : z", select(p, select(p, f, g), h), select(p, f, h)),
     ("p ? x : (p ? y : z) -> p ? x : z", select(p, f, select(p, g, h)), select(p, f, h)),
+    (
+        "x <= 0 ? 0 : scatter(dy, argmax relu(x)) -> scatter(max relu(x) <= 0 ? 0 : dy, argmax relu(x))",
+        select(make("le", f, like(f, 0)), like(f, 0), scattered(dy, relu(f))),
+        scattered(positive(relu(f), dy), relu(f)),
+    ),
     ("cast(x) -> x, same type", cast(f, float32), f),
     ("cast(cast(x)) -> cast(x), middle type wide enough", cast(cast(u, float32), float64), cast(u, float64)),
     ("cast(x) != 0 -> x != 0, to a wider type", make("ne", cast(u, float32), like(f, 0)), make("ne", u, like(u, 0))),
@@ -271,6 +295,10 @@ NEIGHBOURS: list[tuple[str, Value]] = [
     ("x != x -> false", make("ne", f, f)),
     ("not (x < y) -> x >= y", make("not", make("lt", f, g))),
     ("p ? x : x -> x", select(p, f, g)),
+    (
+        "x <= 0 ? 0 : scatter(dy, argmax relu(x)) -> scatter(max relu(x) <= 0 ? 0 : dy, argmax relu(x))",
+        select(make("le", f, like(f, 0)), like(f, 0), scattered(dy, f)),
+    ),
     ("p ? (p ? x : y) : z -> p ? x : z", select(p, select(q, f, g), h)),
     ("cast(x) -> x, same type", cast(f, float64)),
     ("cast(cast(x)) -> cast(x), middle type wide enough", cast(cast(f, int32), float32)),

@@ -11,7 +11,7 @@ from graphc.driver import Stages
 from graphc.dtype import float32
 from graphc.ir.graph import Graph
 from graphc.ir.types import TensorType
-from graphc.ir.values import Value, make
+from graphc.ir.values import Value, like, make
 from graphc.ops.contract import dot_general
 from graphc.ops.reduce import argmax, reduce_sum
 from graphc.ops.shape import broadcast
@@ -74,6 +74,17 @@ def test_nothing_is_computed_again_from_more_memory_than_it_takes() -> None:
     late = [dot(dot(y, w), w) * z for w, z in zip(weights, (f, g, h), strict=True)]
     fused = check_kernels(Graph("f", (x, *weights), tuple(late)), calls=1)
     assert state in fused.stored
+
+
+def test_truth_values_beside_a_product_are_computed_from_numbers_that_stay() -> None:
+    x, w, v = tensor("x", 5, 8), tensor("w", 8, 7), tensor("v", 7, 7)
+    z = dot(x, w)
+    negative = make("le", z, like(z, 0))
+    back = make("select", negative, like(z, 0), dot(dot(make("select", negative, like(z, 0), z), v), v))
+    fused = check_kernels(Graph("f", (x, w, v), (dot(back, v) + z,)), calls=1)
+    assert negative not in fused.stored
+    fused = check_kernels(Graph("f", (x, w, v), (dot(back, v),)), calls=1)
+    assert negative in fused.stored
 
 
 def test_results_are_stored_whoever_reads_them() -> None:
