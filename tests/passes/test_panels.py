@@ -12,14 +12,20 @@ from graphc.ir.types import TensorType
 from graphc.ir.values import Value, make
 from graphc.ops.contract import dot_general
 from graphc.ops.pieces import slice_
+from graphc.ops.shape import reshape
 from graphc.ops.source import placeholder, variable
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
+from graphc.passes.panels import Common
 
 MACHINE = Machine(64, 32)
 W = variable("w", np.linspace(-1, 1, 64 * 512, dtype=np.float32).reshape(512, 64))
 X = placeholder("x", TensorType(float32, (5, 64)))
+
+
+def tensor(name: str, *shape: int) -> Value:
+    return placeholder(name, TensorType(float32, shape))
 
 
 def times_w(x: Value) -> Value:
@@ -61,3 +67,14 @@ def test_functions_fill_panels_of_their_own() -> None:
     first, second = lower([fuse(graph), fuse(graph)], MACHINE).functions
     arenas = [{b for launch in f.launches for b in launch.args if b.kind == ARENA} for f in (first, second)]
     assert not arenas[0] & arenas[1]
+
+
+def test_the_same_memory_in_another_shape_is_read_alike() -> None:
+    ct, xs = tensor("ct", 4, 3, 7), tensor("xs", 4, 3, 5)
+    flat = reshape(ct, (12, 7))
+    step = dot_general(ct, xs, contract=((0, 1), (0, 1)))
+    again = dot_general(flat, tensor("hs", 12, 5), contract=((0,), (0,)))
+    other = dot_general(flat, tensor("us", 12, 6), contract=((0,), (0,)))  # longer rows: tiles may be others
+    found = Common().of_function([step, again, other])
+    assert [found.count(anchor, 0) for anchor in (step, again, other)] == [2, 2, 1]
+    assert found.count(step, 1) == 1
