@@ -65,6 +65,29 @@ def training_of_pictures(batch: int, width: int, size: int) -> Graph:
     return Stages({"step": step}).steps["step"][-1].after
 
 
+class Attention(nn.Module):
+    """Attention of four heads, with a residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: gc.Tensor) -> gc.Tensor:
+        batch, tokens, width = x.shape
+        q, k, v = (part.reshape(batch, tokens, 4, width // 4).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        chosen = (q @ k.transpose(2, 3) / 3).softmax(-1)
+        return x + self.out((chosen @ v).transpose(1, 2).reshape(batch, tokens, width))
+
+
+def training_of_attention(batch: int, tokens: int, width: int) -> Graph:
+    gc.manual_seed(1)
+    net = nn.Sequential(*(Attention(width) for _ in range(3)))
+    x = gc.placeholder((batch, tokens, width), gc.float32, name="x")
+    loss = (net(x) ** 2).mean()
+    step = gc.function([x], loss, updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
+    return Stages({"step": step}).steps["step"][-1].after
+
+
 def ops(graph: Graph) -> Counter[str]:
     return Counter(value.op.name for value in graph.values())
 
@@ -93,8 +116,22 @@ def test_padded_values_are_made_anew_with_their_borders() -> None:
     assert ops(later.graph)["conv_general"] == ops(graph)["conv_general"]
 
 
-def test_numbers_stay_to_the_bit() -> None:
-    graph = training(512, 64, gc.gelu)
+def test_scores_are_made_anew_and_long_sums_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time enough: small networks have little else to do."""
+    monkeypatch.setattr("graphc.passes.rematerialise.MORE_TIME", 1.0)
+    graph = training_of_attention(2, 256, 128)
+    before = fuse(graph)
+    later = rematerialise(before)
+    assert arena(later) < 0.8 * arena(before)
+    again = ops(later.graph)["dot_general"] - ops(graph)["dot_general"]
+    assert 1 <= again <= 3  # of the three products of queries and keys
+    assert ops(later.graph)["reduce_sum"] == ops(graph)["reduce_sum"]
+    graph = training_of_attention(4, 128, 256)  # sums of 64 terms
+    assert ops(rematerialise(fuse(graph)).graph)["dot_general"] == ops(graph)["dot_general"]
+
+
+@pytest.mark.parametrize("graph", [training(512, 64, gc.gelu), training_of_attention(4, 128, 128)], ids=["gelu", "attention"])
+def test_numbers_stay_to_the_bit(graph: Graph) -> None:
     later = rematerialise(fuse(graph)).graph
     assert later is not graph and [v for v, _ in later.updates] == [v for v, _ in graph.updates]
     rng = np.random.default_rng(0)
@@ -131,7 +168,7 @@ def test_kernels_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphc.passes.rematerialise.LARGE", 1)
     monkeypatch.setattr("graphc.passes.rematerialise.LESS_MEMORY", 1)
     graphs = [training(12, 5, activation, blocks=3) for activation in (gc.relu, gc.gelu)]
-    for graph in (*graphs, training_of_pictures(2, 3, 5)):
+    for graph in (*graphs, training_of_pictures(2, 3, 5), training_of_attention(2, 5, 8)):
         later = rematerialise(fuse(graph))
         assert ops(later.graph)["after"] > 0
         check_kernels(later.graph, calls=2)
