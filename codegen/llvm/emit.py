@@ -26,6 +26,7 @@ from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
 from .panels import next_panels
+from .results import tile_results
 from .streams import streams
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
@@ -68,6 +69,7 @@ class _Emitter:
         self.slots: dict[tuple[Array, int], str] = {}
         self.streams = streams(kernel, self.b.target)
         self.next_panels = next_panels(kernel, self.b.target)
+        self.results = tile_results(kernel, self.b.target)
         self.epilogue_rows = epilogue_rows(kernel, self.b.target)
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
@@ -118,13 +120,15 @@ class _Emitter:
             for rows in self.epilogue_rows.get(loop, ()):
                 self.fetch(rows)
             with self.counting(loop.var.name, loop.var.extent) as counter:
-                self.bind(loop, Position(0, ((counter, 1),)), self.next_panels.get(loop, ()))
+                fetched = [(read, False) for read in self.next_panels.get(loop, ())]
+                fetched += [(written, True) for written in self.results.get(loop, ())]
+                self.bind(loop, Position(0, ((counter, 1),)), fetched)
 
-    def bind(self, loop: For, position: Position, fetched: Sequence[tuple[Array, Index]] = ()) -> None:
-        """The body once, with the variable at `position`, after fetching what later ones will need."""
+    def bind(self, loop: For, position: Position, fetched: Sequence[tuple[tuple[Array, Index], bool]] = ()) -> None:
+        """The body once, with the variable at `position`, after fetching what later ones will read, or write."""
         self.scope.bound[loop.var] = position
-        for array, index in fetched:
-            memory.fetch(self.scope.indexer, self.scope.places[array], self.scope.indexer.position(index))
+        for (array, index), write in fetched:
+            memory.fetch(self.scope.indexer, self.scope.places[array], self.scope.indexer.position(index), write)
         self.body(loop.body)
         del self.scope.bound[loop.var]
 

@@ -134,9 +134,9 @@ def _fetch(b: Builder, place: Place, pointer: str, n: int, write: bool) -> None:
         b.once("llvm.prefetch.p0", ("ptr", line), ("i32 immarg", str(int(write))), ("i32 immarg", "3"), ("i32 immarg", "1"))
 
 
-def fetch(x: Indexer, place: Place, p: Position) -> None:
-    """Has the line of an element brought to the second cache."""
-    args = ("i32 immarg", "0"), ("i32 immarg", "2"), ("i32 immarg", "1")
+def fetch(x: Indexer, place: Place, p: Position, write: bool = False) -> None:
+    """Has the line of an element brought to the second cache, or to the first one to be written."""
+    args = ("i32 immarg", str(int(write))), ("i32 immarg", "3" if write else "2"), ("i32 immarg", "1")
     x.b.once("llvm.prefetch.p0", ("ptr", address(x, place, p)), *args)
 
 

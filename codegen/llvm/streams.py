@@ -41,7 +41,7 @@ def streams(kernel: Kernel, target: Target) -> Streams:
         touched = {loop: _touched(loop) for loop in loops}
         for array in kernel.params:
             passes = [loop for loop in loops if array in touched[loop]]
-            if passes and _is_far(array, target):
+            if passes and is_far(array, target):
                 best = max(passes, key=_operations)
                 row = best.var.extent * array.dtype.size
                 repeated = len(passes) > 1 and row <= target.l1_bytes // 2
@@ -50,7 +50,7 @@ def streams(kernel: Kernel, target: Target) -> Streams:
         if isinstance(stmt, For) and stmt.kind == SERIAL:
             step = step_of(stmt)
             if step is not None:
-                found[step] = {array: AHEAD for array in kernel.params if array in _touched(step) and _is_far(array, target)}
+                found[step] = {array: AHEAD for array in kernel.params if array in _touched(step) and is_far(array, target)}
     return found
 
 
@@ -66,7 +66,7 @@ def step_of(loop: For) -> For | None:
     return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
 
 
-def _is_far(array: Array, target: Target) -> bool:
+def is_far(array: Array, target: Target) -> bool:
     return array.size * array.dtype.size > target.l2_bytes
 
 

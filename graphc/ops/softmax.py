@@ -56,7 +56,7 @@ def _expand(node: Value) -> Value:
     total = total if nothing is None else select(nothing, like(total, 1), total)
     if x.dtype.bits == 16:  # whose reciprocals of large sums have few bits left
         return e / restore(total, x.shape, axes)
-    return e * restore(like(total, 1) / total, x.shape, axes)  # one division a row, which takes as long as ten products
+    return e * restore(like(total, 1) / total, x.shape, axes)  # vectors divide slowly: once a row
 
 
 def _samples() -> Iterator[Sample]:
