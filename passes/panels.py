@@ -132,13 +132,13 @@ def tile_start(tile: Index, size: int, extent: int, name: str) -> tuple[Index, l
 
 def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Element, width: int) -> Launch:
     """The kernel that fills panels. A task is a block of the slowest reduced axis, of one panel or (where there are blocks
-    enough) of all, so that neighbouring panels are filled from the same lines of memory."""
+    enough, and panels lie beside each other) of all, so that neighbouring panels are filled from the same lines of memory."""
     extents = [walk.extent for walk in layout.reduced]
     extent = extents[0] if extents else 1
     block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
     blocks = extent // block
     kept = [walk.extent for walk in layout.kept]
-    together = layout.tiles > 1 and prod(kept) * blocks >= PACK_TASKS
+    together = layout.tiles > 1 and layout.axis.stride == 1 and prod(kept) * blocks >= PACK_TASKS
     task, (*apart, panel, number), named = frame.task((*kept, 1 if together else layout.tiles, blocks))
     within, steps = Var("b", block), [Var(f"k{n}", size) for n, size in enumerate(extents[1:])]
     loops = [within, *steps]

@@ -27,6 +27,7 @@ LOADS = 1.7  # a cycle, of the two that there would be without anything else to 
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
 COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COPY = 0.85  # the same where both copies together are larger than the second cache
+TURN_COST, FAR_TURN = 0.5, 1.0  # the same where rows are transposed in registers
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
@@ -226,9 +227,14 @@ def _origin_cost(
     inner = next(n for n in tiled if moves(loops[n], side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
     elements = _elements(loops, side) * padded
-    copy = FAR_COPY if 2 * elements * ELEMENT_BYTES > machine.l2 else COPY_COST
-    cycles = origin.compute + (copy if moves(loops[inner], side) == 1 else GATHER_COST)
-    return elements * cycles / origin.readers
+    far = 2 * elements * ELEMENT_BYTES > machine.l2
+    if moves(loops[inner], side) == 1:
+        copy = FAR_COPY if far else COPY_COST
+    elif inner == tiled[0] and any(loop.reduced and moves(loop, side) == 1 and loop.extent >= width for loop in loops):
+        copy = FAR_TURN if far else TURN_COST
+    else:
+        copy = GATHER_COST
+    return elements * (origin.compute + copy) / origin.readers
 
 
 def _elements(loops: tuple[Loop, ...], side: int) -> int:

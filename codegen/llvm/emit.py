@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from graphc.dtype import bool_
-from graphc.ir.expr import Array, Expr, Index
+from graphc.ir.expr import Array, Expr, Index, Var
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
 
 from ..target import Target
@@ -28,6 +28,7 @@ from .memory import Place
 from .panels import next_panels
 from .results import tile_results
 from .streams import streams
+from .transposes import transposable, transposed
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
 UNROLL_VECTORS = 4
@@ -116,6 +117,8 @@ class _Emitter:
                 self.first = first and i == 0
                 self.bind(loop, Position(i))
             self.first = first
+        elif self.loop is None and (found := transposable(loop)) is not None:
+            self.transpose(loop, *found)
         else:
             for rows in self.epilogue_rows.get(loop, ()):
                 self.fetch(rows)
@@ -123,6 +126,37 @@ class _Emitter:
                 fetched = [(read, False) for read in self.next_panels.get(loop, ())]
                 fetched += [(written, True) for written in self.results.get(loop, ())]
                 self.bind(loop, Position(0, ((counter, 1),)), fetched)
+
+    def transpose(self, loop: For, lanes: For, store: Store) -> None:
+        """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""
+        width = lanes.width
+        whole, rest = divmod(loop.var.extent, width)
+        with (
+            self.counting(lanes.var.name, lanes.var.extent // width) as vector,
+            self.counting(loop.var.name, whole) as block,
+        ):
+            self.block(loop.var, Position(0, ((block, width),)), lanes.var, Position(0, ((vector, width),)), store, width)
+        if rest:
+            with self.counting(loop.var.name, rest) as counter:
+                self.bind(loop, Position(whole * width, ((counter, 1),)))
+
+    def block(self, step: Var, first: Position, lane: Var, start: Position, store: Store, width: int) -> None:
+        """A square: a row of `width` steps for each of as many lanes, stored as a row of lanes for each step."""
+        outer = self.scope
+        self.scope = scope = replace(outer, lanes=width, mask=None)
+        rows = []
+        for i in range(width):
+            scope.forget()
+            scope.bound |= {lane: replace(start, constant=i), step: replace(first, lane=1)}
+            rows.append(self.b.widen(scope.evaluate(store.value), width))
+        scope.bound[lane] = replace(start, lane=1)
+        for i, column in enumerate(transposed(self.b, rows)):
+            scope.forget()
+            scope.bound[step] = replace(first, constant=i)
+            place, indexer = scope.place(store.array), scope.indexer
+            memory.store(indexer, place, memory.locate(indexer, place, indexer.position(store.index)), column, None)
+        del scope.bound[lane], scope.bound[step]
+        self.scope = outer
 
     def bind(self, loop: For, position: Position, fetched: Sequence[tuple[tuple[Array, Index], bool]] = ()) -> None:
         """The body once, with the variable at `position`, after fetching what later ones will read, or write."""

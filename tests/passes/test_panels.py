@@ -21,7 +21,6 @@ from graphc.passes.panels import Common
 
 MACHINE = Machine(64, 32)
 W = variable("w", np.linspace(-1, 1, 64 * 512, dtype=np.float32).reshape(512, 64))
-X = placeholder("x", TensorType(float32, (5, 64)))
 
 
 def tensor(name: str, *shape: int) -> Value:
@@ -29,16 +28,16 @@ def tensor(name: str, *shape: int) -> Value:
 
 
 def times_w(x: Value) -> Value:
-    """[5, 64] -> [5, 512]"""
+    """[rows, 64] -> [rows, 512]"""
     return dot_general(x, W, contract=((1,), (1,)), batch=((), ()))
 
 
-def unrolled(steps: int) -> Graph:
+def unrolled(steps: int, rows: int = 5) -> Graph:
     """A recurrence; the weight is updated in place."""
-    h = X
+    x = h = placeholder("x", TensorType(float32, (rows, 64)))
     for _ in range(steps):
-        h = make("tanh", slice_(times_w(h), (0, 3), (5, 67)))
-    return Graph("f", (X,), (h,), ((W, W * 0.5),))
+        h = make("tanh", slice_(times_w(h), (0, 3), (rows, 67)))
+    return Graph("f", (x,), (h,), ((W, W * 0.5),))
 
 
 def launches(graph: Graph) -> tuple[Launch, ...]:
@@ -59,7 +58,8 @@ def test_steps_that_read_one_weight_alike_pack_it_once() -> None:
 
 
 def test_one_step_does_not_pay_for_packing() -> None:
-    assert packs(launches(unrolled(1))) == []
+    assert packs(launches(unrolled(1, rows=2))) == []
+    assert packs(launches(unrolled(10, rows=2))) != []
 
 
 def test_functions_fill_panels_of_their_own() -> None:

@@ -135,6 +135,19 @@ def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() ->
     assert not choose(product(16, 1024, 64), 16, machine).group  # rows that lie together
 
 
+def test_rows_that_are_turned_into_panels_cost_less_than_what_is_gathered() -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    turned, gathered = (
+        min(s.cost for s in candidates(loops, 16, machine) if s.lane == 1 and s.packed == (1,))
+        for loops in (
+            product(64, 784, 128, b_transposed=True),
+            (Loop(64, 784, 0, 128, False), Loop(128, 0, 1568, 1, False), Loop(784, 1, 2, 0, True)),
+        )
+    )
+    assert turned < gathered
+    assert choose(product(64, 784, 128, b_transposed=True), 16, machine).packed == (1,)
+
+
 def test_panels_of_large_operands_come_from_behind_the_caches() -> None:
     small, large = (
         min(s.cost for s in candidates(product(16, k, 64), 8, Machine(l1=4096, l2=1 << 20)) if s.packed == (1,))
