@@ -45,7 +45,8 @@ MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leav
 @dataclass(frozen=True)
 class FusedGraph:
     """Clusters in execution order. `stored` are the values kept in memory; `in_place` the variables whose new value may be
-    written over the old one while it is computed; `insets` say which stored values lie inside others."""
+    written over the old one while it is computed; `insets` say which stored values lie inside others,
+    `awaited` what must have been computed before a value, beside what it reads."""
 
     graph: Graph
     clusters: tuple[Cluster, ...]
@@ -53,6 +54,7 @@ class FusedGraph:
     stored: frozenset[Value]
     in_place: frozenset[Value]
     insets: Mapping[Value, Inset]
+    awaited: Mapping[Value, list[Value]]
 
 
 def fuse(graph: Graph) -> FusedGraph:
@@ -68,7 +70,7 @@ def fuse(graph: Graph) -> FusedGraph:
     in_place = fusion.order_updates()
     stored = fusion.stored()
     order = in_order(fusion.dag, stored, {storage(root) for root in graph.roots}, insets)
-    return FusedGraph(graph, order, fusion.home, stored, in_place, insets)
+    return FusedGraph(graph, order, fusion.home, stored, in_place, insets, fusion.awaited)
 
 
 class _Fusion:

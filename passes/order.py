@@ -1,14 +1,14 @@
 """The order in which clusters run.
 
 In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
-(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, and what makes anew
-something for such a cluster; all others run as the graph was written down. What is packed or kept inside of kernels does not
-count.
+(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, and what makes
+something for such a cluster only; all others run as the graph was written down. What is packed or kept inside of kernels does
+not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from heapq import heappop, heappush
 
 import networkx as nx
@@ -17,6 +17,8 @@ from graphc.ir.values import Value
 
 from .cluster import BORDER, Cluster
 from .inset import Insets
+
+FOLLOWERS = 4  # that may come between what makes something anew and what frees memory in the end
 
 
 def in_order(
@@ -63,14 +65,31 @@ class _Memory:
         self.done: set[Cluster] = set()
 
     def urgency(self, cluster: Cluster) -> int:
-        """0 where less would be held behind the cluster than before it, 1 where that is so behind it and another that waits for
-        nothing else, 2 for all others. A border takes nothing, and may be all that the last readers of what it surrounds wait
-        for."""
+        """0 where less would be held behind the cluster than before it, 1 where that is so behind some more that can follow at
+        once, 2 for all others. A border takes nothing, and may be all that the last readers of what it surrounds wait for."""
         if cluster.kind == BORDER or self._shrink({cluster}):
             return 0
-        first = {cluster, *(c for c in self.dag.successors(cluster) if c.kind == BORDER and self._waits_only(c, {cluster}))}
-        others = {after for c in first for after in self.dag.successors(c)} - first
-        return 1 if any(self._shrink({*first, other}) for other in others if self._waits_only(other, first)) else 2
+        return 1 if any(map(self._shrink, self._followed(cluster))) else 2
+
+    def _followed(self, cluster: Cluster) -> Iterator[set[Cluster]]:
+        """The cluster with one that follows it, and what else this one waits for, if that can run now; where there is but one,
+        with one more, and so on."""
+        group = {cluster}
+        for _ in range(FOLLOWERS):
+            group |= {c for c in self._behind(group) if c.kind == BORDER and self._waits_only(c, group)}
+            behind = self._behind(group)
+            found = []
+            for last in behind:
+                before = set(self.dag.predecessors(last)) - self.done - group
+                if all(self._waits_only(c, group) for c in before):
+                    found.append({*group, *before, last})
+            yield from found
+            if len(behind) != 1 or not found:
+                return
+            (group,) = found
+
+    def _behind(self, group: set[Cluster]) -> set[Cluster]:
+        return {after for c in group for after in self.dag.successors(c)} - group
 
     def _waits_only(self, cluster: Cluster, first: set[Cluster]) -> bool:
         return self.done.union(first).issuperset(self.dag.predecessors(cluster))

@@ -20,7 +20,7 @@ from itertools import accumulate, product
 
 from graphc.ir.graph import Graph
 from graphc.ir.location import located
-from graphc.ir.op import Blocked, Contraction, Elementwise
+from graphc.ir.op import Contraction, Elementwise
 from graphc.ir.values import Value, make, splat
 from graphc.ops.shape import after
 
@@ -192,12 +192,10 @@ class _Lives:
             yield from self._leaves(below)
 
     def _event(self, host: Value, reader: Cluster) -> Value | None:
-        """The latest of what the first late reader waits for in any case, if it is made at the peak or behind it; for one that
-        waits for nothing else, the latest that is made before it."""
-        others = [v for v in reader.sources - reader.inside if self._host(v) is not host]
-        if not any(self._host(v) in self.span for v in others):
-            others = [v for v in self.readers if v in self.fused.home and self.order[self.fused.home[v]] < self.order[reader]]
-        made = [(self.span[h][0], v.type.nbytes, v) for h, v in ((self._host(v), v) for v in others) if h in self.span]
+        """The latest of what the first late reader waits for in any case, if it is made at the peak or behind it."""
+        awaited = (event for member in reader.reads for event in self.fused.awaited.get(member, ()))
+        others = ((self._host(v), v) for v in {*reader.sources, *awaited} - reader.inside)
+        made = [(self.span[h][0], v.type.nbytes, v) for h, v in others if h in self.span and h is not host]
         latest = max(made, key=lambda entry: entry[:2], default=None)
         return latest[2] if latest is not None and latest[0] >= self.peak else None
 
@@ -207,7 +205,7 @@ def _is_repeatable(value: Value) -> bool:
     memory takes as long."""
     if isinstance(value.op.lower, Contraction):
         return _work(value) <= SHORT * value.type.nbytes
-    return isinstance(value.op.lower, Elementwise | Blocked) or is_view(value)
+    return isinstance(value.op.lower, Elementwise) or is_view(value)
 
 
 def _work(value: Value) -> float:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, inf
 
 from graphc.dtype import float32
 from graphc.ir.graph import Graph
 from graphc.ir.rewrite import Rules, op, rewrite_graph, rule
 from graphc.ir.values import Value, constant
 from graphc.ops.contract import dot_general
-from graphc.ops.shape import pad, transpose
+from graphc.ops.shape import after, pad, transpose
 from graphc.ops.winograd import POINTS, TAPS, winograd_kernel, winograd_points, winograd_product, winograd_result, winograd_taps
 
 from .fold import array
@@ -123,7 +123,9 @@ def _gradient_in_tiles(root: Value, tiling: Tiling) -> Value:
     found = {}
     for operand, spec, of in ((x, "lhs_spec", "data"), (dy, "rhs_spec", "cotangent")):
         channels, batch, *spatial = root.attrs[spec]
-        found[spec] = winograd_points(_whole(operand, (batch, *spatial, channels), missing), tile=tile, group=group, of=of)
+        whole = _whole(operand, (batch, *spatial, channels), missing)
+        whole = after(whole, dy) if of == "data" else whole  # the points that the convolution had need not be kept until then
+        found[spec] = winograd_points(whole, tile=tile, group=group, of=of)
     channels, features, *taps = root.attrs["out_spec"]
     sides = ("lhs_spec", "rhs_spec") if channels < features else ("rhs_spec", "lhs_spec")
     du = dot_general(*(found[spec] for spec in sides), contract=((0, 2), (0, 2)), batch=((1,), (1,)))
@@ -174,6 +176,8 @@ def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
     moved = 2 * passed / (BEYOND_L1 if near or passed <= KEPT * machine.l2 else BEYOND_L2)
     moved += kernel * ELEMENT_BYTES / BEYOND_L2 * (1 if shape.constant else 2)
     arithmetic = _multiplied(tiles * kernel, machine) + POINT_COST * tiles * points * _vectors(shape, machine)
+    if not shape.constant and kernel * ELEMENT_BYTES > passed:
+        return inf, Tiling(tile, tiles)  # memory for the points of a kernel that are used only once
     if not shape.constant:
         arithmetic += _multiplied(TAPS**2 * kernel, machine) + GATHER_COST * kernel * TAPS**2 / points
     return _beside(arithmetic, moved), Tiling(tile, max(near, default=tiles))
