@@ -68,6 +68,8 @@ def _lines(stmt: Stmt, steps: list[Var]) -> Iterator[tuple[Array, Index]]:
         return
     extents = tuple(step.extent for step in steps)
     count, number = prod(extents), ravel([as_index(step) for step in steps], extents)
+    if not count:
+        return  # nothing is summed, and nothing to fetch beside
     for store in (store for store in stmt.body if isinstance(store, Store)):
         lanes = LINE // store.array.dtype.size
         shape = (*(row.extent for row in rows), ceil(stmt.var.extent / lanes))

@@ -36,7 +36,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 # losses of LeNet leave its own float64 losses. So LeNet is held to them in float64; in float32 it is held to smaller steps,
 # where one of three starts may still be torn apart so.
 CALM: dict[str, Optimizer] = {
-    "sgd": lambda room, p: room.SGD(p, lr=0.05),
+    "sgd": lambda room, p: room.SGD(p, lr=0.03),
     "momentum": lambda room, p: room.SGD(p, lr=0.005, momentum=0.9, weight_decay=1e-4),
     "adam": lambda room, p: room.Adam(p, lr=1e-4),
     "rmsprop": lambda room, p: room.RMSprop(p, lr=5e-5),
