@@ -63,7 +63,4 @@ class _Reader:
         return name
 
     def read(self, operand: int, index: Sequence[Expr]) -> Expr:
-        return Elements(self._stored).at(self._anchor.operands[operand], tuple(map(as_index, index)))
-
-    def _stored(self, value: Value, index: Position, guard: Expr | None) -> Expr | None:
-        return self._frame.load(value, index, guard) if self._frame.is_stored(value) else None
+        return Elements(self._frame.load_if_stored).at(self._anchor.operands[operand], tuple(map(as_index, index)))

@@ -30,6 +30,7 @@ from graphc.ir.kernel import (
     Store,
     aligned,
     evaluated,
+    sequences,
 )
 
 from .liveness import liveness
@@ -129,7 +130,7 @@ def _element_by_element(kernel: Kernel, source: Array, target: Array) -> bool:
         stored = False
         for stmt in body:
             only, stores = [], False  # loads in blocks that do not store
-            for block in _blocks((stmt,)):
+            for block in sequences((stmt,)):
                 loads = [e for part in block for e in _loads(part, source)]
                 if loads and stored:
                     return False
@@ -171,16 +172,6 @@ def _alternatives(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
             yield from _alternatives((*body[:-1], *branch))
     else:
         yield body
-
-
-def _blocks(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
-    yield body
-    for stmt in body:
-        if isinstance(stmt, For):
-            yield from _blocks(stmt.body)
-        elif isinstance(stmt, If):
-            yield from _blocks(stmt.then)
-            yield from _blocks(stmt.orelse)
 
 
 def _loads(stmt: Stmt, array: Array) -> Iterator[Load]:

@@ -23,7 +23,7 @@ from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast
 from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store
 from graphc.ir.values import Value
 
-from .element import Elements, Position
+from .element import Elements
 from .epilogue import epilogue
 from .frame import Frame
 from .fuse import Cluster
@@ -253,13 +253,10 @@ class Contract:
     def _element(self, frame: Frame, side: int, position: Index, guard: Expr | None) -> Expr:
         """The element of an operand's leaf at a flat position: loaded, or computed by its prologue."""
 
-        def at_hand(value: Value, where: Position, inner: Expr | None) -> Expr | None:
-            return frame.load(value, where, inner) if frame.is_stored(value) else None
-
         leaf = self.addresses[side].leaf
         if frame.is_stored(leaf):
             return cast(load(frame.array_of(leaf), position, guard), self.dtype)
-        return cast(Elements(at_hand).at(leaf, unravel(position, leaf.shape), guard), self.dtype)
+        return cast(Elements(frame.load_if_stored).at(leaf, unravel(position, leaf.shape), guard), self.dtype)
 
     def _epilogue(self, result: Expr, at: dict[int, Index], guards: dict[int, Index]) -> list[Stmt]:
         """What follows from one element of the product: all values first, then all stores."""

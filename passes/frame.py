@@ -41,6 +41,10 @@ class Frame:
         """Element `index` of a stored value."""
         return load(self.array_of(value), self.position(value, index), guard)
 
+    def load_if_stored(self, value: Value, index: Position, guard: Expr | None) -> Expr | None:
+        """The same, or None for what is computed otherwise."""
+        return self.load(value, index, guard) if self.is_stored(value) else None
+
     def store(self, value: Value, index: Position, element: Expr, guard: Expr | None = None) -> Stmt:
         """Write element `index` of a stored value."""
         return Store(self.array_of(value), self.position(value, index), element, guard)

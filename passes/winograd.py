@@ -176,9 +176,9 @@ def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
     moved = 2 * passed / (BEYOND_L1 if near or passed <= KEPT * machine.l2 else BEYOND_L2)
     moved += kernel * ELEMENT_BYTES / BEYOND_L2 * (1 if shape.constant else 2)
     arithmetic = _multiplied(tiles * kernel, machine) + POINT_COST * tiles * points * _vectors(shape, machine)
-    if not shape.constant and kernel * ELEMENT_BYTES > passed:
-        return inf, Tiling(tile, tiles)  # memory for the points of a kernel that are used only once
     if not shape.constant:
+        if kernel * ELEMENT_BYTES > passed:
+            return inf, Tiling(tile, tiles)  # memory for the points of a kernel that are used only once
         arithmetic += _multiplied(TAPS**2 * kernel, machine) + GATHER_COST * kernel * TAPS**2 / points
     return _beside(arithmetic, moved), Tiling(tile, max(near, default=tiles))
 

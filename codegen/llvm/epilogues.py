@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Index, Load, Temp, Var, linear
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, For, If, Kernel, Let, Stmt, evaluated, walk
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, For, Kernel, Let, Stmt, evaluated, sequences, walk
 
 from ..target import Target
 from .memory import LINE
@@ -39,24 +39,13 @@ def epilogue_rows(kernel: Kernel, target: Target) -> dict[For, list[Rows]]:
         return {}
     large = {array for array in kernel.params if array.size * array.dtype.size > target.l1_bytes}
     found: dict[For, list[Rows]] = {}
-    for body in _bodies(kernel.body):
+    for body in sequences(kernel.body):
         for n, stmt in enumerate(body):
             steps = _steps(stmt)
             rows = list(dict.fromkeys(_rows(body[n + 1 :], large))) if steps else []
             if isinstance(stmt, For) and rows and sum(each.count for each in rows) <= steps:
                 found[stmt] = rows
     return found
-
-
-def _bodies(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
-    """All sequences of statements."""
-    yield body
-    for stmt in body:
-        if isinstance(stmt, For):
-            yield from _bodies(stmt.body)
-        elif isinstance(stmt, If):
-            yield from _bodies(stmt.then)
-            yield from _bodies(stmt.orelse)
 
 
 def _steps(stmt: Stmt) -> int:

@@ -148,6 +148,17 @@ def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
             yield from walk(stmt.orelse)
 
 
+def sequences(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:
+    """All statements that stand behind one another, outer before inner: the body itself, and those inside it."""
+    yield body
+    for stmt in body:
+        if isinstance(stmt, For):
+            yield from sequences(stmt.body)
+        elif isinstance(stmt, If):
+            yield from sequences(stmt.then)
+            yield from sequences(stmt.orelse)
+
+
 def operands(expr: Expr) -> tuple[Expr, ...]:
     """The direct parts of an expression."""
     match expr:
@@ -267,5 +278,6 @@ __all__ = [
     "ALIGNMENT", "ARENA", "COMBINES", "CONSTANT", "INPUT", "OUTPUT", "SERIAL", "UNROLLED", "VARIABLE", "VECTOR",
     "Accumulate", "Affine", "Array", "Buffer", "Call", "Const", "Div", "Expr", "For", "If", "Index", "Kernel",
     "KernelFunction", "KernelProgram", "Launch", "Let", "Load", "Local", "Mod", "Stmt", "Store", "Temp", "Var",
-    "aligned", "all_of", "as_index", "call", "cast", "const", "expressions", "load", "operands", "select", "temp", "walk",
+    "aligned", "all_of", "as_index", "call", "cast", "const", "expressions", "load", "operands", "select", "sequences",
+    "temp", "walk",
 ]  # fmt: skip

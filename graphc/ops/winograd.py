@@ -76,8 +76,8 @@ def _polynomial(roots: Any) -> Row:
     return tuple(found)
 
 
-def _array(matrix: Matrix, dtype: Any = np.float64) -> np.ndarray:
-    return np.array([[float(number) for number in row] for row in matrix], dtype)
+def _array(matrix: Matrix) -> np.ndarray:
+    return np.array([[float(number) for number in row] for row in matrix])
 
 
 # ------------------------------------------------------------------------------------------------------------ builders
