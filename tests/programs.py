@@ -11,7 +11,7 @@ from laws import assert_close
 from graphc.codegen import abi
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
-from graphc.codegen.target import host
+from graphc.codegen.target import Target, host
 from graphc.driver import machine
 from graphc.dtype import dtype
 from graphc.export import Compilation
@@ -43,10 +43,12 @@ def planned(graphs: Iterable[Graph], target: Machine = HOST) -> KernelProgram:
     return plan_buffers(lower([fuse(graph) for graph in graphs], target), target)
 
 
-def natives(program: KernelProgram, threads: Sequence[int]) -> list[Program]:
-    """The program compiled once for this machine, loaded once for each number of threads. Results are lists."""
-    compilation = Compilation(program, "net", host(), {function.name: "list" for function in program.functions})
-    jit = Jit(emit_program(program, "net", host(), embed_initial=False), host())
+def natives(program: KernelProgram, threads: Sequence[int], target: Target | None = None) -> list[Program]:
+    """The program compiled once, for this machine or one that it can be, loaded once for each number of threads. Results
+    are lists."""
+    target = target or host()
+    compilation = Compilation(program, "net", target, {function.name: "list" for function in program.functions})
+    jit = Jit(emit_program(program, "net", target, embed_initial=False), target)
     set_state = partial(abi.set_state, program)
     library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
     return [Program(library, n) for n in threads]

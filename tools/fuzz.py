@@ -3,8 +3,9 @@
 In: seeds. Out: counts, and for every failure the stage that went wrong, the seed, and the text of a graph cut down to what
 still fails. Each graph is run by numpy as it was written and after the graph passes, by the kernel interpreter, and as
 native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time. With
---small-caches it is also scheduled for caches that the values of these graphs do not fit, which large ones have to do, and
-with --cuda the source for GPUs is run too, on this processor (emulated_cuda.py).
+--small-caches it is also scheduled for caches that the values of these graphs do not fit, which large ones have to do, with
+--target it is made for other processors, too, and with --cuda the source for GPUs is run, on this processor
+(emulated_aarch64.py, emulated_cuda.py).
 
     python tools/fuzz.py --graphs 2000 --seed 0 --jobs 2        exit code 1 if anything failed
     python tools/fuzz.py --graphs 1 --seed 137                  one graph again
@@ -28,6 +29,7 @@ from typing import Any
 from unittest.mock import patch
 
 import click
+import emulated_aarch64
 import numpy as np
 from emulated_cuda import COMPILER, CudaFault, Net
 from random_graphs import Case, random_case
@@ -38,7 +40,7 @@ from graphc.codegen import abi, sharing
 from graphc.codegen.cuda.target import DEFAULT_OPTIONS, Options
 from graphc.codegen.llvm.build import Jit
 from graphc.codegen.llvm.entry import emit_program
-from graphc.codegen.target import host
+from graphc.codegen.target import Target, host, named
 from graphc.driver import GPU_THREAD, machine
 from graphc.export import Compilation
 from graphc.interp.graph import run
@@ -195,7 +197,7 @@ class Subject:
             info = v.attrs["info"]
             yield state[info.name].copy() if info.name in state else info.initial
 
-    def check_native(self, programs: Sequence[Program], stage: str = "native code") -> None:
+    def check_native(self, programs: Sequence[Program], stage: str) -> None:
         """Native code; the same bytes on any number of threads."""
         first: list[list[bytes]] | None = None
         for threads, program in zip(THREADS, programs, strict=True):
@@ -209,29 +211,40 @@ class Subject:
                 raise Wrong(f"{stage}: {threads} threads give other bytes than {THREADS[0]}")
             first = bytes_
 
-    def check_cuda(self, net: Net) -> None:
-        """The source for GPUs, with every access of every thread checked."""
+    def check_emulated(self, net: Net | emulated_aarch64.Net, stage: str) -> None:
+        """What runs elsewhere, with the accesses checked that would be fatal there."""
         results = []
         for arrays in self.calls:
             try:
                 outputs = net.call(self.name, *arrays)
-            except CudaFault as fault:
-                raise Wrong(f"CUDA source: {fault}") from fault
+            except (CudaFault, emulated_aarch64.Fault) as fault:
+                raise Wrong(f"{stage}: {fault}") from fault
             results.append([*outputs, *self._copies(net.state)])
-        self.judge("CUDA source", results)
+        self.judge(stage, results)
 
 
-def compile_native(graphs: Sequence[Graph], caches: int = 1) -> list[Program]:
-    """The graphs as one program, compiled once and loaded for each number of threads. `caches` divides those of the host."""
-    core = machine(host())
+def scheduled(graphs: Sequence[Graph], target: Target, caches: int = 1) -> KernelProgram:
+    """The graphs as one program. `caches` divides those of the target."""
+    core = machine(target)
     core = replace(core, l1=core.l1 // caches, l2=core.l2 // caches)
-    program = plan_buffers(lower([fuse(graph) for graph in graphs], core), core)
-    compilation = Compilation(program, "net", host(), {graph.name: "list" for graph in graphs})
+    return plan_buffers(lower([fuse(graph) for graph in graphs], core), core)
+
+
+def compile_native(graphs: Sequence[Graph], target: Target | None = None, caches: int = 1) -> list[Program]:
+    """The graphs compiled once, for this machine or one that it can be, and loaded for each number of threads."""
+    target = target or host()
+    program = scheduled(graphs, target, caches)
+    compilation = Compilation(program, "net", target, {graph.name: "list" for graph in graphs})
     with patch.multiple(sharing, PARALLEL_WORK=0, SHARED_WORK=0, CHUNK_WORK=100):  # even the smallest launches are shared
-        text, manifest = emit_program(program, "net", host(), embed_initial=False), compilation.manifest()
-    jit, set_state = Jit(text, host()), partial(abi.set_state, program)
+        text, manifest = emit_program(program, "net", target, embed_initial=False), compilation.manifest()
+    jit, set_state = Jit(text, target), partial(abi.set_state, program)
     library = Library(manifest, jit.address, compilation.product, abi.constants(program), set_state)
     return [Program(library, n) for n in THREADS]
+
+
+def compile_aarch64(graphs: Sequence[Graph]) -> emulated_aarch64.Net:
+    """The graphs compiled and linked for another processor, which is emulated."""
+    return emulated_aarch64.Net(scheduled(graphs, emulated_aarch64.TARGET))
 
 
 def compile_cuda(graphs: Sequence[Graph], options: Options = DEFAULT_OPTIONS) -> Net:
@@ -245,12 +258,16 @@ def compile_cuda(graphs: Sequence[Graph], options: Options = DEFAULT_OPTIONS) ->
 
 
 # How graphs are compiled together, and how one of them is run, by the name that a failure starts with.
-TARGETS: dict[str, tuple[Callable[[Sequence[Graph]], Any], Callable[[Subject, Any], None]]] = {
+TARGETS: dict[str, tuple[Callable[[Sequence[Graph]], Any], Callable[..., None]]] = {
     "native code": (compile_native, Subject.check_native),
-    "small caches": (partial(compile_native, caches=SMALL), partial(Subject.check_native, stage="small caches")),
-    "CUDA source": (compile_cuda, Subject.check_cuda),
+    "small caches": (partial(compile_native, caches=SMALL), Subject.check_native),
+    "x86-64": (partial(compile_native, target=named("x86-64")), Subject.check_native),
+    "x86-64-v3": (partial(compile_native, target=named("x86-64-v3")), Subject.check_native),
+    "aarch64": (compile_aarch64, Subject.check_emulated),
+    "CUDA source": (compile_cuda, Subject.check_emulated),
 }
 NATIVE = ("native code",)
+OTHERS = ("x86-64", "x86-64-v3", "aarch64")  # the first two run where the processor is one
 
 
 def check_all(case: Case, targets: Sequence[str] = NATIVE) -> None:
@@ -259,8 +276,9 @@ def check_all(case: Case, targets: Sequence[str] = NATIVE) -> None:
     subject.check_graphs()
     if subject.is_small():
         subject.check_kernels()
-    for compile_graphs, check in map(TARGETS.__getitem__, targets):
-        check(subject, compile_graphs([subject.optimised]))
+    for target in targets:
+        compile_graphs, check = TARGETS[target]
+        check(subject, compile_graphs([subject.optimised]), stage=target)
 
 
 def check_batch(seeds: Sequence[int], targets: Sequence[str] = NATIVE, share: float = 0.3) -> Report:
@@ -291,7 +309,7 @@ def check_batch(seeds: Sequence[int], targets: Sequence[str] = NATIVE, share: fl
             alone = [f for s in subjects if (f := examine(int(s.name[1:]), (target,))) is not None]
             report.failures += alone or [Failure(seeds[0], "batch", f"{len(seeds)} graphs together: {error!r}")]
         else:
-            suspects += [int(s.name[1:]) for s in subjects if _fails(partial(check, s, program))]
+            suspects += [int(s.name[1:]) for s in subjects if _fails(partial(check, s, program, stage=target))]
     for seed in suspects:
         report.failures.append(
             examine(seed, targets) or Failure(seed, "batch", "fails only when compiled together with others")
@@ -377,13 +395,14 @@ def fuzz(first: int, graphs: int, jobs: int, targets: Sequence[str], show: Calla
 @click.option("--seed", default=0, help="Seed of the first one; the next ones follow.")
 @click.option("--jobs", default=1, help="Processes.")
 @click.option("--small-caches", is_flag=True, help="Schedule for small caches, too.")
+@click.option("--target", "others", multiple=True, type=click.Choice(OTHERS), help="Compile for this processor, too.")
 @click.option("--cuda", is_flag=True, help="Run the source for GPUs too, on this processor; needs g++.")
-def main(graphs: int, seed: int, jobs: int, small_caches: bool, cuda: bool) -> None:
+def main(graphs: int, seed: int, jobs: int, small_caches: bool, others: tuple[str, ...], cuda: bool) -> None:
     """Compare numpy, the kernel interpreter and native code on random graphs."""
     if cuda and COMPILER is None:
         raise click.UsageError("--cuda needs g++, which was not found")
     start = time.monotonic()
-    targets = (*NATIVE, *(("small caches",) if small_caches else ()), *(("CUDA source",) if cuda else ()))
+    targets = (*NATIVE, *(("small caches",) if small_caches else ()), *others, *(("CUDA source",) if cuda else ()))
     report = fuzz(seed, graphs, jobs, targets, lambda failure: click.echo(f"{failure}\n", nl=True))
     click.echo(f"{report} in {time.monotonic() - start:.0f} s")
     sys.exit(1 if report.failures else 0)

@@ -114,7 +114,7 @@ def test_large_shapes_compute_what_numpy_does() -> None:
     subjects = [subject_of(name) for name in LARGE]
     net = fuzz.compile_cuda([subject.optimised for subject in subjects])
     for subject in subjects:
-        subject.check_cuda(net)
+        subject.check_emulated(net, "CUDA source")
 
 
 def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.Monk
     net = fuzz.compile_cuda([subject.optimised for subject in subjects])
     assert len(turns) >= len(contract.TILES)
     for subject in subjects:
-        subject.check_cuda(net)
+        subject.check_emulated(net, "CUDA source")
 
 
 def test_products_in_parts_compute_what_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_products_in_parts_compute_what_numpy_does(monkeypatch: pytest.MonkeyPat
     subjects = [subject_of(name) for name in names]
     net = fuzz.compile_cuda([subject.optimised for subject in subjects])
     for subject in subjects:
-        subject.check_cuda(net)
+        subject.check_emulated(net, "CUDA source")
     assert "_parts(" in net.source
 
 
@@ -152,7 +152,7 @@ def test_atomic_sums_compute_what_numpy_does() -> None:
     subjects = [subject_of(name) for name in names]
     net = fuzz.compile_cuda([subject.optimised for subject in subjects], Options(atomics=True))
     for subject in subjects:
-        subject.check_cuda(net)
+        subject.check_emulated(net, "CUDA source")
 
 
 @pytest.mark.parametrize(("mapping", "name"), [(teams, "sort"), (panels, "convolution_of_points")], ids=["teams", "tiles"])
@@ -160,7 +160,7 @@ def test_a_mapping_that_forgets_barriers_is_found(mapping: ModuleType, name: str
     monkeypatch.setattr(mapping, "barriers", lambda body, visible: frozenset())
     subject = subject_of(name)
     with pytest.raises(fuzz.Wrong, match=r"race: |nobody has written"):
-        subject.check_cuda(fuzz.compile_cuda([subject.optimised]))
+        subject.check_emulated(fuzz.compile_cuda([subject.optimised]), "CUDA source")
 
 
 def digits(size: int, batch: int, steps: int) -> tuple[tuple[np.ndarray, ...], ...]:
@@ -180,7 +180,7 @@ def test_training_steps_compute_what_numpy_does(name: str, tmp_path: Path) -> No
     """Losses and every variable after each step, within what the roundings of the step allow; every access is checked."""
     step, calls = STEPS[name]()
     subject = fuzz.Subject(Case(step.graph("f"), calls), "f")
-    subject.check_cuda(Net(Stages({"f": step}, "cuda").planned, tmp_path))
+    subject.check_emulated(Net(Stages({"f": step}, "cuda").planned, tmp_path), "CUDA source")
 
 
 @pytest.mark.parametrize(
