@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import Parameter, signature
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,13 @@ from .runtime.cuda import GpuProgram
 from .runtime.program import Program
 from .tensor.random import SEED
 
+OPTIONS: dict[str, tuple[type | UnionType, str]] = {
+    "target": (str, 'a name such as "cpu", "x86-64-v3" or "cuda"'),
+    "seed": (int | np.integer | None, "a whole number, or None"),
+    "name": (str, "a string"),
+    "freeze": (bool, "True or False"),
+    "winograd": (bool, "True or False"),
+}
 KERNEL_STEPS = ("lower", "overwrite", "slice", "place")  # behind the graph passes
 
 
@@ -115,8 +124,11 @@ class Stages:
             raise GraphError("compile: there is nothing to compile; name at least one function: gc.compile(predict=predict)")
         for key, function in self.functions.items():
             if not isinstance(function, Function):
-                kind = type(function).__name__
-                raise GraphError(f"compile: {key} is a {kind}, not a gc.function; wrap it: gc.function([x], y)")
+                raise GraphError(_no_function(key, function))
+        for option, (kinds, expected) in OPTIONS.items():
+            given = getattr(self, option)
+            if not isinstance(given, kinds):
+                raise GraphError(f"compile: {option}={given!r}: expected {expected}")
 
     @cached_property
     def steps(self) -> dict[str, list[Step]]:
@@ -193,6 +205,14 @@ class Stages:
             number = len(next(iter(self.steps.values()))) + 1 + KERNEL_STEPS.index(step)
             (folder / f"{self.name}.{number:02}.{step}.txt").write_text(print_program(program, elide=True))
         return program
+
+
+def _no_function(key: str, given: object) -> str:
+    """What is wrong with something that was given by name."""
+    if isinstance(given, bool | int | float | str | None):
+        others = [name for name, kind in signature(compile).parameters.items() if kind.kind is Parameter.KEYWORD_ONLY]
+        return f"compile: {key}={given!r} is neither a gc.function nor an option; the options are {', '.join(others)}"
+    return f"compile: {key} is a {type(given).__name__}, not a gc.function; wrap it: gc.function([x], y)"
 
 
 def _structure(function: Function) -> str | tuple[str, ...]:

@@ -182,7 +182,9 @@ def _checked_output(x: Any, which: str) -> Tensor:
 
 
 def _checked_updates(updates: Any) -> tuple[tuple[Value, Value], ...]:
-    pairs = list(updates.items()) if isinstance(updates, Mapping) else list(updates)
+    pairs = list(updates.items()) if isinstance(updates, Mapping) else updates
+    if not isinstance(pairs, list | tuple) or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise GraphError("function: updates are a dict {variable: new value}, such as optimizer.minimize(loss) gives", here())
     result: dict[Value, Value] = {}
     for variable, new in pairs:
         if not isinstance(variable, Variable):

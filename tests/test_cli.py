@@ -170,6 +170,7 @@ def test_the_module_is_the_command():
 BROKEN = {
     "raises": ("def f():\n    return 1 / 0\n\nf()\n", ["line 4", "f()", "ZeroDivisionError"]),
     "syntax": ("x = (\n", ["SyntaxError", "line 1"]),
+    "binary": ("x = 1\0\n", ["binary.py", "null bytes"]),
     "exits": ("import sys\nsys.exit(3)\n", ["ended the program", "3"]),
     "empty": ("x = 1\n", ["binds no gc.function"]),
     "shapes": (
@@ -198,6 +199,9 @@ def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, monkeypatc
     "arguments, words",
     [
         (["compile", "missing.py"], ["there is no file missing.py"]),
+        (["compile", "ARTIFACT", "-o", "TMP"], ["is no Python file"]),
+        (["show", "ARTIFACT"], ["is no Python file"]),
+        (["compile", "MODEL", "-o", "X"], ["is a file; -o names a folder"]),
         (["compile", "MODEL", "--emit", "exe"], ["'exe'", "so, obj"]),
         (["compile", "MODEL", "--target", "z80"], ["'z80' is no target"]),
         (["compile", "MODEL", "--name", "my net", "-o", "TMP"], ["'my net'", "C identifier"]),
@@ -211,8 +215,9 @@ def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, monkeypatc
         (["run", "ARTIFACT", "step", "-i", "x"], ["expected name=file.npy"]),
         (["run", "ARTIFACT", "step", "-i", "x=1", "-i", "x=2"], ["given twice"]),
         (["run", "ARTIFACT", "step", "-i", "x=MODEL"], ["not a readable .npy"]),
+        (["run", "ARTIFACT", "step", "-i", "x=NPZ"], ["it holds 1 arrays; np.save writes a file of a single one"]),
         (["run", "ARTIFACT", "step", "-i", "x=[1, 2]"], ["expected float32[4, 3], got float32[2]"]),
-        (["run", "ARTIFACT", "step", "-i", "x=X", "-o", "MODEL"], ["cannot write the results"]),
+        (["run", "ARTIFACT", "step", "-i", "x=X", "-o", "MODEL"], ["is a file; -o names a folder"]),
         (["show", "MODEL", "--emit", "soup"], ["no stage 'soup'", "kernels"]),
         (["run", "MODEL", "step", "-i", "x=X", "--emit", "asm"], ["nothing runs at 'asm'"]),
         (["run", "MODEL", "step", "-i", "x=1", "--emit", "graph"], ["expected float32[4, 3]"]),
@@ -225,7 +230,8 @@ def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, monkeypatc
     ],
 )
 def test_mistakes_are_told_and_give_two(graphc_command, model, artifact, tmp_path, arguments, words):
-    places = {"MODEL": model, "ARTIFACT": artifact, "X": model.parent / "x.npy", "TMP": tmp_path}
+    places = {"MODEL": model, "ARTIFACT": artifact, "X": model.parent / "x.npy", "TMP": tmp_path, "NPZ": tmp_path / "x.npz"}
+    np.savez(places["NPZ"], x=np.ones((4, 3), np.float32))
 
     def fill(text):
         for word, path in places.items():

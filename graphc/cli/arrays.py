@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,9 +33,14 @@ def _read(name: str, text: str) -> object:
     path = Path(text)
     if path.suffix == ".npy" or path.exists():
         try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            loaded = np.load(path, allow_pickle=False)
+        except (OSError, EOFError, BadZipFile) as error:
             raise UserError(f"error: --input {name}={text}: not a readable .npy file ({error})") from None
+        except ValueError:  # its text invites to load pickles
+            raise UserError(f"error: --input {name}={text}: not a readable .npy file of numbers; np.save writes one") from None
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        raise UserError(f"error: --input {name}={text}: it holds {len(loaded)} arrays; np.save writes a file of a single one")
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

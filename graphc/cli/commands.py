@@ -149,11 +149,18 @@ def _build(
 
 def _write(compilation: Compilation | CudaCompilation, folder: Path, kinds: list[str]) -> list[Path]:
     """The files, in a folder that is made if it is missing."""
+    _make(folder)
+    return compilation.write(folder, kinds)
+
+
+def _make(folder: Path) -> None:
+    """Have the folder. Raises UserError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"error: {folder} is a file; -o names a folder") from None
     except OSError as error:
         raise UserError(f"error: cannot make the folder {folder}: {error.strerror}") from None
-    return compilation.write(folder, kinds)
 
 
 # ----------------------------------------------------------------------------------------------------------------- run
@@ -205,8 +212,8 @@ def _deliver(results: dict[str, np.ndarray], folder: Path | None) -> None:
         for name, array in results.items():
             click.echo(f"{name} {array.dtype}{list(array.shape)}\n{array}")
         return
+    _make(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, array in results.items():
             np.save(folder / f"{name}.npy", array)
             click.echo(folder / f"{name}.npy")

@@ -40,6 +40,8 @@ def load_model(path: Path) -> Model:
     """Run a model file. Raises UserError when there is none, it raises, or it binds no function."""
     if not path.is_file():
         raise UserError(f"error: there is no file {path}")
+    if path.suffix != ".py":
+        raise UserError(f"error: {path} is no Python file (its name must end with .py)")
     before = set(sys.modules)
     with _importable_folder(path):
         names = vars(_execute(path))
@@ -53,8 +55,7 @@ def load_model(path: Path) -> Model:
 
 def _execute(path: Path) -> object:
     spec = importlib.util.spec_from_file_location(f"__graphc_model__{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"error: {path} is no Python file (its name must end with .py)")
+    assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles of the model look their module up
     try:
@@ -84,6 +85,8 @@ def _told(error: Exception, path: Path) -> str:
     trace, home = error.__traceback__, path.resolve()
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve() != home:
         trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename is None:
+        return f"error: {path} is no Python text: {error}"
     told = traceback.TracebackException(type(error), error, trace)
     if isinstance(error, GraphcError):
         own = [frame for frame in told.stack if not Path(frame.filename).resolve().is_relative_to(_HOME)]

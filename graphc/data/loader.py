@@ -75,6 +75,9 @@ class DataLoader:
             raise GraphcError(f"DataLoader: {self._count} samples give no batch of {batch_size}; use a smaller batch_size")
 
     def _check(self, sampler: Any) -> None:
+        if not self.streams and not (hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__")):
+            kind = type(self.dataset).__name__
+            raise GraphcError(f"DataLoader: a data set has a length and items, or is an IterableDataset; {kind} is neither")
         chosen = self.shuffle or self.generator is not None or sampler is not None
         if sampler is not None and self.shuffle:
             raise GraphcError("DataLoader: a sampler has an order of its own; give either it or shuffle=True")

@@ -18,6 +18,7 @@ from .linear import empty
 from .module import Module
 
 _BORDERS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+_NAMED = ("same", "valid")
 
 
 class _Conv(Module):
@@ -49,7 +50,8 @@ class _Conv(Module):
         self.kernel_size = per_axis(kernel_size, self.rank, f"{name}: kernel_size")
         self.stride = per_axis(stride, self.rank, f"{name}: stride")
         self.dilation = per_axis(dilation, self.rank, f"{name}: dilation")
-        self.padding = padding if isinstance(padding, str) else per_axis(padding, self.rank, f"{name}: padding")
+        where = f"{name}: padding, where it is not 'same' or 'valid',"
+        self.padding = padding if isinstance(padding, str) and padding in _NAMED else per_axis(padding, self.rank, where)
         out, into = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = empty((out, into // groups, *self.kernel_size), dtype)
         self.register_parameter("bias", empty((out_channels,), dtype) if bias else None)

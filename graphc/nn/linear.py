@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..dtype import dtype as dtype_of
+from ..errors import ShapeError
+from ..ir.location import here
 from ..tensor import Tensor
 from . import functional, init
 from .module import Module
@@ -18,7 +20,12 @@ from .parameter import Parameter
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
-    """A parameter of zeros, to be filled by `init`."""
+    """A parameter of zeros, to be filled by `init`. Raises ShapeError for sizes that are no whole numbers, or negative."""
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
+        given = ", ".join(map(repr, shape))
+        raise ShapeError(
+            f"a layer's sizes are whole numbers, and none is negative; these make a parameter of ({given})", here()
+        )
     return Parameter(np.zeros(shape, dtype_of(dtype).numpy))
 
 

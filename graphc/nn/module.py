@@ -275,6 +275,8 @@ class Module:
         """
         if isinstance(state, str | PathLike):
             state = load_state(state)
+        if not isinstance(state, Mapping):
+            raise StateError(f"load_state_dict: expected arrays by name, or a file of them, not {type(state).__name__}", here())
         own = dict(self._state())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
@@ -282,6 +284,8 @@ class Module:
             raise StateError(_mismatch(type(self).__name__, missing, unexpected), here())
         arrays = {name: _as_array(state[name]) for name in own if name in state}
         for name, array in arrays.items():
+            if array.dtype.kind in "OUSmM":
+                raise StateError(f"load_state_dict: {name} is {state[name]!r:.60}, not an array of numbers", here())
             if array.shape != own[name].shape:
                 raise ShapeError(f"load_state_dict: {name} has shape {own[name].shape}, the given array {array.shape}", here())
         for name, array in arrays.items():
@@ -358,6 +362,7 @@ def _as_array(data: Any) -> np.ndarray:
 
 
 def _mismatch(owner: str, missing: list[str], unexpected: list[str]) -> str:
+    unexpected = [str(name) for name in unexpected]
     parts = [f"load_state_dict: the names do not match those of {owner}"]
     if missing:
         parts.append(f"missing: {', '.join(missing)}")

@@ -15,12 +15,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..errors import GraphcError
+from ..ir.location import here
 from .torch_file import read_torch_file
 
 
 def save_state(state: Mapping[str, Any], path: str | PathLike[str]) -> None:
-    """Write a state_dict."""
-    save_file({name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in state.items()}, path)
+    """Write a state_dict. Raises GraphcError for what is no array, and for a file that cannot be written."""
+    if not isinstance(state, Mapping):
+        raise GraphcError(
+            f"save_state: expected arrays by name, such as program.state_dict(), not {type(state).__name__}", here()
+        )
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    for name, array in arrays.items():
+        if not isinstance(name, str) or array.dtype.kind in "OUSmM":
+            raise GraphcError(
+                f"save_state: {name!r} is {state[name]!r:.60}; expected an array of numbers under a string", here()
+            )
+    try:
+        save_file({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}, path)
+    except (SafetensorError, OSError) as error:
+        raise GraphcError(f"save_state: cannot write {path}: {error}", here()) from None
 
 
 def load_state(path: str | PathLike[str], entry: str | None = None) -> dict[str, np.ndarray]:

@@ -72,6 +72,9 @@ class Optimizer:
         if isinstance(params, Tensor | Mapping):
             kind = "a tensor" if isinstance(params, Tensor) else "a dict"
             raise GraphError(f"{type(self).__name__}: the parameters are a list, not {kind}; write [parameter]", here())
+        if not isinstance(params, Iterable):
+            kind = f"{type(self).__name__}: the parameters are a list, not {type(params).__name__}"
+            raise GraphError(f"{kind}; pass net.parameters()", here())
         given = list(params)
         for group in given if given and isinstance(given[0], Mapping) else [{"params": given}]:
             self.add_param_group(dict(group))

@@ -65,7 +65,10 @@ def _as_array(value: object) -> np.ndarray:
     except Exception as error:  # an object's own __array__ may raise anything
         raise Mismatch(f"got {type(value).__name__}, which numpy cannot read ({error})") from error
     if array.dtype.hasobject:
-        raise Mismatch(f"got {type(value).__name__}; pass a numpy array")
+        what = "an array of Python objects" if isinstance(value, np.ndarray) else type(value).__name__
+        raise Mismatch(f"got {what}; pass a numpy array of numbers")
+    if array.dtype.kind in "USmMc":
+        raise Mismatch(f"got {describe(_name(array.dtype), array.shape)}, which is not made of real numbers")
     return array
 
 

@@ -85,6 +85,8 @@ def write_files(files: dict[Path, bytes]) -> None:
     for path in files:
         if path.is_dir():
             raise ArtifactError(f"cannot write {path}: it is a directory")
+        if not path.parent.is_dir():
+            raise ArtifactError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     try:
         for path, contents in files.items():
             ready.append((_temporary(path, contents), path))

@@ -9,21 +9,21 @@ a program can be made, read and exported on machines without a GPU.
 
 from __future__ import annotations
 
-import difflib
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import CallError, GraphcError
+from ..errors import CallError, CompileError
 from .arrays import bind, conform
 from .device import DeviceArray, Driver, on_device, open_driver
-from .manifest import Port, Signature, Variable, describe
+from .functions import Functions
+from .manifest import Port, Signature, Variable
 from .program import packer
+from .state import fitting
 
 Compiler = Callable[[str], bytes]  # architecture -> cubin
 
@@ -56,7 +56,7 @@ class Recipe:
     state_size: int
 
 
-class GpuProgram:
+class GpuProgram(Functions["GpuFunction"]):
     """Functions over shared variables that lie on a GPU; `source` is the program in CUDA C++.
 
     The GPU is opened by the first call. Raises CallError where there is none, where the driver or cuda-python is missing,
@@ -64,31 +64,16 @@ class GpuProgram:
     """
 
     def __init__(self, recipe: Recipe, compiler: Compiler) -> None:
-        for name in (signature.name for signature in recipe.functions):
-            if name.startswith("_") or hasattr(type(self), name):
-                raise GraphcError(f"a function cannot be called {name!r}: every program has attributes of its own; rename it")
         self._recipe = recipe
         self._net = _Net(recipe, compiler)
         rows = zip(recipe.functions, recipe.launches, recipe.staged, strict=True)
-        self._functions = {s.name: GpuFunction(self._net, s, launches, staged) for s, launches, staged in rows}
+        super().__init__({s.name: GpuFunction(self._net, s, launches, staged) for s, launches, staged in rows})
         self._state = GpuState(self._net)
-        vars(self).update(self._functions)
-
-    def __getattr__(self, name: str) -> GpuFunction:
-        functions = vars(self).get("_functions", {})
-        close = difflib.get_close_matches(name, functions, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"its functions are {', '.join(functions)}"
-        raise AttributeError(f"the program has no function {name!r}; {hint}", name=name, obj=None)
 
     @property
     def source(self) -> str:
         """The program in CUDA C++: kernels, and entry points for a host in C."""
         return self._recipe.source
-
-    @property
-    def functions(self) -> Mapping[str, GpuFunction]:
-        """All functions by name."""
-        return dict(self._functions)
 
     @property
     def state(self) -> GpuState:
@@ -103,15 +88,16 @@ class GpuProgram:
         """Set variables from `values`; with `strict`, all of them. Raises CallError, with nothing touched, on a misfit."""
         self._state.load(values, strict)
 
+    def save(self, path: object) -> NoReturn:
+        """Refused, with what to do."""
+        raise CompileError(
+            "a program on a GPU is saved as source, without its present state: `graphc compile MODEL --target cuda -o FOLDER` "
+            "writes it, program.source is its text, and gc.save_state(program.state_dict(), path) keeps the state"
+        )
+
     def close(self) -> None:
         """Free the program's memory on the device, its state too. Calls are refused afterwards."""
         self._net.close()
-
-    def __enter__(self) -> GpuProgram:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return "\n".join([f"GpuProgram {self._recipe.name!r}:", *(f"  {s}" for s in self._recipe.functions)])
@@ -184,18 +170,8 @@ class GpuState(Mapping[str, "DeviceArray"]):
 
     def load(self, values: Mapping[str, object], strict: bool = True) -> None:
         """Copy `values` into the variables they name, checked first."""
-        unknown = [name for name in values if name not in self._variables]
-        missing = [name for name in self._variables if name not in values] if strict else []
-        if unknown or missing:
-            raise CallError(f"the state does not fit: no variable {unknown or 'is unknown'}, no value for {missing or 'none'}")
-        arrays = {name: np.asarray(value) for name, value in values.items()}
-        for name, array in arrays.items():
-            want = self._variables[name]
-            if array.shape != want.shape or array.dtype != want.dtype.numpy:
-                expected = describe(want.dtype.name, want.shape)
-                raise CallError(f"{name}: expected {expected}, got {describe(str(array.dtype), array.shape)}")
-        for name, array in arrays.items():
-            self[name].fill_from(np.ascontiguousarray(array))
+        for name, array in fitting(self._variables, values, strict).items():
+            self[name].fill_from(np.ascontiguousarray(array, self._variables[name].dtype.numpy))
 
 
 class _Net:

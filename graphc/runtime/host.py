@@ -102,8 +102,8 @@ def cpu_name(path: str = "/proc/cpuinfo") -> str:
 
 def thread_count(wanted: int | None = None, default: int | None = None) -> int:
     """Threads to use: `wanted`, else GRAPHC_THREADS, else `default`, else the processors this process may run on."""
-    if wanted is not None and wanted < 1:
-        raise CallError(f"threads={wanted}: expected at least 1, or None for GRAPHC_THREADS or the machine to decide")
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise CallError(f"threads={wanted!r}: expected at least 1, or None for GRAPHC_THREADS or the machine to decide")
     return wanted or config.threads() or default or max(1, min(_affinity(), quota() or 1 << 30))
 
 

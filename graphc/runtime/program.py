@@ -7,20 +7,19 @@ GIL where it takes long, and returns fresh arrays. Arrays that fit as they are t
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from ..errors import CallError, GraphcError
+from ..errors import CallError
 from . import artifact
 from .address import address
 from .arrays import bind, conform
 from .direct import method
+from .functions import Functions
 from .library import Library
 from .manifest import BARE, LIST, TUPLE, Signature
 from .net import Net
@@ -95,7 +94,7 @@ def packer(structure: str | tuple[str, ...]) -> Callable[[list[np.ndarray]], Any
     return lambda outputs: dict(zip(structure, outputs, strict=True))
 
 
-class Program:
+class Program(Functions[CompiledFunction]):
     """Functions over shared variables. Functions are attributes; `threads` is the size of the pool.
 
     A program may be used from several threads: calls wait for each other. It frees its workers when it is no longer
@@ -103,25 +102,9 @@ class Program:
     """
 
     def __init__(self, library: Library, threads: int | None = None) -> None:
-        names = [signature.name for signature in library.manifest.functions]
-        for name in names:
-            if name.startswith("_") or hasattr(type(self), name):
-                raise GraphcError(f"a function cannot be called {name!r}: every program has attributes of its own; rename it")
         self._net = Net(library, threads)
-        self._functions = {s.name: CompiledFunction(self._net, s) for s in library.manifest.functions}
+        super().__init__({s.name: CompiledFunction(self._net, s) for s in library.manifest.functions})
         self._state = State(self._net)
-        vars(self).update(self._functions)
-
-    def __getattr__(self, name: str) -> CompiledFunction:
-        functions = vars(self).get("_functions", {})
-        close = difflib.get_close_matches(name, functions, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"its functions are {', '.join(functions)}"
-        raise AttributeError(f"the program has no function {name!r}; {hint}", name=name, obj=None)
-
-    @property
-    def functions(self) -> Mapping[str, CompiledFunction]:
-        """All functions by name."""
-        return dict(self._functions)
 
     @property
     def state(self) -> State:
@@ -151,12 +134,6 @@ class Program:
     def close(self) -> None:
         """Stop the workers. Calls are refused afterwards; state stays readable."""
         self._net.close()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         manifest = self._net.library.manifest

@@ -53,17 +53,26 @@ class State(Mapping[str, np.ndarray]):
 
         `strict` wants a value for each variable. Raises CallError, with nothing touched.
         """
-        unknown = [name for name in values if name not in self._views]
-        missing = [name for name in self._views if name not in values] if strict else []
-        problems = [f"no variable {name!r}{_near(name, self._views)}" for name in unknown]
-        problems += [f"no value for {name!r}{_near(name, unknown) if unknown else ''}" for name in missing]
-        arrays = {name: np.asarray(values[name]) for name in values if name in self._views}
-        problems += [text for name, array in arrays.items() if (text := _problem(self._variables[name], array))]
-        if problems:
-            raise CallError("the state does not fit:\n  " + "\n  ".join(problems))
+        arrays = fitting(self._variables, values, strict)
         with self._net.lock:
             for name, array in arrays.items():
                 self._views[name][...] = array
+
+
+def fitting(variables: Mapping[str, Variable], values: Mapping[str, object], strict: bool) -> dict[str, np.ndarray]:
+    """`values` as arrays, each of the shape of its variable, and of its dtype or one that fits in it. Raises CallError that
+    says all that does not."""
+    if not isinstance(values, Mapping):
+        raise CallError(f"a state is a mapping of names to arrays, such as program.state_dict(), not {type(values).__name__}")
+    unknown = [name for name in values if name not in variables]
+    missing = [name for name in variables if name not in values] if strict else []
+    problems = [f"no variable {name!r}{_near(name, variables)}" for name in unknown]
+    problems += [f"no value for {name!r}{_near(name, unknown) if unknown else ''}" for name in missing]
+    arrays = {name: np.asarray(values[name]) for name in values if name in variables}
+    problems += [text for name, array in arrays.items() if (text := _problem(variables[name], array))]
+    if problems:
+        raise CallError("the state does not fit:\n  " + "\n  ".join(problems))
+    return arrays
 
 
 def _view(state: np.ndarray, variable: Variable) -> np.ndarray:
@@ -86,5 +95,5 @@ def _near(name: str, names: Collection[str]) -> str:
         return (
             " (this program has no state: nothing in it is updated, and it was compiled with freeze=True or without variables)"
         )
-    close = difflib.get_close_matches(name, list(names), 1, 0.6)
+    close = difflib.get_close_matches(str(name), list(names), 1, 0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -14,7 +14,7 @@ from contextlib import ContextDecorator
 from functools import wraps
 from operator import index as as_int
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -203,6 +203,25 @@ class Core:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self  # immutable
 
+    def __copy__(self) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise GraphError(
+            "a symbolic tensor cannot be pickled, nor a network that holds some: keep the numbers, by gc.save_state("
+            "net.state_dict(), path), for net.load_state_dict(path)",
+            here(),
+        )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            changed = name.removesuffix("_")
+            if name != changed and not name.startswith("_") and hasattr(type(self), changed):
+                text += f": no tensor is changed in place; write x = x.{changed}(...)"
+            raise AttributeError(text, name=name, obj=self)
+
     def __repr__(self) -> str:
         return f"Tensor({self.value.op.name}: {self.value.type})"
 
@@ -350,7 +369,10 @@ def _hint(a: tuple[int, ...], b: tuple[int, ...]) -> str:
 
 def axis(dim: Any, rank: int, name: str) -> int:
     """`dim` counted from the front. Raises ShapeError when there is no such dimension."""
-    number = as_int(dim)
+    try:
+        number = as_int(dim)
+    except TypeError:
+        raise ShapeError(f"{name}: a dimension is an int, not {dim!r}", here()) from None
     if not -rank <= number < rank:
         span = f"expected {-rank} to {rank - 1}" if rank else "a 0-d tensor has none"
         raise ShapeError(f"{name}: there is no dimension {number} in a tensor of {rank} dimensions; {span}", here())

@@ -12,7 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..dtype import int64
-from ..errors import ShapeError
+from ..errors import GraphError, ShapeError
 from ..ir.location import here
 from ..ir.values import Value, make
 from .core import Core, F, axes, axis, broadcast_shapes, broadcast_value, cast_value, numpy_names, origins, result_type, sizes
@@ -311,12 +311,7 @@ def narrow_value(value: Value, d: int, start: int, stop: int) -> Value:
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an existing dimension; all other extents are equal, dtypes are promoted."""
-    if not tensors:
-        raise ShapeError("cat: needs at least one tensor", here())
-    anchor = next((t for t in tensors if isinstance(t, Core)), None)
-    if anchor is None:
-        raise ShapeError("cat: none of the given objects is a tensor; join arrays with numpy, or use gc.constant", here())
-    parts = [anchor.lift(t) for t in tensors]
+    parts = _listed("cat", tensors)
     parts = [p for p in parts if p.shape != (0,)] or parts[:1]  # as PyTorch: a vector of nothing joins anything
     d = axis(dim, parts[0].ndim, "cat")
     for part in parts:
@@ -327,16 +322,26 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             raise ShapeError(f"cat: shapes {shapes} must agree in all dimensions but {d}{origins(parts)}", here())
     kind = result_type(parts)
     values = [cast_value(part.value, kind) for part in parts]
-    return anchor.wrap(values[0] if len(values) == 1 else make("concat", *values, axis=d))
+    return parts[0].wrap(values[0] if len(values) == 1 else make("concat", *values, axis=d))
 
 
 @numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension."""
-    if not tensors:
-        raise ShapeError("stack: needs at least one tensor", here())
-    if len({t.shape for t in tensors}) > 1:
-        shapes = ", ".join(str(t.shape) for t in tensors)
-        raise ShapeError(f"stack: shapes {shapes} must be equal{origins(t for t in tensors if isinstance(t, Core))}", here())
-    d = axis(dim, tensors[0].ndim + 1, "stack")
-    return cat([t.unsqueeze(d) for t in tensors], d)
+    parts = _listed("stack", tensors)
+    if len({t.shape for t in parts}) > 1:
+        raise ShapeError(f"stack: shapes {', '.join(str(t.shape) for t in parts)} must be equal{origins(parts)}", here())
+    d = axis(dim, parts[0].ndim + 1, "stack")
+    return cat([t.unsqueeze(d) for t in parts], d)
+
+
+def _listed(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors to be joined; numbers and arrays among them become constants."""
+    if isinstance(tensors, Core):
+        raise GraphError(f"{name}: takes a list of tensors, not a single one; write {name}([x, y])", here())
+    anchor = next((t for t in tensors if isinstance(t, Core)), None)
+    if anchor is None and tensors:
+        raise ShapeError(f"{name}: none of the given objects is a tensor; join arrays with numpy, or use gc.constant", here())
+    if anchor is None:
+        raise ShapeError(f"{name}: needs at least one tensor", here())
+    return [anchor.lift(t) for t in tensors]

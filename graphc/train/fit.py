@@ -60,10 +60,13 @@ def fit(
         raise GraphcError("fit: epochs must not be negative; log_every and checkpoint_every are at least 1")
     if checkpoint_every is not None and checkpoint is None:
         raise GraphcError("fit: checkpoint_every needs a file: checkpoint='name.safetensors'")
+    step = getattr(program, function, None)
+    if step is None:
+        raise GraphcError(f"fit: the program has no function {function!r}; name the one that trains: fit(..., function='step')")
     path = None if checkpoint is None else Path(checkpoint)
     run = _Run(program, loader, path, early_stopping, dict(remember or {}))
     found = run.restore() if resume and path is not None and path.exists() else False
-    settings = _Settings(getattr(program, function), evaluate, tuple(loggers), log_every, checkpoint_every)
+    settings = _Settings(step, evaluate, tuple(loggers), log_every, checkpoint_every)
     for logger in loggers:
         logger.start(run.step, run.epoch)
     steps = _length(loader)

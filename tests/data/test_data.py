@@ -85,6 +85,11 @@ def test_batch_sizes_that_are_none(size: Any) -> None:
         DataLoader(numbers(), size)
 
 
+def test_what_is_no_data_set() -> None:
+    with pytest.raises(GraphcError, match=r"has a length and items.*NoneType is neither"):
+        DataLoader(None, 3)
+
+
 def test_no_batch_at_all() -> None:
     with pytest.raises(GraphcError, match="3 samples give no batch of 4"):
         DataLoader(numbers(3), 4, drop_last=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import tomllib
 from pathlib import Path
@@ -69,7 +71,19 @@ IMAGES, LABELS = np.zeros((4, 1, 3, 4), np.float32), np.zeros(4, np.int64)
         (lambda d: d[3].backward(), GraphError, "gc.grad"),
         (lambda d: gc.compile(d[5]), GraphError, "by name.*gc.compile"),
         (lambda d: gc.compile(f=d[3]), GraphError, "f is a Tensor, not a gc.function"),
-        (lambda d: d[6].save("/nowhere/net.so"), GraphcError, "cannot write /nowhere"),
+        (lambda d: gc.compile(f=d[5], fastmath=True), GraphError, "fastmath=True is neither.*options are target, .*winograd"),
+        (lambda d: gc.compile(f=d[5], winograd="yes"), GraphError, "winograd='yes': expected True or False"),
+        (lambda d: gc.compile(f=d[5], target=3), GraphError, 'target=3: expected a name such as "cpu"'),
+        (lambda d: gc.compile(f=d[5], seed="a"), GraphError, "seed='a': expected a whole number"),
+        (lambda d: gc.function([d[1]], d[1], updates=[1]), GraphError, "test_readme.py.*updates are a dict"),
+        (lambda d: d[6].save("/nowhere/net.so"), GraphcError, "cannot write /nowhere.*there is no folder /nowhere"),
+        (lambda d: d[6].load_state_dict(None), CallError, "a mapping of names to arrays.*not NoneType"),
+        (lambda d: copy.copy(d[6]), GraphcError, "neither pickled nor copied.*program.save"),
+        (lambda d: pickle.dumps(d[0]), GraphError, "test_readme.py.*cannot be pickled.*gc.save_state"),
+        (lambda d: d[1].add_(1), AttributeError, r"no tensor is changed in place; write x = x.add\(...\)"),
+        (lambda d: gc.cat(d[1]), GraphError, r"takes a list of tensors.*cat\(\[x, y\]\)"),
+        (lambda d: d[1].sum("a"), ShapeError, "sum: a dimension is an int, not 'a'"),
+        (lambda d: gc.train.fit(d[6], [], function="step"), GraphcError, "has no function 'step'; name the one that trains"),
     ],
 )
 def test_wrong_calls_are_told_what_to_do(declared, wrong, error, told) -> None:

@@ -107,7 +107,18 @@ MISFITS: list[tuple[type[GraphcError], str, Callable[[], Any]]] = [
     (DTypeError, "use .long()", lambda: F.nll_loss(gc.zeros(4, 3), gc.zeros(4))),
     (ShapeError, "the target must have", lambda: F.cross_entropy(gc.zeros(4, 3), gc.zeros(4, 1, dtype="int64"))),
     (GraphcError, "label_smoothing", lambda: F.cross_entropy(gc.zeros(4, 3), gc.zeros(4, dtype="int64"), label_smoothing=2.0)),
+    (DTypeError, "target must be a tensor, not a ndarray", lambda: F.cross_entropy(gc.zeros(4, 3), np.zeros(4, np.int64))),
+    (DTypeError, "input must be a tensor, not a list", lambda: nn.Linear(2, 3)([[1.0, 2.0]])),
+    (DTypeError, "a tuple: take one of its elements", lambda: nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2))(gc.zeros(5, 2, 3))),
+    (ShapeError, "sizes are whole numbers", lambda: nn.Linear(2.0, 3)),
+    (ShapeError, "a parameter of (3, -2)", lambda: nn.Linear(-2, 3)),
+    (ShapeError, "not 'same' or 'valid', must be an int or 2 ints, not 'sane'", lambda: nn.Conv2d(2, 3, 3, padding="sane")),
 ]
+
+
+def test_a_call_of_a_function_with_too_little_is_told_by_python() -> None:
+    with pytest.raises(TypeError, match="weight"):
+        F.linear(gc.zeros(2, 3))
 
 
 @pytest.mark.parametrize("error, part, action", MISFITS, ids=[f"{i}: {part}" for i, (_, part, _) in enumerate(MISFITS)])

@@ -135,6 +135,12 @@ def test_state_goes_round_through_memory_and_file(tmp_path: Path) -> None:
     gc.save_state(a.state_dict(), tmp_path / "net.safetensors")
     loaded = gc.load_state(tmp_path / "net.safetensors")
     assert {k: (v.shape, v.dtype) for k, v in loaded.items()} == {k: (v.shape, v.dtype) for k, v in a.state_dict().items()}
+    for state, said in (({"w": "b"}, "'w' is 'b'"), ([1], "not list"), ({3: np.ones(1)}, "3 is array")):
+        with pytest.raises(GraphcError, match=said):
+            gc.save_state(state, tmp_path / "none")  # type: ignore[arg-type]
+    with pytest.raises(GraphcError, match="cannot write"):
+        gc.save_state(a.state_dict(), tmp_path / "none" / "net.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
     (tmp_path / "bad").write_bytes(b"not a state")
     with pytest.raises(GraphcError, match="no safetensors file"):
         gc.load_state(tmp_path / "bad")
@@ -156,6 +162,10 @@ def test_states_that_do_not_match_change_nothing() -> None:
     assert all((before[k] == v).all() for k, v in layer.state_dict().items())
     assert layer.load_state_dict({"weight": np.ones((2, 2)), "extra": 0}, strict=False) == (["bias"], ["extra"])
     assert (layer.weight.initial == 1).all()
+    with pytest.raises(nn.StateError, match=r"arrays by name.* not list"):
+        layer.load_state_dict([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(nn.StateError, match="weight is 'abc', not an array"):
+        layer.load_state_dict({"weight": "abc", "bias": np.ones(2)})
     with pytest.raises(GraphError, match="takes arrays"):
         layer.load_state_dict({"weight": gc.zeros(2, 2), "bias": np.ones(2)})
 

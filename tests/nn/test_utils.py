@@ -127,6 +127,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("l1_penalty got no parameters", lambda: nn.utils.l1_penalty([])),
     ("parameters_to_vector got no parameters", lambda: nn.utils.parameters_to_vector([])),
     ("have 6 elements, the vector is (5,)", lambda: nn.utils.vector_to_parameters(gc.ones(5), nn.Linear(2, 2).parameters())),
+    ("takes gradients, such as gc.grad", lambda: nn.utils.clip_grad_norm(3, 1.0)),
     ("has no parameter 'kernel'", lambda: nn.utils.weight_norm(nn.Linear(2, 2), "kernel")),
     ("there is no dimension 2", lambda: nn.utils.weight_norm(nn.Linear(2, 2), dim=2)),
     ("is not normalised", lambda: nn.utils.remove_weight_norm(nn.Linear(2, 2))),

@@ -103,6 +103,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("no step()", lambda w: optim.SGD([w]).step()),
     ("no numbers of its own", lambda w: optim.SGD([w]).state_dict()),
     ("a list, not a tensor; write [parameter]", lambda w: optim.SGD(w)),
+    ("a list, not Linear; pass net.parameters()", lambda w: optim.SGD(nn.Linear(1, 1))),
     ("a list, not a dict", lambda w: optim.SGD({"params": [w]})),
     ("a group is a dict with 'params'", lambda w: optim.SGD([{"parameters": [w]}])),
     ("the parameter w is twice in one group", lambda w: optim.Adam([{"params": [w, w]}])),

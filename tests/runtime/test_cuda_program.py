@@ -15,7 +15,7 @@ import pytest
 
 import graphc as gc
 from graphc.dtype import bfloat16, float32
-from graphc.errors import CallError, GraphcError, MemoryLimitError
+from graphc.errors import CallError, CompileError, GraphcError, MemoryLimitError
 from graphc.runtime import cuda, device
 from graphc.runtime.cuda import GpuProgram, Launch, Recipe
 from graphc.runtime.device import DeviceArray, Driver
@@ -266,7 +266,7 @@ def test_the_state_is_on_the_device(program: GpuProgram) -> None:
     [
         ({"totel": ONES}, "totel"),
         ({}, "no value for .*total"),
-        ({"total": np.ones(3, np.float32)}, r"total: expected float32\[4\], got float32\[3\]"),
+        ({"total": np.ones(3, np.float32)}, r"'total': expected float32\[4\], got float32\[3\]"),
     ],
 )
 def test_state_that_does_not_fit_is_refused(program: GpuProgram, values: dict[str, np.ndarray], said: str) -> None:
@@ -348,6 +348,11 @@ def test_functions_named_like_attributes_are_refused() -> None:
     x = gc.placeholder((2,), gc.float32, name="x")
     with pytest.raises(GraphcError, match="'state'"):
         gc.compile(state=gc.function([x], x), target="cuda")
+
+
+def test_saving_says_what_to_do_instead(program: GpuProgram) -> None:
+    with pytest.raises(CompileError, match=r"graphc compile MODEL --target cuda"):
+        program.save("net.so")
 
 
 def test_unknown_functions_are_named(program: GpuProgram) -> None:

@@ -21,7 +21,7 @@ def test_a_senseless_setting_is_refused(monkeypatch, text):
         host.thread_count()
 
 
-@pytest.mark.parametrize("wanted", [0, -1])
+@pytest.mark.parametrize("wanted", [0, -1, 1.5])
 def test_a_senseless_number_is_refused(wanted):
     with pytest.raises(CallError, match=f"threads={wanted}: expected at least 1"):
         host.thread_count(wanted)

@@ -95,6 +95,8 @@ def test_a_view_of_the_state_may_be_an_input(program):
         (lambda p: p.predict(["2"] * 6), ["expected float32[6], got a list"]),
         (lambda p: p.predict([1e300] * 6), ["cannot hold"]),
         (lambda p: p.predict([2**24 + 1] * 6), ["cannot hold"]),
+        (lambda p: p.predict("hello"), ["got <U5[]", "not made of real numbers"]),
+        (lambda p: p.predict(np.array([None] * 6)), ["got an array of Python objects"]),
         (lambda p: p.predict(None), ["NoneType"]),
         (lambda p: p.predict(object()), ["object"]),
         (lambda p: p.predict(TWOS.astype(">f8")), ["got float64[6]"]),

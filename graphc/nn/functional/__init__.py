@@ -18,6 +18,7 @@ from .convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpos
 from .ctc import ctc_loss
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .embedding import embedding, embedding_bag, one_hot
+from .explained import explained
 from .fractional import fractional_max_pool2d, fractional_max_pool3d
 from .linear import bilinear, linear
 from .loss import (
@@ -59,3 +60,6 @@ __all__ = [
     "upsample", "upsample_bilinear", "upsample_nearest",
 ]
 # fmt: on
+
+for _name in __all__:
+    globals()[_name] = explained(globals()[_name])

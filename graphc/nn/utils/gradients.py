@@ -61,6 +61,8 @@ def _norm(x: Tensor, kind: float) -> Tensor:
 
 
 def _listed(name: str, grads: Any) -> list[Tensor | None]:
+    if not isinstance(grads, Iterable):
+        raise GraphError(f"{name}: takes gradients, such as gc.grad(loss, parameters), not {grads!r}", here())
     listed = list(grads.values()) if isinstance(grads, Mapping) else [grads] if isinstance(grads, Tensor) else list(grads)
     for g in listed:
         if isinstance(g, Variable):
