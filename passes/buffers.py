@@ -5,7 +5,8 @@ buffers, and its exact state and arena sizes. All functions use the same arena, 
 
     overwrite    t = f(x[i]); y[i] = t   with x dead afterwards   ->   x[i] = f(x[i])
                  loops over x[i] of the task may come before, as those of a reduction do
-    place        largest buffer first, at the lowest offset free of every buffer it interferes with
+    place        largest buffer first, at the lowest offset free of every buffer it interferes with; where that leaves gaps
+                 behind, in other orders too
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ from graphc.ir.kernel import (
     sequences,
 )
 
-from .liveness import liveness
+from .liveness import liveness, lower_bound
 from .machine import Machine
 from .slices import slice_launches
+
+CLOSE = 1.003  # times the least that could do: near enough
+TRIES = 40  # orders
+SMALL = 1 / 512  # of the arena: what fits in where others leave room
 
 
 def plan_buffers(program: KernelProgram, machine: Machine) -> KernelProgram:
@@ -67,16 +72,52 @@ def _line_up(buffers: tuple[Buffer, ...], offsets: dict[Buffer, int]) -> int:
 def place(function: KernelFunction, offsets: dict[Buffer, int]) -> int:
     """Give every arena buffer of a function its offset; returns the bytes used."""
     spans = liveness(function.launches)
-    order = sorted(spans, key=lambda b: -b.nbytes)
-    first, last = np.array([spans[b] for b in order], np.int64).reshape(-1, 2).T
-    starts, stops = np.zeros((2, len(order)), np.int64)
-    for n, buffer in enumerate(order):
-        size = aligned(buffer.nbytes)
-        rivals = (first[:n] <= last[n]) & (last[:n] >= first[n])  # alive at once, and placed already
-        starts[n] = _lowest_gap(starts[:n][rivals], stops[:n][rivals], size)
-        stops[n] = starts[n] + size
-        offsets[buffer] = int(starts[n])
-    return int(stops.max(initial=0))
+    buffers = sorted(spans, key=lambda b: -b.nbytes)
+    room = _Room(np.array([[*spans[b], aligned(b.nbytes)] for b in buffers], np.int64).reshape(-1, 3))
+    starts = room.placed(list(range(len(buffers))))
+    bound = lower_bound(spans, len(function.launches))
+    if room.end(starts) > CLOSE * bound:
+        large = sum(buffer.nbytes >= SMALL * bound for buffer in buffers)
+        starts = min(starts, room.placed([*room.searched(large, bound), *range(large, len(buffers))]), key=room.end)
+    offsets.update(zip(buffers, starts.tolist(), strict=True))
+    return room.end(starts)
+
+
+class _Room:
+    """Buffers as rows of (first launch, last launch, bytes), and where they can lie."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.first, self.last, self.sizes = rows.T
+
+    def end(self, starts: np.ndarray) -> int:
+        """The bytes that buffers take, the first ones of all, that start there."""
+        return int((starts + self.sizes[: len(starts)]).max(initial=0))
+
+    def placed(self, order: list[int]) -> np.ndarray:
+        """Where buffers start that are placed in this order, each at the lowest offset that is free while it is alive."""
+        first, last, sizes = self.first[order], self.last[order], self.sizes[order]
+        starts, stops = np.zeros((2, len(order)), np.int64)
+        for n, size in enumerate(sizes.tolist()):
+            rivals = (first[:n] <= last[n]) & (last[:n] >= first[n])  # alive at once, and placed already
+            starts[n] = _lowest_gap(starts[:n][rivals], stops[:n][rivals], size)
+            stops[n] = starts[n] + size
+        result = np.empty_like(starts)
+        result[order] = starts
+        return result
+
+    def searched(self, count: int, bound: int) -> list[int]:
+        """The best order found for the first `count` buffers. What lives long comes first; then, what came to lie highest is
+        placed sooner, again and again."""
+        order = sorted(range(count), key=lambda n: int(self.first[n] - self.last[n]))
+        found: list[tuple[int, list[int]]] = []
+        for _ in range(TRIES):
+            starts = self.placed(order)
+            found.append((self.end(starts), list(order)))
+            if found[-1][0] <= CLOSE * bound:
+                break
+            place = order.index(int((starts + self.sizes[:count]).argmax()))
+            order.insert(place // 2, order.pop(place))
+        return min(found)[1]
 
 
 def _lowest_gap(starts: np.ndarray, stops: np.ndarray, size: int) -> int:

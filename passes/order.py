@@ -2,14 +2,15 @@
 
 In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
 (the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, and what makes
-something for such a cluster only; all others run as the graph was written down. What is packed or kept inside of kernels does
-not count.
+something for such a cluster only; all others run as the graph was written down, but for those that would run before the place
+where most is held for readers behind it: they wait. What is packed or kept inside of kernels does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
+from itertools import accumulate
 
 import networkx as nx
 
@@ -19,6 +20,9 @@ from .cluster import BORDER, Cluster
 from .inset import Insets
 
 FOLLOWERS = 4  # that may come between what makes something anew and what frees memory in the end
+WORTH = 1 << 20  # bytes: where less is held, nobody waits
+
+Touched = Mapping[Cluster, set[Value]]  # what has memory of its own, and is read or written by a cluster
 
 
 def in_order(
@@ -26,7 +30,11 @@ def in_order(
 ) -> tuple[Cluster, ...]:
     """All clusters, each behind those that it depends on. `results` lie in memory that is there anyway."""
     hosts = {value: insets[value].host if value in insets else value for value in stored if value not in results}
-    memory = _Memory(dag, hosts)
+    touched = {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in dag}
+    return _waited(_greedy(dag, _Memory(dag, touched)), dag, touched)
+
+
+def _greedy(dag: nx.DiGraph[Cluster], memory: _Memory) -> list[Cluster]:
     waits = dict(dag.in_degree())
     queue: list[tuple[int, int, Cluster]] = []
 
@@ -48,17 +56,16 @@ def in_order(
             if not waits[other] and other not in order:
                 enter(other)
     assert len(order) == len(waits), "the clusters depend on each other in a cycle"
-    return tuple(order)
+    return list(order)
 
 
 class _Memory:
     """What is held while clusters run one after another."""
 
-    def __init__(self, dag: nx.DiGraph[Cluster], hosts: dict[Value, Value]) -> None:
-        self.dag = dag
-        self.touched = {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in dag}
+    def __init__(self, dag: nx.DiGraph[Cluster], touched: Touched) -> None:
+        self.dag, self.touched = dag, touched
         self.users: dict[Value, set[Cluster]] = {}  # that have not run yet
-        for cluster, values in self.touched.items():
+        for cluster, values in touched.items():
             for value in values:
                 self.users.setdefault(value, set()).add(cluster)
         self.held: set[Value] = set()
@@ -114,3 +121,43 @@ class _Memory:
 
 def _nbytes(values: Iterable[Value]) -> int:
     return sum(value.type.nbytes for value in values)
+
+
+def _waited(order: list[Cluster], dag: nx.DiGraph[Cluster], touched: Touched) -> tuple[Cluster, ...]:
+    """The order in which clusters wait for their first reader, where that leaves less to hold at the worst place."""
+    held = _held(order, touched)
+    while max(held, default=0) >= WORTH:
+        later = _behind_peak(order, held, dag, touched)
+        if max(left := _held(later, touched)) >= max(held):
+            break
+        order, held = later, left
+    return tuple(order)
+
+
+def _behind_peak(order: list[Cluster], held: list[int], dag: nx.DiGraph[Cluster], touched: Touched) -> list[Cluster]:
+    """Let all that is only read behind the worst place be made there, the last first, unless more is held then."""
+    peak = held.index(max(held))
+    for cluster in reversed(order[:peak]):
+        place, number = order.index(cluster), {c: n for n, c in enumerate(order)}
+        reader = min((number[c] for c in dag.successors(cluster)), default=len(order))
+        if peak < reader < len(order):
+            later = [*order[:place], *order[place + 1 : reader], cluster, *order[reader:]]
+            left = _held(later, touched)
+            if max(left) <= max(held) and sum(left) <= sum(held):
+                order, held, peak = later, left, peak - 1
+    return order
+
+
+def _held(order: list[Cluster], touched: Touched) -> list[int]:
+    """Bytes held while each cluster runs."""
+    first: dict[Value, int] = {}
+    last: dict[Value, int] = {}
+    for n, cluster in enumerate(order):
+        for value in touched[cluster]:
+            first.setdefault(value, n)
+            last[value] = n
+    changes = [0] * (len(order) + 1)
+    for value, n in first.items():
+        changes[n] += value.type.nbytes
+        changes[last[value] + 1] -= value.type.nbytes
+    return list(accumulate(changes))[:-1]

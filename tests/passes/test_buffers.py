@@ -108,6 +108,16 @@ def test_a_gap_that_fits_is_used() -> None:
     assert plan.arena_size == 256 + 128  # c and d fill the place of b
 
 
+def test_other_orders_are_tried_where_the_largest_first_leaves_gaps() -> None:
+    last, short, long, thin = (buffer(name, size << 10) for name, size in zip("abcd", (20, 13, 12, 4), strict=True))
+    launches = (touch(long), touch(long, short), touch(long, thin), touch(thin, last), touch(thin, last))
+    plan = place_buffers(KernelProgram((KernelFunction("f", (), (), launches),), (), (), {}))
+    assert plan.arena_size == 25 << 12  # not 29: `thin` lies on `last`, not on `long`
+    for launch in launches:
+        places = sorted((plan.offsets[b], plan.offsets[b] + b.nbytes) for b in launch.args)
+        assert all(stop <= start for (_, stop), (start, _) in pairwise(places))
+
+
 # ----------------------------------------------------------------------------------------------------------- overwriting
 
 N = 16

@@ -91,6 +91,23 @@ def test_what_frees_memory_with_the_next_one_does_not_wait_either() -> None:
     assert order([A, RESULT, b, product, make("tanh", b)], {RESULT}) == [0, 1, 2, 3, 4]
 
 
+def test_what_is_read_behind_the_worst_place_is_made_there() -> None:
+    x = tensor("x", 1 << 18)
+    early, a = make("exp", x), make("tanh", x)
+    b = make("neg", a)
+    c = make("abs", b)
+    assert order([early, a, b, c, dot_general(early, c, contract=((0,), (0,)))], set()) == [1, 2, 3, 0, 4]
+    assert order([early, a, b, c, dot_general(early, a, contract=((0,), (0,)))], set()) == [0, 1, 4, 2, 3]
+
+
+def test_nobody_waits_where_it_keeps_more_alive() -> None:
+    x, y = tensor("x", 1 << 18), tensor("y", 1 << 19)
+    wide, a = make("exp", y), make("tanh", x)
+    kept = reduce_sum(wide, (0,))
+    b = make("neg", a)
+    assert order([wide, kept, a, b, make("abs", b), kept * 2.0], set()) == [0, 1, 2, 3, 4, 5]
+
+
 def test_cycles_are_found() -> None:
     dag = dag_of(A, RESULT)
     first, second = dag
