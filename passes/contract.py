@@ -7,13 +7,15 @@ where the schedule asks for it (constants are packed now), then the contraction 
     for reduced axes: acc += lhs * rhs            rows of the tile unrolled, lanes along the vector axis
     epilogue on acc, stored
 
+or a group of them, which may pack an operand itself, panel by panel, into scratch memory.
 A last tile that would stick out starts earlier instead, so that every load is in bounds; what its neighbour already
 stored is not stored again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import ceil, prod
 
@@ -30,7 +32,7 @@ from .fuse import Cluster
 from .inset import Insets
 from .machine import Machine
 from .nest import Nest
-from .panels import Common, Layout, Walk, pack, tile_start
+from .panels import Common, Layout, Walk, fill, pack, tile_start
 from .tiles import Loop, moves
 from .ways import Ways
 
@@ -57,17 +59,16 @@ class Contract:
         way = Ways(cluster, self.stored, buffers, insets, machine, common).cheapest()
         self.addresses, self.loops, self.schedule = way.addresses, way.loops, way.schedule
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
-        self.layouts = {side: self._layout(side) for side in self.schedule.packed}
+        self.layouts = {side: self._layout(side) for side in self.schedule.packed if side not in self.schedule.near}
         self.made = {
             where.leaf: Buffer(f"{name}_{SIDES[side]}", where.leaf.dtype, where.leaf.shape, ARENA)
             for side, where in enumerate(self.addresses)
-            if where.leaf in cluster.prologues and side not in self.layouts
+            if where.leaf in cluster.prologues and side not in self.schedule.packed
         }
         self.buffers = {**buffers, **self.made}
         self.frame = self._frame()
         self.panels: dict[int, Buffer] = {}
-        self.visit_lets: list[Stmt] = []
-        self.visited: list[Expr] = []
+        self.near: dict[int, Callable[[Index], Expr]] = {}  # by side: what a panel that visits pack holds inside the tile
 
     # ------------------------------------------------------------------------------------------------ the kernels
 
@@ -81,7 +82,8 @@ class Contract:
         kept, group = self.schedule.order, dict(self.schedule.group)
         task, parts, named = self.frame.task(tuple(ceil(self.schedule.tiles(self.loops, n) / group.get(n, 1)) for n in kept))
         self.group = {n: Var(f"g{n}", size) for n, size in group.items()}
-        self.tiles = {n: self._tile(n, part) for n, part in zip(kept, parts, strict=True)}
+        self.parts = dict(zip(kept, parts, strict=True))
+        self.tiles, self.visit_lets, self.visited = self._tiles(kept)
         body = (*named, *(self._dots() if self._lane.reduced else self._lanes()))
         return [*first, self.frame.launch(self.name, task, body, comment)]
 
@@ -92,30 +94,35 @@ class Contract:
     def _lane(self) -> Loop:
         return self.loops[self.schedule.lane]
 
-    def _tile(self, axis: int, part: Index) -> Index:
-        """The number of the tile that a visit computes. Where groups do not come out even, the last one has fewer visits."""
-        inside = self.group.get(axis)
-        if inside is None:
-            return part
-        tile, count = part * inside.extent + inside, self.schedule.tiles(self.loops, axis)
-        if count % inside.extent == 0:
-            return tile
-        name = temp(f"tile{axis}", int64, (0, count - 1))
-        self.visit_lets.append(Let(name, call("min", tile, const(count - 1, int64))))
-        self.visited.append(tile < count)
-        return as_index(name)
+    def _tiles(self, axes: Iterable[int]) -> tuple[dict[int, Index], list[Stmt], Expr | None]:
+        """The numbers of the tile that a visit computes. Where groups do not come out even, the last one has fewer visits."""
+        tiles: dict[int, Index] = {}
+        lets: list[Stmt] = []
+        visited: list[Expr] = []
+        for axis in axes:
+            tiles[axis], inside = self.parts[axis], self.group.get(axis)
+            if inside is None:
+                continue
+            tile, count = self.parts[axis] * inside.extent + inside, self.schedule.tiles(self.loops, axis)
+            tiles[axis] = tile
+            if count % inside.extent:
+                name = temp(f"tile{axis}", int64, (0, count - 1))
+                lets.append(Let(name, call("min", tile, const(count - 1, int64))))
+                visited.append(tile < count)
+                tiles[axis] = as_index(name)
+        return tiles, lets, all_of(*visited)
 
-    def _visits(self, variables: list[Var], *body: Stmt) -> Stmt:
+    def _visits(self, variables: list[Var], *body: Stmt) -> tuple[Stmt, ...]:
         """`body` for every tile of the group, inside loops over blocks, if any."""
-        guard, whole = all_of(*self.visited), (*self.visit_lets, *body)
+        guard, whole = self.visited, (*self.visit_lets, *body)
         return _loops(variables, *(whole if guard is None else (If(guard, whole),)))
 
-    def _tile_starts(self) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
+    def _tile_starts(self, tiles: Mapping[int, Index]) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
         at: dict[int, Index] = {}
         lets: list[Stmt] = []
         guards: dict[int, Index] = {}
-        for axis, tile in self.tiles.items():
+        for axis, tile in tiles.items():
             size, extent = self.schedule.tile_of(axis), self.loops[axis].extent
             at[axis], let = tile_start(tile, size, extent, f"start{axis}")
             lets += let
@@ -129,12 +136,13 @@ class Contract:
         by block, with its sums in scratch memory between the visits."""
         axis = self.schedule.lane
         lane, column = Var("v", self.pitch), Var("c", self.schedule.columns)
-        at, lets, guards = self._tile_starts()
+        at, lets, guards = self._tile_starts(self.tiles)
         tile, at = self._tile_vars(at)
         self.inside = {axis: lane, **dict(zip(dict(self.schedule.tile), tile, strict=True))}
         size = prod(v.extent for v in tile) * self.pitch
         acc, row = self.frame.scratch("acc", self.dtype, size), _flat(tile) * self.pitch
-        blocks, steps, at = self._step_vars(at)
+        blocks, steps, moved = self._step_vars()
+        visits, at = self._packing_visits(blocks, steps, moved), at | moved
 
         def over_tile(along: Var, *body: Stmt) -> Stmt:
             nest: Stmt = For(along, body, VECTOR, self.schedule.width)
@@ -147,20 +155,20 @@ class Contract:
 
         inside, used = at | {axis: at[axis] + lane}, lane < self.schedule.columns
         product = Accumulate(acc, row + lane, "add", self._operand(0, inside, used) * self._operand(1, inside, used))
-        summed = _loops(steps, over_tile(lane, product))
+        summed = _loops(list(steps.values()), over_tile(lane, product))
         zero = const(0, self.dtype)
         group = list(self.group.values())
         if not blocks:
-            whole = [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), summed, epilogue(acc, row)]
-            return [self._visits(group, *whole)] if group else whole
+            whole = [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), *summed, epilogue(acc, row)]
+            return [*visits(*whole)]
         sums, cell = self.frame.scratch("sums", self.dtype, prod(v.extent for v in group) * size), _flat(group) * size + row
         fetch = over_tile(lane, Store(acc, row + lane, load(sums, cell + lane)))
         keep = over_tile(lane, Store(sums, cell + lane, load(acc, row + lane)))
         return [
             Local(sums),
-            _loops(group, over_tile(lane, Store(sums, cell + lane, zero))),
-            self._visits([*blocks, *group], *lets, Local(acc), fetch, summed, keep),
-            self._visits(group, *lets, epilogue(sums, cell)),
+            *_loops(group, over_tile(lane, Store(sums, cell + lane, zero))),
+            *visits(*lets, Local(acc), fetch, *summed, keep),
+            *self._visits(group, *lets, epilogue(sums, cell)),
         ]
 
     @property
@@ -171,11 +179,12 @@ class Contract:
     def _dots(self) -> list[Stmt]:
         """Dot products: lanes along a reduced axis. Each lane has sums of its own, which are added up behind all steps."""
         axis, width = self.schedule.lane, self.schedule.width
-        at, lets, guards = self._tile_starts()
+        at, lets, guards = self._tile_starts(self.tiles)
         tile, at = self._tile_vars(at)
         cells, cell, lane = prod(v.extent for v in tile), _flat(tile), Var("v", width)
         sums, acc = self.frame.scratch("sums", self.dtype, cells * width), self.frame.scratch("acc", self.dtype, cells)
-        _, steps, at = self._step_vars(at)
+        _, steps, moved = self._step_vars()
+        at |= moved
 
         def over_tile(*body: Stmt) -> tuple[Stmt, ...]:
             for var in reversed(tile):
@@ -192,14 +201,14 @@ class Contract:
 
         whole, rest = divmod(self.schedule.columns, width)
         chunk = Var("c", whole)
-        summed = [_loops([chunk], *products(chunk * width, None))] if whole else []
+        summed = [*_loops([chunk], *products(chunk * width, None))] if whole else []
         summed += products(as_index(whole * width), lane < rest) if rest else ()
         zero = const(0, self.dtype)
         return [
             *lets,
             Local(sums),
             *over_lanes(Store(sums, cell * width + lane, zero)),
-            *([_loops(steps, *summed)] if steps else summed),
+            *_loops(list(steps.values()), *summed),
             Local(acc),
             *over_tile(Store(acc, cell, zero)),
             *over_lanes(Accumulate(acc, cell, "add", load(sums, cell * width + lane))),
@@ -215,16 +224,18 @@ class Contract:
             tile.append(var)
         return tile, at
 
-    def _step_vars(self, at: dict[int, Index]) -> tuple[list[Var], list[Var], dict[int, Index]]:
-        """Variables over the blocks of the reduced axes and over the steps of one block, slowest first; without groups all
-        is one block."""
-        blocks, steps = [], []
+    def _step_vars(self) -> tuple[list[Var], dict[int, Var], dict[int, Index]]:
+        """Variables over the blocks of the reduced axes and, by axis, over the steps of one block, slowest first, and the
+        indices that they make; without groups all is one block."""
+        blocks: list[Var] = []
+        steps: dict[int, Var] = {}
+        at: dict[int, Index] = {}
         for axis, inside in self.schedule.visit(self.loops).items():
             extent = self.loops[axis].extent
             block, step = Var(f"b{axis}", extent // max(inside, 1)), Var(f"k{axis}", inside)
-            at = at | {axis: block * inside + step}
+            at[axis] = block * inside + step
             blocks += [block] if block.extent > 1 else []
-            steps += [step] if inside != 1 else []
+            steps |= {axis: step} if inside != 1 else {}
         return blocks, steps, at
 
     # ------------------------------------------------------------------------------------------------ elements
@@ -232,6 +243,8 @@ class Contract:
     def _operand(self, side: int, at: dict[int, Index], used: Expr | None) -> Expr:
         """The element of an operand at the indices of all axes, in the accumulator's type; lanes that are not `used` read
         nothing."""
+        if side in self.near:
+            return self.near[side](self.inside[self._panel_axis(side)])
         layout = self.layouts.get(side)
         if layout is not None:
             inner = self._panel_axis(side)
@@ -265,6 +278,50 @@ class Contract:
         return epilogue(self.cluster, self.stored, self.frame, result, lambda v: unravel(position, v.shape), guard)
 
     # ------------------------------------------------------------------------------------------------ operands
+
+    def _packing_visits(
+        self, blocks: list[Var], steps: dict[int, Var], at: dict[int, Index]
+    ) -> Callable[..., tuple[Stmt, ...]]:
+        """How the tiles of a group are visited, block by block. What visits pack themselves is packed inside of the first
+        loops of the group, as long as these move it, so that no task packs anything twice."""
+        axes, loops = list(self.group), list(self.group.values())
+        packs: dict[int, tuple[Stmt, ...]] = {}
+        for side in self.schedule.near:
+            depth = next((n for n, axis in enumerate(axes) if not moves(self.loops[axis], side)), len(axes))
+            packs[depth] = (*packs.get(depth, ()), *self._pack_near(side, axes[depth:], steps, at))
+        deepest = max(packs, default=0)
+
+        def visits(*body: Stmt) -> tuple[Stmt, ...]:
+            body = self._visits(loops[deepest:], *body)
+            for depth in reversed(range(deepest + 1)):
+                body = _loops(loops[depth - 1 : depth], *packs.get(depth, ()), *body)
+            return _loops(blocks, *body)
+
+        return visits
+
+    def _pack_near(self, side: int, inside: list[int], steps: dict[int, Var], at: dict[int, Index]) -> tuple[Stmt, ...]:
+        """Scratch memory, filled with a block of the panels of all tiles that lie `inside` some loops of the group."""
+        axis, whole = self._panel_axis(side), self._layout(side)
+        stepped = {n: step for n, step in steps.items() if moves(self.loops[n], side)}
+        loops = [self.group[axis]] if axis in inside else []
+        layout = replace(
+            whole,
+            axis=replace(whole.axis, extent=prod(v.extent for v in loops) * whole.tile),
+            kept=(),
+            reduced=tuple(Walk(step.extent, moves(self.loops[n], side)) for n, step in stepped.items()),
+        )
+        panels, position = self.frame.scratch("panels", self.dtype, layout.size), list(map(as_index, stepped.values()))
+        self.near[side] = lambda within: load(panels, layout.position(_flat(loops), position, within))
+        tiles, lets, visited = self._tiles(n for n in self.parts if moves(self.loops[n], side))
+        first, starts, _ = self._tile_starts(tiles)
+        start = combine([(index, moves(self.loops[n], side)) for n, index in (first | at).items()]) + whole.offset
+
+        def held(within: Index) -> Expr:
+            return self._element(self.frame, side, start + within * whole.axis.stride, all_of(within < whole.tile))
+
+        filled = fill(layout, panels, _flat(loops), position, held, list(stepped.values()), self.schedule.width)
+        body = *lets, *starts, filled
+        return Local(panels), *_loops(loops, *(body if visited is None else (If(visited, body),)))
 
     def _panel_axis(self, side: int) -> int:
         """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""
@@ -314,9 +371,8 @@ def _flat(variables: list[Var]) -> Index:
     return position
 
 
-def _loops(variables: list[Var], *body: Stmt) -> Stmt:
+def _loops(variables: list[Var], *body: Stmt) -> tuple[Stmt, ...]:
     """`body` inside loops, the first one outermost."""
     for var in reversed(variables):
         body = (For(var, body, SERIAL),)
-    (nest,) = body
-    return nest
+    return body

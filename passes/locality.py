@@ -3,22 +3,23 @@
 In: a schedule whose register tile is chosen. Out: the same with the order of its tiles. Where operands are too large for any
 order a task owns a group of tiles: it visits them in turn, so that the group's part of one operand stays in the second cache
 while all of the other passes by; or once for every block of the reduced axes, with the sums of the whole group kept in
-scratch memory. A few rows of tiles take short blocks, so that an operand that lies in place passes by from end to end.
+scratch memory. A few rows of tiles take short blocks, so that an operand that lies in place passes by from end to end. Where
+few rows need a long operand, visits pack panels of it themselves, a block at a time, and no panel goes through memory.
 
 Costs are cycles in which operands and results come into the first cache, estimated from footprints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from math import ceil, prod
 from typing import Any
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, LINE_BYTES, RESULT, Loop, Schedule, moves
+from .tiles import ELEMENT_BYTES, LINE_BYTES, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
@@ -31,21 +32,27 @@ PARTS = (4, 2)  # of the outermost axis, so that as many threads find their shar
 STREAMS = 32  # rows that a processor fetches ahead in, side by side
 START = 150.0  # cycles until it does
 ALONE = 2 << 20  # multiply-adds that need no second thread
+PANEL = 1.5  # of the first cache: the panel that a group of tiles packs for itself, at most
+BLOCKS = 3  # sizes of such panels that are tried
+SUMS = 128 << 10  # bytes of sums that are kept between visits to such a panel, at most
+FEW = 32 << 20  # multiply-adds for which two tasks are enough
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
 Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
 Extents = dict[int, int]  # by axis
 
 
-def ordered(loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, results: int = 1) -> Schedule:
+def ordered(
+    loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, results: int = 1, origins: Origins = (STORED, STORED)
+) -> Schedule:
     """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic.
     `results`: how many arrays the epilogue reads and writes at the place of a result."""
-    way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results)
+    way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results, origins)
     found, excess = way.best(way.orders(rows_last=True))
     if loops[schedule.lane].reduced:
         return found
     found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * found.cost), (found, excess))
-    found = min([found, *way.streamed()], key=lambda s: s.cost)
+    found = min([found, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)
     if excess < STALLED * schedule.cost:
         return found
     other, _ = way.best(way.orders(rows_last=False))
@@ -67,6 +74,7 @@ class _Way:
     schedule: Schedule
     machine: Machine
     results: int
+    origins: Origins
 
     # ------------------------------------------------------------------------------------------------ schedules
 
@@ -90,9 +98,8 @@ class _Way:
         axis does not move: outermost is what moves both operands, then what moves the larger one. Beside a result that is
         larger than both, as in the gradient of a weight, all are cut as the result lies in memory: so they are where it is
         read. In part, the outermost axis is cut, and the rest of it runs inside of all others."""
-        whole = {n: loop.extent for n, loop in enumerate(self.loops)}
-        sizes = [self.footprint(whole, side) for side in (0, 1)]
-        small = self.results * self.footprint(whole, RESULT) < sum(sizes)
+        sizes = [self.footprint(self.whole, side) for side in (0, 1)]
+        small = self.results * self.footprint(self.whole, RESULT) < sum(sizes)
         moved = {n: sum(sizes[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         order = tuple(sorted(kept, key=lambda n: (not self.loops[n].apart, -moved[n], -self.loops[n].out)))
@@ -166,6 +173,63 @@ class _Way:
             rows = tasks * prod(self.reduced.values())
             yield self.in_blocks(self.schedule.far - START * rows, order, group, (len(steps) - 1, size))
 
+    def packed_near(self) -> Iterator[Schedule]:
+        """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
+        cache while all rows of the group pass by."""
+        kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
+        apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs)]
+        for side in self.schedule.packed:
+            across = [n for n in kept if n not in apart and moves(self.loops[n], side)]
+            if self.origins[side] == STORED and len(across) == 1 and not {*apart} & {*self.tiled}:
+                rows = [n for n in kept if n not in apart and n not in across]
+                for block in self.panels(side):
+                    for sizes in self.visits(apart, across[0], rows, block):
+                        yield self.packing(side, (*apart, *across, *rows), sizes, block)
+
+    def panels(self, side: int) -> Iterator[tuple[int, int]]:
+        """The largest blocks of which a panel stays in the first cache, or almost."""
+        kept = {n: extent for n, extent in self.tile.items() if not self.loops[n].reduced}
+        fitting = (
+            block
+            for block in ((-1, 0), *self.blocks(self.machine.l1))
+            if self.footprint(kept | replace(self.schedule, block=block).visit(self.loops), side) <= PANEL * self.machine.l1
+        )
+        return islice(fitting, BLOCKS)
+
+    def visits(self, apart: list[int], across: int, rows: list[int], block: tuple[int, int]) -> Iterator[dict[int, int]]:
+        """Tiles of groups: some numbers of panels, and with each as many rows as fit the second cache."""
+        part = replace(self.schedule, block=block).visit(self.loops)
+        sums = prod(self.tile[n] for n in (across, *rows)) * ELEMENT_BYTES if part != self.reduced else 0
+        fewest = MANY_TASKS if prod(loop.extent for loop in self.loops) > FEW else 2
+        for panels in _halves(self.tiles(across)):
+            for count in _halves(self.tiles(rows[0])) if rows else [1]:
+                sizes = {across: panels} | {n: self.tiles(n) for n in rows} | dict.fromkeys(rows[:1], count)
+                held = self.operands(part | self.covered(sizes)) + prod(sizes.values()) * sums
+                if prod(sizes.values()) * sums <= SUMS and held <= self.l2 * KEPT:
+                    if self.tasks((*apart, *sizes), sizes) >= fewest:
+                        yield sizes
+                    break
+
+    def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
+        """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
+        rows. An operand that comes in place from behind the second cache comes slowly at the start of each block."""
+        part, group, other = replace(self.schedule, block=block).visit(self.loops), self.covered(sizes), 1 - side
+        tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
+        again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
+        elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
+        ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
+        spared = ahead - again * elements * (near if elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2)
+        if self.footprint(part | {n: self.tile[n] for n in order}, side) <= self.machine.l1:
+            spared += self.schedule.stream
+        if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
+            spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
+        beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
+        cell = prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
+        inside = self.footprint(self.tile, other) + (2 * blocks * cell if blocks > 1 else 0)
+        traffic = tasks * (beyond / BEYOND_L2 + prod(sizes.values()) * inside / BEYOND_L1) - self.once
+        several = tuple((n, size) for n, size in sizes.items() if size > 1)
+        return self.costing(traffic, spared, order=order, group=several, block=block, near=(side,))
+
     def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that are visited block by block."""
         tiles, tasks = prod(sizes.values()), prod(ceil(self.tiles(n) / sizes.get(n, 1)) for n in order)
@@ -177,10 +241,10 @@ class _Way:
         traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
         return self.costing(traffic, spared, order=order, group=tuple(sizes.items()), block=block)
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """Cuts of the reduced axes, the largest blocks first."""
+    def blocks(self, most: int = MOST_TILES) -> Iterator[tuple[int, int]]:
+        """Cuts of the reduced axes, the largest blocks first, of no more than so many steps of the axis that is cut."""
         for outer, axis in enumerate(self.schedule.steps):
-            for size in reversed(_divisors(self.loops[axis].extent)):
+            for size in reversed(_divisors(self.loops[axis].extent, most)):
                 yield outer, size
 
     # ------------------------------------------------------------------------------------------------ what they move
@@ -207,14 +271,17 @@ class _Way:
     @cached_property
     def once(self) -> float:
         """Cycles to bring everything from memory once, which no order avoids. Panels may repeat what is there once."""
-        whole = {n: loop.extent for n, loop in enumerate(self.loops)}
-        moved = sum(min(self.footprint(whole, side), self.span(side)) for side in (0, 1))
-        moved += self.results * self.footprint(whole, RESULT)
+        moved = sum(min(self.footprint(self.whole, side), self.span(side)) for side in (0, 1))
+        moved += self.results * self.footprint(self.whole, RESULT)
         return moved * (1 / BEYOND_L2 + 1 / BEYOND_L1)
 
     @property
     def l2(self) -> int:
         return self.machine.l2
+
+    @cached_property
+    def whole(self) -> Extents:
+        return {n: loop.extent for n, loop in enumerate(self.loops)}
 
     @cached_property
     def reduced(self) -> Extents:
@@ -225,8 +292,21 @@ class _Way:
         """What one tile covers, with all of the reduced axes."""
         return {n: loop.extent if loop.reduced else self.schedule.tile_of(n) for n, loop in enumerate(self.loops)}
 
+    @cached_property
+    def tiled(self) -> tuple[int, ...]:
+        """The axes that a tile runs along, its lanes first."""
+        return self.schedule.lane, *dict(self.schedule.tile)
+
     def tiles(self, axis: int) -> int:
         return self.schedule.tiles(self.loops, axis)
+
+    def tasks(self, axes: Iterable[int], sizes: dict[int, int]) -> int:
+        """Groups of so many tiles along some axes."""
+        return prod(ceil(self.tiles(n) / sizes.get(n, 1)) for n in axes)
+
+    def covered(self, sizes: dict[int, int]) -> Extents:
+        """What a group of so many tiles covers of the kept axes."""
+        return {n: min(size * self.tile[n], self.loops[n].extent) for n, size in sizes.items()}
 
     def operands(self, extents: Extents) -> float:
         """Bytes of both operands that these parts of the axes touch."""
@@ -258,5 +338,10 @@ class _Way:
         return [sorted(pair for pair in pairs if pair[0]) for pairs in moved]
 
 
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, min(n, MOST_TILES) + 1) if n % d == 0]
+def _divisors(n: int, most: int = MOST_TILES) -> list[int]:
+    return [d for d in range(1, min(n, most) + 1) if n % d == 0]
+
+
+def _halves(count: int) -> list[int]:
+    """A number of tiles, its half, and so on down to one."""
+    return list(dict.fromkeys(ceil(count / 2**n) for n in range(count.bit_length() + 1)))

@@ -16,7 +16,7 @@ from math import ceil, prod
 import numpy as np
 
 from graphc.dtype import DType, int64
-from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, combine, const, ravel, temp
+from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, combine, const, ravel, temp
 from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
 from graphc.ir.op import Contraction
 from graphc.ir.values import Value
@@ -141,22 +141,38 @@ def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Eleme
     together = layout.tiles > 1 and layout.axis.stride == 1 and prod(kept) * blocks >= PACK_TASKS
     task, (*apart, panel, number), named = frame.task((*kept, 1 if together else layout.tiles, blocks))
     within, steps = Var("b", block), [Var(f"k{n}", size) for n, size in enumerate(extents[1:])]
-    loops = [within, *steps]
+    panels = Var("p", layout.tiles)
     if together:
-        panel = Var("p", layout.tiles)
-        loops.insert(0, panel)
-    lane = Var("v", min(layout.width, width))
-    group = Var("g", ceil(layout.width / lane.extent))  # one vector of lines at a time stays in the first cache
-    loops.insert(together, group)
-    inside = group * lane.extent + lane
+        panel = as_index(panels)
     at: list[Index] = [*apart, number * block + within, *steps][: len(kept) + len(extents)]
     start, lets = tile_start(panel, layout.tile, layout.axis.extent, "start")
-    source = combine(
-        [(start + inside, layout.axis.stride), *zip(at, (w.stride for w in (*layout.kept, *layout.reduced)), strict=True)]
-    )
-    held = element(source + layout.offset, all_of(inside < layout.tile))
-    store = Store(frame.array(target), layout.position(panel, at, inside), held, all_of(inside < layout.width))
-    body: tuple[Stmt, ...] = (For(lane, (store,), VECTOR, width),)
-    for var in reversed(loops):
-        body = (For(var, (*lets, *body) if var is loops[0] else body, SERIAL),)
+    moved = combine(zip(at, (w.stride for w in (*layout.kept, *layout.reduced)), strict=True))
+
+    def held(inside: Index) -> Expr:
+        return element((start + inside) * layout.axis.stride + moved + layout.offset, all_of(inside < layout.tile))
+
+    body: tuple[Stmt, ...] = (*lets, fill(layout, frame.array(target), panel, at, held, [within, *steps], width))
+    if together:
+        body = (For(panels, body, SERIAL),)
     return frame.launch(f"{name}_pack", task, (*named, *body), "panels of an operand")
+
+
+def fill(
+    layout: Layout,
+    panels: Array,
+    tile: Index,
+    at: Sequence[Index],
+    held: Callable[[Index], Expr],
+    steps: Sequence[Var],
+    width: int,
+) -> Stmt:
+    """Fill the panel of one tile: loops over `steps`, which move the indices `at` of other axes, and over what is `held`
+    inside the tile, a vector of lines at a time, which stays in the first cache."""
+    lane = Var("v", min(layout.width, width))
+    group = Var("w", ceil(layout.width / lane.extent))
+    inside = group * lane.extent + lane
+    store = Store(panels, layout.position(tile, at, inside), held(inside), all_of(inside < layout.width))
+    body: Stmt = For(lane, (store,), VECTOR, width)
+    for var in reversed([group, *steps]):
+        body = For(var, (body,), SERIAL)
+    return body

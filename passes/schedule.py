@@ -24,5 +24,5 @@ def choose(
         way = candidate.lane, candidate.packed
         if way not in best or candidate.cost < best[way].cost:
             best[way] = candidate
-    found = [(ordered(loops, schedule, machine, results), schedule.cost) for schedule in best.values()]
+    found = [(ordered(loops, schedule, machine, results, origins), schedule.cost) for schedule in best.values()]
     return min(found, key=lambda pair: (pair[0].cost, pair[1]))[0]  # where caches hold up several alike, the least arithmetic

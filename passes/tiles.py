@@ -93,6 +93,8 @@ class Schedule:
     group: tuple[tuple[int, int], ...] = ()  # kept axes with how many of their tiles one task visits in turn
     block: tuple[int, int] = (-1, 0)  # the position in `steps` that visits cut, and how much of that axis one visit covers
     far: float = 0.0  # the part of the cost for vectors that are read in place, far apart
+    stream: float = 0.0  # the part for panels that do not stay in the first cache
+    near: tuple[int, ...] = ()  # of the packed operands those that visits pack themselves, a block at a time
 
     def tile_of(self, axis: int) -> int:
         """Elements of a kept axis in one tile."""
@@ -143,7 +145,7 @@ def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origi
         for axes in rows:
             for packed in _packings(loops, (lane, *axes)):
                 at_hand = sum(
-                    _origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side], machine) for side in (0, 1)
+                    origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side], machine) for side in (0, 1)
                 )
                 yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand)
 
@@ -176,13 +178,22 @@ def _packed_schedules(
             gathers = stride not in (0, 1) and side not in packed
             loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
         streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
-        beyond_l1 = steps * streamed * width * ELEMENT_BYTES > machine.l1
-        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + sum(far.values()) + beyond_l1 * STREAM_COST * streamed
+        stream = STREAM_COST * streamed if steps * streamed * width * ELEMENT_BYTES > machine.l1 else 0.0
+        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + sum(far.values()) + stream
         store = rows * vectors * _store_cost(loops[lane].out, width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
         cost = tiles * (steps * step + store + TILE_COST) + at_hand
-        yield Schedule(lane, columns, tuple(tile.items()), packed, width, cost, far=tiles * steps * vectors_far)
+        yield Schedule(
+            lane,
+            columns,
+            tuple(tile.items()),
+            packed,
+            width,
+            cost,
+            far=tiles * steps * vectors_far,
+            stream=tiles * steps * stream,
+        )
 
 
 def _store_cost(stride: int, width: int) -> float:
@@ -216,7 +227,7 @@ def _register_tiles(
                 yield whole | dict.fromkeys(axes[-1:], rows), vectors
 
 
-def _origin_cost(
+def origin_cost(
     loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, packed: bool, width: int, origin: Origin, machine: Machine
 ) -> float:
     """Cycles until an operand can be read as the schedule wants it: made in memory, or copied once into panels."""
@@ -224,17 +235,21 @@ def _origin_cost(
         return origin.store
     if origin.constant:
         return 0.0
+    elements, (near, far) = copying(loops, tiled, side, width)
+    copy = far if 2 * elements * ELEMENT_BYTES > machine.l2 else near
+    return elements * (origin.compute + copy) / origin.readers
+
+
+def copying(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: int) -> tuple[float, tuple[float, float]]:
+    """The elements of an operand's panels, and the cycles to copy each: within the second cache, and through memory."""
     inner = next(n for n in tiled if moves(loops[n], side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
-    elements = _elements(loops, side) * padded
-    far = 2 * elements * ELEMENT_BYTES > machine.l2
+    cycles = GATHER_COST, GATHER_COST
     if moves(loops[inner], side) == 1:
-        copy = FAR_COPY if far else COPY_COST
+        cycles = COPY_COST, FAR_COPY
     elif inner == tiled[0] and any(loop.reduced and moves(loop, side) == 1 and loop.extent >= width for loop in loops):
-        copy = FAR_TURN if far else TURN_COST
-    else:
-        copy = GATHER_COST
-    return elements * (origin.compute + copy) / origin.readers
+        cycles = TURN_COST, FAR_TURN
+    return _elements(loops, side) * padded, cycles
 
 
 def _elements(loops: tuple[Loop, ...], side: int) -> int:

@@ -98,7 +98,7 @@ def arena(fused: FusedGraph) -> int:
 
 @pytest.mark.parametrize("activation", [gc.relu, gc.gelu, gc.sigmoid], ids=["relu", "gelu", "sigmoid"])
 def test_activations_are_made_anew_and_products_are_not(activation: Callable[[gc.Tensor], gc.Tensor]) -> None:
-    graph = training(512, 64, activation)
+    graph = training(1024, 64, activation)
     before = fuse(graph)
     later = rematerialise(before)
     assert arena(later) < 0.9 * arena(before)

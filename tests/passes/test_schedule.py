@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.passes.locality import STREAMS, ordered
+from graphc.passes.locality import PANEL, STREAMS, SUMS, ordered
 from graphc.passes.machine import Machine
 from graphc.passes.schedule import choose
 from graphc.passes.tiles import (
+    CONSTANT,
     MAX_DOTS,
     MAX_ROWS,
     MAX_VECTORS,
     MOST_VECTORS,
+    STORED,
     Loop,
+    Origin,
     Schedule,
     candidates,
     moves,
@@ -159,9 +162,9 @@ def test_panels_of_large_operands_come_from_behind_the_caches() -> None:
 def test_tiles_run_in_the_order_that_keeps_the_smaller_operand_near() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     pixels, channels = product(3136, 256, 64), product(49, 4608, 512)
-    schedule = choose(pixels, 16, machine)
+    schedule = choose(pixels, 16, machine, (STORED, CONSTANT))
     assert schedule.order == (0, 1) and schedule.lane == 1  # all weights stay near while pixels pass by once
-    schedule = choose(channels, 16, machine)
+    schedule = choose(channels, 16, machine, (STORED, CONSTANT))
     assert schedule.order == (1, 0) and schedule.lane == 1  # pixels stay near, and weights pass by once
 
 
@@ -234,3 +237,39 @@ def test_the_gradient_of_a_weight_is_cut_as_the_weight_lies() -> None:
     groups = dict(schedule.group)
     assert schedule.order[0] == 0
     assert groups == {} or -(-schedule.tiles(loops, 0) // groups[0]) in (2, 4)
+
+
+def scratch(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, int]:
+    """Bytes of a panel that visits pack themselves, and of the sums between them."""
+    steps = prod(schedule.visit(loops).values())
+    tiles = prod(size for _, size in schedule.group)
+    cells = prod(schedule.tile_of(n) for n, loop in enumerate(loops) if not loop.reduced)
+    return steps * schedule.columns * 4, tiles * cells * 4 * (steps < prod(loop.extent for loop in loops if loop.reduced))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_long_operand_that_few_rows_need_is_packed_by_their_visits(transposed: bool) -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    loops = product(64, 4096, 64, b_transposed=True) if transposed else product(128, 3072, 768)
+    schedule = choose(loops, 16, machine)
+    assert schedule.packed == schedule.near == (1,) and schedule.order == (1, 0) and schedule.block[0] == 0
+    panel, sums = scratch(loops, schedule)
+    assert 0 < panel <= PANEL * machine.l1 and 0 < sums <= SUMS
+    for origin in (CONSTANT, Origin(readers=4)):  # packed by the compiler, or once for several
+        assert not choose(loops, 16, machine, (STORED, origin)).near
+
+
+def test_what_many_rows_need_is_packed_once_for_all() -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    schedule = choose(product(2048, 2048, 2048), 16, machine)
+    assert schedule.packed == (1,) and not schedule.near
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 400), st.integers(1, 4000), st.integers(1, 400), st.booleans(), st.sampled_from(MACHINES))
+def test_scratch_memory_is_bounded(m: int, k: int, n: int, transposed: bool, machine: Machine) -> None:
+    loops = product(m, k, n, b_transposed=transposed)
+    schedule = choose(loops, machine.vector_bytes // 4, machine)
+    if schedule.near:
+        panel, sums = scratch(loops, schedule)
+        assert panel <= PANEL * machine.l1 and sums <= SUMS
