@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from graphc.ir.expr import Var, combine, linear, unravel
-from graphc.ir.op import Axis, Contraction
+from graphc.ir.op import Axis, Contraction, ContractionSpec
 from graphc.ir.values import Value
 
 from .cluster import Cluster
@@ -25,25 +25,27 @@ def loops_of(
     cluster: Cluster, addresses: Sequence[Address], stored: Iterable[Value], insets: Insets, is_leaf: Callable[[Value], bool]
 ) -> tuple[Loop, ...]:
     """The loops of the cluster's contraction."""
-    lower = cluster.anchor.op.lower
-    assert isinstance(lower, Contraction)
-    spec = lower.spec(cluster.anchor)
-    axes = spec.kept + spec.reduced
+    spec = spec_of(cluster.anchor)
     lhs, rhs = addresses
     bounds = [bound.strides for bound in (*lhs.bounds, *rhs.bounds)]
     loops = [
-        Loop(
-            axis.extent,
-            lhs.strides[n],
-            rhs.strides[n],
-            axis.out,
-            n >= len(spec.kept),
-            tuple(moved[n] for moved in bounds),
-            axis.apart,
-        )
-        for n, axis in enumerate(axes)
+        replace(loop, lhs=lhs.strides[n], rhs=rhs.strides[n], bounds=tuple(moved[n] for moved in bounds))
+        for n, loop in enumerate(plain_loops(spec))
     ]
-    return merged(loops, _inset_strides(cluster, axes, stored, insets, is_leaf))
+    return merged(loops, _inset_strides(cluster, spec.kept + spec.reduced, stored, insets, is_leaf))
+
+
+def spec_of(anchor: Value) -> ContractionSpec:
+    """What a contraction computes."""
+    lower = anchor.op.lower
+    assert isinstance(lower, Contraction)
+    return lower.spec(anchor)
+
+
+def plain_loops(spec: ContractionSpec) -> list[Loop]:
+    """A loop for each axis, kept ones first, over operands that lie as their types say."""
+    axes = spec.kept + spec.reduced
+    return [Loop(a.extent, a.lhs, a.rhs, a.out, n >= len(spec.kept), apart=a.apart) for n, a in enumerate(axes)]
 
 
 def _inset_strides(

@@ -18,13 +18,11 @@ import numpy as np
 from graphc.dtype import DType, int64
 from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, combine, const, ravel, temp
 from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
-from graphc.ir.op import Contraction
 from graphc.ir.values import Value
 
-from .axes import merged
+from .axes import merged, plain_loops, spec_of
 from .element import storage
 from .frame import Frame
-from .tiles import Loop
 
 PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
 PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
@@ -106,11 +104,7 @@ class Common:
 
 def _way(anchor: Value, side: int) -> Hashable:
     """What decides how operand number `side` is read: its memory, and how all loops walk both operands and the result."""
-    lower = anchor.op.lower
-    assert isinstance(lower, Contraction)
-    spec = lower.spec(anchor)
-    loops = [Loop(a.extent, a.lhs, a.rhs, a.out, n >= len(spec.kept)) for n, a in enumerate(spec.kept + spec.reduced)]
-    return side, storage(anchor.operands[side]), merged(loops)
+    return side, storage(anchor.operands[side]), merged(plain_loops(spec_of(anchor)))
 
 
 def _walked(flat: np.ndarray, offset: int, walks: Sequence[Walk]) -> np.ndarray:

@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from graphc.dtype import bool_
-from graphc.ir.expr import Array, Expr, Index, Var
+from graphc.ir.expr import Array, Expr, Var
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
 
 from ..target import Target
 from . import folds, memory, types
 from .builder import Builder, Value
-from .epilogues import Rows, epilogue_rows
+from .epilogues import epilogue_rows
 from .expressions import Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
+from .nests import Fetch, Fetches
 from .panels import next_panels
 from .results import tile_results
 from .streams import streams
@@ -69,9 +70,9 @@ class _Emitter:
         self.margin = max(widths, default=1)  # elements by which vectors may pass the end of a stack array
         self.slots: dict[tuple[Array, int], str] = {}
         self.streams = streams(kernel, self.b.target)
-        self.next_panels = next_panels(kernel, self.b.target)
-        self.results = tile_results(kernel, self.b.target)
-        self.epilogue_rows = epilogue_rows(kernel, self.b.target)
+        self.before: Fetches = epilogue_rows(kernel, self.b.target)  # fetched before a loop starts
+        panels, results = next_panels(kernel, self.b.target), tile_results(kernel, self.b.target)
+        self.beside = {loop: panels.get(loop, []) + results.get(loop, []) for loop in {**panels, **results}}  # in each round
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
@@ -120,12 +121,10 @@ class _Emitter:
         elif self.loop is None and (found := transposable(loop)) is not None:
             self.transpose(loop, *found)
         else:
-            for rows in self.epilogue_rows.get(loop, ()):
-                self.fetch(rows)
+            for fetch in self.before.get(loop, ()):
+                self.fetch(fetch)
             with self.counting(loop.var.name, loop.var.extent) as counter:
-                fetched = [(read, False) for read in self.next_panels.get(loop, ())]
-                fetched += [(written, True) for written in self.results.get(loop, ())]
-                self.bind(loop, Position(0, ((counter, 1),)), fetched)
+                self.bind(loop, Position(0, ((counter, 1),)), self.beside.get(loop, ()))
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
         """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""
@@ -158,22 +157,23 @@ class _Emitter:
         del scope.bound[lane], scope.bound[step]
         self.scope = outer
 
-    def bind(self, loop: For, position: Position, fetched: Sequence[tuple[tuple[Array, Index], bool]] = ()) -> None:
+    def bind(self, loop: For, position: Position, fetched: Sequence[Fetch] = ()) -> None:
         """The body once, with the variable at `position`, after fetching what later ones will read, or write."""
         self.scope.bound[loop.var] = position
-        for (array, index), write in fetched:
-            memory.fetch(self.scope.indexer, self.scope.places[array], self.scope.indexer.position(index), write)
+        for fetch in fetched:
+            self.fetch(fetch)
         self.body(loop.body)
         del self.scope.bound[loop.var]
 
-    def fetch(self, rows: Rows) -> None:
-        """Has all lines of some rows brought near."""
-        for at in product(*(range(0, var.extent, step) for var, step in rows.over)):
-            self.scope.forget()
-            here = dict(zip((var for var, _ in rows.over), map(Position, at), strict=True))
-            bound, self.scope.bound = self.scope.bound, self.scope.bound | here
-            memory.fetch(self.scope.indexer, self.scope.places[rows.array], self.scope.indexer.position(rows.index))
-            self.scope.bound = bound
+    def fetch(self, fetch: Fetch) -> None:
+        """Has all its lines brought near."""
+        scope, bound = self.scope, self.scope.bound
+        for at in product(*(range(0, var.extent, step) for var, step in fetch.over)):
+            if at:
+                scope.forget()
+                scope.bound = bound | dict(zip((var for var, _ in fetch.over), map(Position, at), strict=True))
+            memory.fetch(scope.indexer, scope.places[fetch.array], scope.indexer.position(fetch.index), fetch.write)
+        scope.bound = bound
 
     @contextmanager
     def counting(self, name: str, extent: int) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Fetching what the end of a register tile reads while its steps run.
 
-In: a kernel. Out: for the loop over a tile's steps, which `Rows` its epilogue reads, so that all their lines can be fetched
+In: a kernel. Out: for the loop over a tile's steps, which rows its epilogue reads, so that all their lines can be fetched
 into the second cache before the first step. Rows of a result lie far apart: no processor fetches them by itself, and an
 epilogue that waits for each of them may take longer than the steps. Left alone are kernels whose params stay in the second
 cache, and tiles of fewer steps than lines.
@@ -9,53 +9,30 @@ cache, and tiles of fewer steps than lines.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from graphc.ir.expr import Array, Index, Load, Temp, Var, linear
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, For, Kernel, Let, Stmt, evaluated, sequences, walk
+from graphc.ir.kernel import UNROLLED, VECTOR, For, Kernel, Let, Stmt, evaluated, walk
 
 from ..target import Target
 from .memory import LINE
-from .streams import step_of
+from .nests import Fetch, Fetches, nests
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The lines of `array[index]` for all values of some variables, each of which goes up by a step."""
-
-    array: Array
-    index: Index
-    over: tuple[tuple[Var, int], ...]
-
-    @property
-    def count(self) -> int:
-        return prod(ceil(var.extent / step) for var, step in self.over)
-
-
-def epilogue_rows(kernel: Kernel, target: Target) -> dict[For, list[Rows]]:
+def epilogue_rows(kernel: Kernel, target: Target) -> Fetches:
     """For each outermost loop over the steps of a tile: what to fetch before it starts."""
     if sum(array.size * array.dtype.size for array in kernel.params) <= target.l2_bytes:
         return {}
     large = {array for array in kernel.params if array.size * array.dtype.size > target.l1_bytes}
-    found: dict[For, list[Rows]] = {}
-    for body in sequences(kernel.body):
-        for n, stmt in enumerate(body):
-            steps = _steps(stmt)
-            rows = list(dict.fromkeys(_rows(body[n + 1 :], large))) if steps else []
-            if isinstance(stmt, For) and rows and sum(each.count for each in rows) <= steps:
-                found[stmt] = rows
+    found: Fetches = {}
+    for nest in nests(kernel.body):
+        rows = list(dict.fromkeys(_rows(nest.end, large)))
+        if rows and sum(each.count for each in rows) <= prod(loop.var.extent for loop in nest.loops):
+            found[nest.loops[0]] = rows
     return found
 
 
-def _steps(stmt: Stmt) -> int:
-    """How many steps of a register tile a nest of loops makes; 0 where it does something else."""
-    if not isinstance(stmt, For) or stmt.kind != SERIAL or len(stmt.body) != 1:
-        return 0
-    return stmt.var.extent * (1 if step_of(stmt) is not None else _steps(stmt.body[0]))
-
-
-def _rows(epilogue: tuple[Stmt, ...], large: set[Array]) -> Iterator[Rows]:
+def _rows(epilogue: tuple[Stmt, ...], large: set[Array]) -> Iterator[Fetch]:
     """What vector loops of an epilogue read of large params, at places that are known before it."""
     late = {stmt.temp for stmt in walk(epilogue) if isinstance(stmt, Let)}
     for loops, stmts in _vectors(epilogue, ()):
@@ -65,7 +42,7 @@ def _rows(epilogue: tuple[Stmt, ...], large: set[Array]) -> Iterator[Rows]:
             terms, line = linear(expr.index)[0], LINE // expr.array.dtype.size
             if terms.get(loops[-1].var) == 1 and all(isinstance(atom, Var | Temp) and atom not in late for atom in terms):
                 over = [(loop.var, line if loop is loops[-1] else 1) for loop in loops if loop.var in terms]
-                yield Rows(expr.array, expr.index, tuple(over))
+                yield Fetch(expr.array, expr.index, tuple(over))
 
 
 def _vectors(body: tuple[Stmt, ...], around: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], tuple[Stmt, ...]]]:

@@ -115,7 +115,7 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
         pointer, guard = _or_zeros(b, pointer, guard, n * dtype.size), None
     active = both(b, mask, guard, n)
     if active is None:
-        _fetch(b, place, pointer, n, write=False)
+        _fetch_ahead(b, place, pointer, n, write=False)
         return _plain_load(b, pointer, dtype, n)
     kind = types.vector(types.memory(dtype), n)
     name = f"llvm.masked.load.{types.suffix(types.memory(dtype), n)}.p0"
@@ -125,19 +125,22 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
     return _from_memory(b, text, dtype, n)
 
 
-def _fetch(b: Builder, place: Place, pointer: str, n: int, write: bool) -> None:
+def _fetch_ahead(b: Builder, place: Place, pointer: str, n: int, write: bool) -> None:
     """Has the lines brought to the first cache that will be read or written `ahead` bytes later."""
     if not place.ahead:
         return
     for offset in range(0, n * place.dtype.size, LINE):
-        line = b.op(f"getelementptr i8, ptr {pointer}, i64 {place.ahead + offset}")
-        b.once("llvm.prefetch.p0", ("ptr", line), ("i32 immarg", str(int(write))), ("i32 immarg", "3"), ("i32 immarg", "1"))
+        _prefetch(b, b.op(f"getelementptr i8, ptr {pointer}, i64 {place.ahead + offset}"), write, cache=1)
 
 
 def fetch(x: Indexer, place: Place, p: Position, write: bool = False) -> None:
     """Has the line of an element brought to the second cache, or to the first one to be written."""
-    args = ("i32 immarg", str(int(write))), ("i32 immarg", "3" if write else "2"), ("i32 immarg", "1")
-    x.b.once("llvm.prefetch.p0", ("ptr", address(x, place, p)), *args)
+    _prefetch(x.b, address(x, place, p), write, cache=1 if write else 2)
+
+
+def _prefetch(b: Builder, pointer: str, write: bool, cache: int) -> None:
+    locality = 4 - cache
+    b.once("llvm.prefetch.p0", ("ptr", pointer), *(("i32 immarg", str(number)) for number in (int(write), locality, 1)))
 
 
 def _plain_load(b: Builder, pointer: str, dtype: DType, n: int) -> Value:
@@ -208,7 +211,7 @@ def _store_row(x: Indexer, place: Place, p: Position, value: Value, active: Valu
         active = None
     text = _to_memory(b, value)
     if active is None:
-        _fetch(b, place, pointer, n, write=True)
+        _fetch_ahead(b, place, pointer, n, write=True)
         b.put(f"store {kind} {text}, ptr {pointer}, align {dtype.size}")
         return
     name = f"llvm.masked.store.{types.suffix(types.memory(dtype), n)}.p0"

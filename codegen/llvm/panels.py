@@ -16,44 +16,29 @@ from collections.abc import Iterator
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Call, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, ravel
-from graphc.ir.kernel import SERIAL, For, If, Kernel, Let, Stmt, evaluated, walk
+from graphc.ir.kernel import For, Kernel, Let, evaluated, walk
 
 from ..target import Target
-from .streams import step_of
-
-Fetches = dict[For, list[tuple[Array, Index]]]
+from .nests import Fetch, Fetches, nests
 
 LARGE = 8  # panels of more than this part of the second cache do not wait there for the next run
 
 
 def next_panels(kernel: Kernel, target: Target) -> Fetches:
-    """For each innermost loop over steps: params and the positions in them to fetch."""
+    """For each innermost loop over steps: what to fetch in each round."""
     names = {stmt.temp: stmt.value for stmt in walk(kernel.body) if isinstance(stmt, Let)}
     found: Fetches = {}
-    for loops in _nests(kernel.body, ()):
-        step = step_of(loops[-1])
-        if step is None:
-            continue
-        rows = {stmt.var for stmt in walk(loops[-1].body) if isinstance(stmt, For)} - {step.var}
+    for nest in nests(kernel.body):
+        innermost, step = nest.loops[-1], nest.step
+        rows = {stmt.var for stmt in walk(innermost.body) if isinstance(stmt, For)} - {step.var}
         for array, index in _loads(step):
             size = array.size * array.dtype.size
             if array in kernel.params and size * LARGE > target.l2_bytes:
-                panel = _Panel(index, step.var, rows, loops, kernel.task, names)
+                panel = _Panel(index, step.var, rows, (*nest.around, *nest.loops), kernel.task, names)
                 position = panel.position(alone=panel.is_rows and size > target.l2_bytes)
                 if position is not None:
-                    found.setdefault(loops[-1], []).append((array, position))
+                    found.setdefault(innermost, []).append(Fetch(array, position))
     return found
-
-
-def _nests(body: tuple[Stmt, ...], around: tuple[For, ...]) -> Iterator[tuple[For, ...]]:
-    """All serial loops with those around them, outermost first."""
-    for stmt in body:
-        if isinstance(stmt, For) and stmt.kind == SERIAL:
-            yield (*around, stmt)
-            yield from _nests(stmt.body, (*around, stmt))
-        elif isinstance(stmt, If):
-            yield from _nests(stmt.then, around)
-            yield from _nests(stmt.orelse, around)
 
 
 def _loads(step: For) -> Iterator[tuple[Array, Index]]:

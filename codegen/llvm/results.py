@@ -15,47 +15,25 @@ from collections.abc import Iterator
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Index, Temp, Var, as_index, ravel, unravel
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, For, If, Kernel, Stmt, Store
+from graphc.ir.kernel import UNROLLED, VECTOR, For, Kernel, Stmt, Store
 from graphc.ir.kernel_rewrite import Renamed
 
 from ..target import Target
 from .memory import LINE
-from .streams import is_far, step_of
+from .nests import Fetch, Fetches, is_far, nests
 
 SHORT = 4  # steps for each line of a tile, up to which its sums are short
 
 
-def tile_results(kernel: Kernel, target: Target) -> dict[For, list[tuple[Array, Index]]]:
-    """For each innermost loop over steps: params and the positions in them to fetch."""
-    found: dict[For, list[tuple[Array, Index]]] = {}
-    for nest, behind in _nests(kernel.body):
-        *_, innermost = loops = list(_steps(nest))
-        if step_of(innermost) is not None:
-            steps = [loop.var for loop in loops]
-            for array, index in (line for stmt in behind for line in _lines(stmt, steps)):
-                if array in kernel.params and is_far(array, target):
-                    found.setdefault(innermost, []).append((array, index))
+def tile_results(kernel: Kernel, target: Target) -> Fetches:
+    """For each innermost loop over steps: what to fetch in each round."""
+    found: Fetches = {}
+    for nest in nests(kernel.body):
+        steps = [loop.var for loop in nest.loops]
+        for array, index in (line for stmt in nest.end for line in _lines(stmt, steps)):
+            if array in kernel.params and is_far(array, target):
+                found.setdefault(nest.loops[-1], []).append(Fetch(array, index, write=True))
     return found
-
-
-def _nests(body: tuple[Stmt, ...]) -> Iterator[tuple[For, tuple[Stmt, ...]]]:
-    """All serial loops, with the statements behind them in their block."""
-    for number, stmt in enumerate(body):
-        if isinstance(stmt, For) and stmt.kind == SERIAL:
-            yield stmt, body[number + 1 :]
-            yield from _nests(stmt.body)
-        elif isinstance(stmt, If):
-            yield from _nests(stmt.then)
-            yield from _nests(stmt.orelse)
-
-
-def _steps(nest: Stmt) -> Iterator[For]:
-    """A serial loop and those that consist of nothing else, inwards."""
-    while isinstance(nest, For) and nest.kind == SERIAL:
-        yield nest
-        if len(nest.body) != 1:
-            return
-        nest = nest.body[0]
 
 
 def _lines(stmt: Stmt, steps: list[Var]) -> Iterator[tuple[Array, Index]]:

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 
 from graphc.ir.expr import Array, Call, Load
 from graphc.ir.kernel import (
-    SERIAL,
-    UNROLLED,
     VECTOR,
     Accumulate,
     For,
@@ -27,6 +25,7 @@ from graphc.ir.kernel import (
 )
 
 from ..target import Target
+from .nests import is_far, nests
 
 Streams = dict[For, dict[Array, int]]
 
@@ -46,28 +45,10 @@ def streams(kernel: Kernel, target: Target) -> Streams:
                 row = best.var.extent * array.dtype.size
                 repeated = len(passes) > 1 and row <= target.l1_bytes // 2
                 found.setdefault(best, {})[array] = row if repeated else AHEAD
-    for stmt in walk(kernel.body):
-        if isinstance(stmt, For) and stmt.kind == SERIAL:
-            step = step_of(stmt)
-            if step is not None:
-                found[step] = {array: AHEAD for array in kernel.params if array in _touched(step) and is_far(array, target)}
+    for nest in nests(kernel.body):
+        read = _touched(nest.step)
+        found[nest.step] = {array: AHEAD for array in kernel.params if array in read and is_far(array, target)}
     return found
-
-
-def step_of(loop: For) -> For | None:
-    """The vector loop under unrolled ones that a serial loop consists of, if it sums up products: a step of a register tile.
-    Of an unrolled loop that is cut into parts, the largest one counts."""
-    parts = [stmt for stmt in loop.body if isinstance(stmt, For) and stmt.kind == UNROLLED]
-    if parts and len(parts) == len(loop.body):
-        return step_of(max(parts, key=lambda part: part.var.extent))
-    inner = loop.body[0] if len(loop.body) == 1 else None
-    if not isinstance(inner, For) or inner.kind != VECTOR:
-        return None
-    return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
-
-
-def is_far(array: Array, target: Target) -> bool:
-    return array.size * array.dtype.size > target.l2_bytes
 
 
 def _branches(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:

@@ -9,7 +9,8 @@ import pytest
 from native import check_native
 
 from graphc.codegen.llvm.emit import emit_kernel
-from graphc.codegen.llvm.epilogues import Rows, epilogue_rows
+from graphc.codegen.llvm.epilogues import epilogue_rows
+from graphc.codegen.llvm.nests import Fetch
 from graphc.codegen.target import named
 from graphc.dtype import float32, int64
 from graphc.ir.expr import Array, Expr, Index, Var, as_index, call, cast, const, linear, load, temp
@@ -43,7 +44,7 @@ def tile(steps: int, tiles: int = TILES, taps: int = 1, late: bool = False) -> t
     ), nest
 
 
-def places(rows: Rows, task: Expr) -> set[int]:
+def places(rows: Fetch, task: Expr) -> set[int]:
     """The elements at which lines are fetched, for task 0."""
     terms, constant = linear(rows.index)
     assert set(terms) == {task, *(var for var, _ in rows.over)}

@@ -67,8 +67,9 @@ SHAPES = [(3, 2, 9, 300), (4, 7, 3, 400), (2, 37, 1, 2000), (3, 40, 2, 1000)]
 def test_tiles_that_share_a_panel_fetch_every_line_of_the_next(shape: tuple[int, int, int, int], inside: bool) -> None:
     _, tiles, taps, steps = shape
     kernel, panel, inner = tile(*shape, inside)
-    ((array, position),) = next_panels(kernel, TARGET)[inner]
-    assert array is panel
+    (fetch,) = next_panels(kernel, TARGET)[inner]
+    position = fetch.index
+    assert fetch.array is panel
     variables = {var.name: var for var in _variables(position)}
     size = taps * steps * LANES
     lines = set()
@@ -142,8 +143,9 @@ def rows(tiles: int, steps: int, columns: int, rest: int = 0, gap: int = 0) -> t
 def test_tiles_fetch_the_rows_of_the_next(shape: tuple[int, int, int], rest: int) -> None:
     _, steps, columns = shape
     kernel, x, inner = rows(*shape, rest)
-    ((array, position),) = next_panels(kernel, TARGET)[inner]
-    assert array is x
+    (fetch,) = next_panels(kernel, TARGET)[inner]
+    position = fetch.index
+    assert fetch.array is x
     variables = {var.name: var for var in _variables(position)}
     at = ({"t": 3 * columns + column, "k": step} for column in range(columns) for step in range(steps))
     lines = {value(position, {variables[n]: number for n, number in names.items()}) // LINE for names in at}

@@ -57,9 +57,9 @@ def test_every_line_of_the_tile_is_fetched(steps: tuple[int, ...]) -> None:
     fetched = []
     for at in product(*map(range, steps)):
         numbers = {kernel.task: as_index(FAR - 1)} | {var: as_index(n) for var, n in zip(over, at, strict=True)}
-        for array, index in found[innermost]:
-            terms, position = linear(Renamed(numbers).index(index))
-            assert array.name == "y" and not terms
+        for fetch in found[innermost]:
+            terms, position = linear(Renamed(numbers).index(fetch.index))
+            assert fetch.array.name == "y" and fetch.write and not terms
             fetched.append(position // LINE)
     first, lines = (FAR - 1) * TILE // LINE, TILE // LINE
     assert set(fetched) >= set(range(first, first + lines)) and min(fetched) == first
