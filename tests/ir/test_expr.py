@@ -17,7 +17,6 @@ from graphc.ir.expr import (
     Index,
     Mod,
     Var,
-    _interned,
     all_of,
     as_index,
     call,
@@ -32,6 +31,7 @@ from graphc.ir.expr import (
 )
 from graphc.ir.kernel_parse import KernelParser
 from graphc.ir.kernel_text import index_text
+from graphc.ir.scalar import interned
 from graphc.ir.scan import Scanner
 
 VARS = tuple(Var(name, extent) for name, extent in (("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 6), ("f", 16)))
@@ -213,13 +213,13 @@ def test_constants_are_told_apart_by_bits():
 
 def test_interned_expressions_are_forgotten_with_their_last_user():
     gc.collect()
-    before = len(_interned)
+    before = len(interned)
     i = Var("i", 4)
     kept = i * 3 + 1
-    assert len(_interned) == before + 1
+    assert len(interned) == before + 1
     del kept
     gc.collect()
-    assert len(_interned) == before
+    assert len(interned) == before
 
 
 def test_calls_that_change_nothing_are_dropped():
