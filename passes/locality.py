@@ -59,6 +59,11 @@ def ordered(
     return min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
 
 
+def beside(arithmetic: float, moved: float) -> float:
+    """The cycles of both side by side."""
+    return max(arithmetic, moved) + EXPOSED * min(arithmetic, moved)
+
+
 def _steps(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, ...]:
     """Reduced axes by falling stride of the operand that is read in place."""
     side = 1 if schedule.packed == (0,) else 0
@@ -115,8 +120,7 @@ class _Way:
         """The schedule with what is `chosen`, and the cycles of its arithmetic (less what is `spared`) and traffic side by
         side."""
         arithmetic, traffic = self.schedule.cost - spared, max(traffic, 0.0)
-        cost = max(arithmetic, traffic) + EXPOSED * min(arithmetic, traffic)
-        return replace(self.schedule, cost=cost, **chosen)
+        return replace(self.schedule, cost=beside(arithmetic, traffic), **chosen)
 
     def grouped(self, order: tuple[int, ...]) -> Iterator[Schedule]:
         """As many tiles of rows in a group as stay in the second cache while the lanes pass by."""

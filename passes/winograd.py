@@ -19,10 +19,11 @@ from graphc.ir.rewrite import Rules, op, rewrite_graph, rule
 from graphc.ir.values import Value, constant
 from graphc.ops.contract import dot_general
 from graphc.ops.shape import after, pad, transpose
-from graphc.ops.winograd import POINTS, TAPS, winograd_kernel, winograd_points, winograd_product, winograd_result, winograd_taps
+from graphc.ops.toom import POINTS, TAPS, side
+from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_product, winograd_result, winograd_taps
 
 from .fold import array
-from .locality import BEYOND_L1, BEYOND_L2, EXPOSED, KEPT
+from .locality import BEYOND_L1, BEYOND_L2, KEPT, beside
 from .machine import Machine
 from .slices import MIN_SLICES
 from .tiles import ELEMENT_BYTES, GATHER_COST
@@ -163,13 +164,13 @@ def _plain_cost(shape: Shape, machine: Machine) -> float:
     kernel = TAPS**2 * shape.channels * shape.features
     pixels = shape.batch * shape.rows * shape.columns
     packed = 0.0 if shape.constant or shape.gradient else GATHER_COST * kernel
-    return _beside(_multiplied(pixels * kernel, machine) + packed, kernel * ELEMENT_BYTES / BEYOND_L2)
+    return beside(_multiplied(pixels * kernel, machine) + packed, kernel * ELEMENT_BYTES / BEYOND_L2)
 
 
 def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
     """Cycles in tiles of this size, and the best groups of them."""
     tiles = shape.batch * ceil(shape.rows / tile) * ceil(shape.columns / tile)
-    points, channels = (tile + TAPS - 1) ** 2, shape.channels + shape.features
+    points, channels = side(tile) ** 2, shape.channels + shape.features
     passed, kernel = tiles * points * channels * ELEMENT_BYTES, points * shape.channels * shape.features
     groups = [] if shape.gradient else [n for n in range(1, tiles // MIN_SLICES + 1) if tiles % n == 0]
     near = [n for n in groups if _is_near(n, shape, tile, machine)]
@@ -180,12 +181,12 @@ def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
         if kernel * ELEMENT_BYTES > passed:
             return inf, Tiling(tile, tiles)  # memory for the points of a kernel that are used only once
         arithmetic += _multiplied(TAPS**2 * kernel, machine) + GATHER_COST * kernel * TAPS**2 / points
-    return _beside(arithmetic, moved), Tiling(tile, max(near, default=tiles))
+    return beside(arithmetic, moved), Tiling(tile, max(near, default=tiles))
 
 
 def _is_near(group: int, shape: Shape, tile: int, machine: Machine) -> bool:
     """Whether a group of tiles, and all of the kernel, stay in the second cache from one step to the next."""
-    points, channels = (tile + TAPS - 1) ** 2, shape.channels + shape.features
+    points, channels = side(tile) ** 2, shape.channels + shape.features
     kernel = points * shape.channels * shape.features
     return (group * (points + tile**2) * channels + kernel) * ELEMENT_BYTES <= KEPT * machine.l2
 
@@ -197,8 +198,3 @@ def _vectors(shape: Shape, machine: Machine) -> int:
 
 def _multiplied(products: int, machine: Machine) -> float:
     return products / (2 * machine.lanes(float32) * REACHED)
-
-
-def _beside(arithmetic: float, moved: float) -> float:
-    """Cycles of both side by side."""
-    return max(arithmetic, moved) + EXPOSED * min(arithmetic, moved)

@@ -40,8 +40,9 @@ from graphc.ops.pieces import concat, pad, slice_
 from graphc.ops.reduce import reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, stop_gradient, update
+from graphc.ops.toom import POINTS
 from graphc.ops.window import reduce_window, window_argmax, window_gather
-from graphc.ops.winograd import POINTS, winograd_kernel, winograd_points, winograd_product, winograd_result
+from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_product, winograd_result
 
 WORK = 50  # products of the largest contraction, for each element of the largest value
 CALLS = 2

@@ -19,7 +19,8 @@ from graphc.dtype import DType, dtype
 from graphc.ir.graph import Graph
 from graphc.ir.op import Contraction, Pointwise, Reduction, Source
 from graphc.ir.values import Value
-from graphc.ops.winograd import on_patches, on_points, transforms
+from graphc.ops.toom import transforms
+from graphc.ops.winograd import on_patches, on_points
 
 Arrays = Sequence[np.ndarray]
 State = dict[Value, np.ndarray]

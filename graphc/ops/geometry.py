@@ -7,8 +7,11 @@ sweeps that differentiate it. All rules follow from one sentence: output o, tap 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from ..ir.expr import Expr, Index, all_of
 
 Padding = tuple[int, int]
 
@@ -42,6 +45,28 @@ class Sweep:
     def count(self) -> int:
         """Positions of the window; 0 where it does not fit."""
         return (self.padded - self.span) // self.stride + 1 if self.padded >= self.span else 0
+
+    def place(self, position: Any, tap: Any) -> Any:
+        """The spread element that a tap meets at a position: ints, arrays of them, or indices."""
+        return position * self.stride + tap * self.dilation - self.padding[0]
+
+    def meetings(self, place: Index) -> tuple[int, Callable[[Index], tuple[Index, Index, Expr | None]]]:
+        """How many (tap, position) pairs can meet an element of an input that is not spread, and the j-th of them with the
+        condition that it does: position * stride + tap * dilation = place + low. Of dense taps only each stride-th is asked."""
+        shifted = place + self.padding[0]
+        if self.dilation == 1:
+
+            def meet(j: Index) -> tuple[Index, Index, Expr | None]:
+                tap = shifted % self.stride + j * self.stride
+                return tap, shifted // self.stride - j, all_of(tap < self.window)
+
+            return -(-self.window // self.stride), meet
+
+        def meet_dilated(j: Index) -> tuple[Index, Index, Expr | None]:
+            start = shifted - j * self.dilation
+            return j, start // self.stride, all_of((start % self.stride).equals(0))
+
+        return self.window, meet_dilated
 
     @property
     def input_padding(self) -> Padding:

@@ -8,7 +8,7 @@ so the maximum can be differentiated any number of times. Averages are sums divi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import product
 from math import prod
@@ -158,7 +158,7 @@ def _taps(shape: Sequence[int], attrs: dict[str, Any]) -> Iterator[tuple[int, np
     and the (clamped) index of this element for every position."""
     sweeps = _sweeps(shape, attrs)
     for flat, tap in enumerate(product(*map(range, attrs["window"]))):
-        lines = [np.arange(s.count) * s.stride + k * s.dilation - s.padding[0] for s, k in zip(sweeps, tap, strict=True)]
+        lines = [sweep.place(np.arange(sweep.count), k) for sweep, k in zip(sweeps, tap, strict=True)]
         inside = [(line >= 0) & (line < n) for line, n in zip(lines, shape, strict=True)]
         places = np.ix_(*(line.clip(0, max(n - 1, 0)) for line, n in zip(lines, shape, strict=True)))
         yield flat, _all(inside), places
@@ -217,9 +217,8 @@ def _inside(places: Sequence[Expr], shape: Sequence[int]) -> Expr | None:
 
 def _place(node: Value, index: Index, tap: Index) -> Index:
     """The element of x under a tap of the window at position `index`."""
-    lows = (low for low, _ in node.attrs["padding"])
-    rows = zip(index, tap, node.attrs["strides"], node.attrs["dilation"], lows, strict=True)
-    return tuple(i * stride + k * dilation - low for i, k, stride, dilation, low in rows)
+    sweeps = _sweeps(node.operands[0].shape, node.attrs)
+    return tuple(sweep.place(i, k) for sweep, i, k in zip(sweeps, index, tap, strict=True))
 
 
 def _read(node: Value, index: Index, tap: Index, reader: Reader) -> tuple[Expr, Expr | None]:
@@ -274,7 +273,7 @@ def _flat(tap: Index, window: Sequence[int]) -> Expr:
 
 def _element_scatter(node: Value, index: Index, reader: Reader) -> Expr:
     wide, attrs = node.dtype.accumulator, node.attrs
-    ways = [_meetings(as_index(i), s) for i, s in zip(index, _sweeps(node.shape, attrs), strict=True)]
+    ways = [sweep.meetings(as_index(i)) for i, sweep in zip(index, _sweeps(node.shape, attrs), strict=True)]
 
     def term(step: Index) -> Expr:
         meetings = [meet(as_index(j)) for (_, meet), j in zip(ways, step, strict=True)]
@@ -284,25 +283,6 @@ def _element_scatter(node: Value, index: Index, reader: Reader) -> Expr:
         return cast(select(chosen, reader.read(0, position, chosen), 0), wide)
 
     return cast(reader.reduce("add", [n for n, _ in ways], wide, term), node.dtype)
-
-
-def _meetings(place: Any, sweep: Sweep) -> tuple[int, Callable[[Any], tuple[Any, Any, Expr | None]]]:
-    """How many (tap, position) pairs can meet element `place`, and the j-th of them with the condition that it does:
-    position * stride + tap * dilation = place + low. Without dilation only each stride-th tap is asked."""
-    shifted = place + sweep.padding[0]
-    if sweep.dilation == 1:
-
-        def meet(j: Any) -> tuple[Any, Any, Expr | None]:
-            tap = shifted % sweep.stride + j * sweep.stride
-            return tap, shifted // sweep.stride - j, all_of(tap < sweep.window)
-
-        return -(-sweep.window // sweep.stride), meet
-
-    def meet_dilated(j: Any) -> tuple[Any, Any, Expr | None]:
-        start = shifted - j * sweep.dilation
-        return j, start // sweep.stride, all_of((start % sweep.stride).equals(0))
-
-    return sweep.window, meet_dilated
 
 
 def _element_gather(node: Value, index: Index, reader: Reader) -> Expr:

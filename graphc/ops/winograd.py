@@ -6,19 +6,15 @@
 
 Instead of 9 m^2 products of a tile there are (m + 2)^2, and rounding errors grow by a small factor. All is linear, and the
 gradient of g goes the same way back: G^T (sum of V * Z over tiles) G, where Z = winograd_points(dy, of="cotangent") has each
-tile of dy as A dy A^T. The matrices are those of Cook and Toom for the points of `POINTS` and infinity. Definition: Lavin and
-Gray, https://arxiv.org/abs/1509.09308; why these points: Barabasz et al., https://arxiv.org/abs/1803.10986.
+tile of dy as A dy A^T. The matrices are in toom.py. Definition: Lavin and Gray, https://arxiv.org/abs/1509.09308.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -30,50 +26,7 @@ from ..ir.types import TensorType
 from ..ir.values import Value, constant, full, make
 from .contract import dot_general
 from .shape import pad, reshape, slice_, transpose
-
-TAPS = 3
-POINTS: dict[int, tuple[Fraction, ...]] = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
-    3: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2)),
-    4: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)),
-}
-
-Row = tuple[Fraction, ...]
-Matrix = tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Transforms:
-    """The matrices for tiles of m results on a side: `data` is B^T (n, n), `kernel` G (n, 3), `result` A^T (m, n), and
-    `cotangent` A."""
-
-    data: Matrix
-    kernel: Matrix
-    result: Matrix
-
-    @property
-    def cotangent(self) -> Matrix:
-        return tuple(zip(*self.result, strict=True))
-
-
-@cache
-def transforms(m: int) -> Transforms:
-    """For the polynomial with a root at each point, its quotients by one root; values of the kernel; values of the result."""
-    points = POINTS[m]
-    quotients = [_polynomial(p for p in points if p != point) for point in points]
-    scales = [prod(point - p for p in points if p != point) for point in points]
-    data = (*((*quotient, Fraction(0)) for quotient in quotients), _polynomial(points))
-    kernel = [tuple(point**k / scale for k in range(TAPS)) for point, scale in zip(points, scales, strict=True)]
-    result = [(*(point**k for point in points), Fraction(k == m - 1)) for k in range(m)]
-    return Transforms(data, (*kernel, (Fraction(0),) * (TAPS - 1) + (Fraction(1),)), tuple(result))
-
-
-def _polynomial(roots: Any) -> Row:
-    """The coefficients of the product of all (x - root), lowest first."""
-    found = [Fraction(1)]
-    for root in roots:
-        found = [below - root * here for below, here in zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)]
-    return tuple(found)
+from .toom import TAPS, Matrix, Row, side, transforms
 
 
 def _array(matrix: Matrix) -> np.ndarray:
@@ -137,6 +90,11 @@ def _tiles(shape: Sequence[int], tile: int, of: str) -> tuple[int, int, int]:
     return shape[0], (shape[1] - _overlap(of)) // tile, (shape[2] - _overlap(of)) // tile
 
 
+def _covering(shape: Sequence[int], tile: int) -> tuple[int, int, int]:
+    """Images, and rows and columns of tiles, of which the last may stick out, for results of a shape."""
+    return shape[0], -(-shape[1] // tile), -(-shape[2] // tile)
+
+
 def _infer_points(x: TensorType, *, tile: int, group: int, of: str) -> TensorType:
     _check("winograd_points", x, 4)
     if of not in ("data", "cotangent"):
@@ -147,7 +105,7 @@ def _infer_points(x: TensorType, *, tile: int, group: int, of: str) -> TensorTyp
     tiles = prod(_tiles(x.shape, tile, of))
     if group < 1 or tiles % group:
         raise ShapeError(f"winograd_points of {x}: {tiles} tiles in groups of {group}; the groups must come out even")
-    return x.with_shape((tiles // group, (tile + TAPS - 1) ** 2, group, x.shape[3]))
+    return x.with_shape((tiles // group, side(tile) ** 2, group, x.shape[3]))
 
 
 def _infer_product(v: TensorType, u: TensorType) -> TensorType:
@@ -163,9 +121,8 @@ def _infer_product(v: TensorType, u: TensorType) -> TensorType:
 def _infer_result(products: TensorType, *, tile: int, shape: tuple[int, ...]) -> TensorType:
     _check("winograd_result", products, 4)
     groups, points, group, features = products.shape
-    batch, rows, columns, last = shape
-    expected = batch * -(-rows // tile) * -(-columns // tile)
-    if (groups * group, points, features) != (expected, (tile + TAPS - 1) ** 2, last):
+    expected = prod(_covering(shape, tile))
+    if (groups * group, points, features) != (expected, side(tile) ** 2, shape[3]):
         raise ShapeError(f"winograd_result of {products} to {list(shape)}: expected {expected} tiles of {tile} x {tile}")
     return products.with_shape(shape)
 
@@ -182,18 +139,17 @@ def _times(matrix: Matrix, x: np.ndarray, axis: int) -> np.ndarray:
 
 def on_patches(matrix: Matrix, x: np.ndarray, *, tile: int, group: int, of: str) -> np.ndarray:
     """matrix @ patch @ matrix^T for each patch, arranged as winograd_points says."""
-    side = len(matrix[0])
-    patches = np.lib.stride_tricks.sliding_window_view(x, (side, side), (1, 2))[:, ::tile, ::tile]
+    width = len(matrix[0])
+    patches = np.lib.stride_tricks.sliding_window_view(x, (width, width), (1, 2))[:, ::tile, ::tile]
     found = _times(matrix, _times(matrix, patches.astype(np.float64), 4), 5)  # [batch, rows, columns, channels, points]
     return found.reshape(-1, group, x.shape[3], len(matrix) ** 2).transpose(0, 3, 1, 2).astype(x.dtype)
 
 
 def on_points(matrix: Matrix, products: np.ndarray, *, tile: int, shape: Sequence[int]) -> np.ndarray:
     """matrix @ points @ matrix^T for each tile, arranged as winograd_result says."""
-    side = tile + TAPS - 1
-    batch, rows, columns, features = shape
-    down, across = -(-rows // tile), -(-columns // tile)
-    points = products.swapaxes(1, 2).reshape(batch, down, across, side, side, features).astype(np.float64)
+    _, rows, columns, features = shape
+    batch, down, across = _covering(shape, tile)
+    points = products.swapaxes(1, 2).reshape(batch, down, across, side(tile), side(tile), features).astype(np.float64)
     found = _times(matrix, _times(matrix, points, 3), 4).swapaxes(2, 3)
     return found.reshape(batch, down * tile, across * tile, features)[:, :rows, :columns].astype(products.dtype)
 
@@ -268,8 +224,8 @@ Side = Callable[[Matrix, Sequence[Expr], Name], list[Expr]]
 
 def _both_sides(matrix: Matrix, by: Side, patch: Callable[[int, int], Expr], name: Name) -> Iterator[Expr]:
     """The elements of matrix @ patch @ matrix^T, row by row."""
-    side = range(len(matrix[0]))
-    columns = [by(matrix, [name(patch(i, j)) for i in side], name) for j in side]
+    places = range(len(matrix[0]))
+    columns = [by(matrix, [name(patch(i, j)) for i in places], name) for j in places]
     for row in zip(*columns, strict=True):
         yield from by(matrix, row, name)
 
@@ -287,14 +243,12 @@ def _elements_points(node: Value, start: Index, reader: BlockReader) -> Iterator
 
 def _elements_result(node: Value, start: Index, reader: BlockReader) -> Iterator[Expr]:
     tile, products = node.attrs["tile"], node.operands[0]
-    side = tile + TAPS - 1
-    batch, rows, columns, _ = node.shape
     at = (as_index(start[0]), as_index(start[1]) // tile, as_index(start[2]) // tile)
-    number = ravel(at, (batch, -(-rows // tile), -(-columns // tile)))
+    number = ravel(at, _covering(node.shape, tile))
     group, place = unravel(number, (products.shape[0], products.shape[2]))
 
     def patch(i: int, j: int) -> Expr:
-        return reader.read(0, (group, as_index(i * side + j), place, start[3]))
+        return reader.read(0, (group, as_index(i * side(tile) + j), place, start[3]))
 
     return _both_sides(transforms(tile).result, _by_columns, patch, reader.name)
 
@@ -316,12 +270,11 @@ def _gradient_points(node: Value, ct: Value) -> list[Value | None]:
     (x,), tile, of = node.operands, node.attrs["tile"], node.attrs["of"]
     if of == "cotangent":
         return [winograd_result(ct, tile=tile, shape=x.shape)]
-    side = tile + TAPS - 1
     batch, down, across = _tiles(x.shape, tile, of)
     spread = (batch, (down - 1) * tile + 1, (across - 1) * tile + 1, x.shape[3])
     patches = dot_general(_both_sides_of(transforms(tile).data, x), ct, contract=((0,), (1,)))  # [side, side, groups ...]
     total = full(x.type, 0)
-    for i, j in product(range(side), range(side)):
+    for i, j in product(range(side(tile)), repeat=2):
         high = tuple(n - a - b for n, a, b in zip(x.shape, (0, i, j, 0), spread, strict=True))
         part = slice_(patches, (i, j, 0, 0, 0), (i + 1, j + 1, *patches.shape[2:]), (1,) * 5)
         part = reshape(part, (batch, down, across, x.shape[3]))

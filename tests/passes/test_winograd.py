@@ -21,7 +21,8 @@ from graphc.ir.values import Value, constant, like, make
 from graphc.ops.convolve import conv_general
 from graphc.ops.shape import pad
 from graphc.ops.source import placeholder
-from graphc.ops.winograd import POINTS, TAPS, transforms, winograd_points, winograd_product, winograd_result
+from graphc.ops.toom import POINTS, TAPS, transforms
+from graphc.ops.winograd import winograd_points, winograd_product, winograd_result
 from graphc.passes.canonicalize import simplify
 from graphc.passes.expand import expand
 from graphc.passes.winograd import Shape, Tiling, best, winograd
