@@ -7,6 +7,7 @@ In: `lib`, a module such as torch or graphc. Out: builders that return a module 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 Lib = Any
@@ -90,16 +91,37 @@ class _Blocks:
     """Pieces of larger networks, of one library."""
 
     def __init__(self, lib: Lib) -> None:
-        nn, self.lib = lib.nn, lib
+        self.lib = lib
 
-        def convolved(into: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[Any]:
-            """A convolution, padded so that stride 1 keeps the size, and batch norm."""
-            return [nn.Conv2d(into, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
+    def convolved(self, into: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[Any]:
+        """A convolution, padded so that stride 1 keeps the size, and batch norm."""
+        nn = self.lib.nn
+        return [nn.Conv2d(into, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
 
-        def shortcut(into: int, out: int, stride: int) -> Any:
-            return nn.Sequential(*convolved(into, out, 1, stride)) if stride > 1 or into != out else nn.Identity()
+    def basic(self, into: int, width: int, stride: int) -> Net:
+        """The block of ResNet-18."""
+        first, second = self.convolved(into, width, 3, stride), self.convolved(width, width, 3)
+        body = self.lib.nn.Sequential(*first, self.lib.nn.ReLU(), *second)
+        return self.residual(body, self._shortcut(into, width, stride))
 
-        class Residual(nn.Module):
+    def bottleneck(self, into: int, width: int, stride: int) -> Net:
+        """The block of ResNet-50, with the stride in its 3x3 convolution, as everybody has it today."""
+        nn = self.lib.nn
+        narrower, middle = self.convolved(into, width, 1), self.convolved(width, width, 3, stride)
+        wider = self.convolved(width, 4 * width, 1)
+        body = nn.Sequential(*narrower, nn.ReLU(), *middle, nn.ReLU(), *wider)
+        return self.residual(body, self._shortcut(into, 4 * width, stride))
+
+    def _shortcut(self, into: int, out: int, stride: int) -> Net:
+        nn = self.lib.nn
+        return nn.Sequential(*self.convolved(into, out, 1, stride)) if stride > 1 or into != out else nn.Identity()
+
+    @cached_property
+    def residual(self) -> Callable[[Net, Net], Net]:
+        """Two ways through the network, added up."""
+        lib = self.lib
+
+        class Residual(lib.nn.Module):
             def __init__(self, body: Net, shortcut: Net) -> None:
                 super().__init__()
                 self.body, self.shortcut = body, shortcut
@@ -107,24 +129,14 @@ class _Blocks:
             def forward(self, x: Any) -> Any:
                 return lib.relu(self.body(x) + self.shortcut(x))
 
-        def basic(into: int, width: int, stride: int) -> Net:
-            """The block of ResNet-18."""
-            first, second = convolved(into, width, 3, stride), convolved(width, width, 3)
-            return Residual(nn.Sequential(*first, nn.ReLU(), *second), shortcut(into, width, stride))
+        return Residual
 
-        def bottleneck(into: int, width: int, stride: int) -> Net:
-            """The block of ResNet-50, with the stride in its 3x3 convolution, as everybody has it today."""
-            narrower, middle, wider = (
-                convolved(into, width, 1),
-                convolved(width, width, 3, stride),
-                convolved(width, 4 * width, 1),
-            )
-            body = nn.Sequential(*narrower, nn.ReLU(), *middle, nn.ReLU(), *wider)
-            return Residual(body, shortcut(into, 4 * width, stride))
+    @cached_property
+    def inverted(self) -> Callable[[int, int, int, int], Net]:
+        """The block of MobileNetV2: wider, depthwise, narrower."""
+        nn, convolved = self.lib.nn, self.convolved
 
         class Inverted(nn.Module):
-            """The block of MobileNetV2: wider, depthwise, narrower."""
-
             def __init__(self, into: int, out: int, stride: int, expansion: int) -> None:
                 super().__init__()
                 width, self.residual = into * expansion, stride == 1 and into == out
@@ -135,9 +147,14 @@ class _Blocks:
             def forward(self, x: Any) -> Any:
                 return x + self.body(x) if self.residual else self.body(x)
 
-        class Transformer(nn.Module):
-            """Attention and a perceptron, normalised before each."""
+        return Inverted
 
+    @cached_property
+    def transformer(self) -> Callable[[int, int, bool], Net]:
+        """Attention and a perceptron, normalised before each."""
+        lib, nn = self.lib, self.lib.nn
+
+        class Transformer(nn.Module):
             def __init__(self, width: int, heads: int, causal: bool) -> None:
                 super().__init__()
                 self.heads, self.causal = heads, causal
@@ -153,8 +170,7 @@ class _Blocks:
                 x = x + self.out(lib.permute(y, (0, 2, 1, 3)).reshape(batch, length, width))
                 return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
-        self.convolved, self.transformer = convolved, Transformer
-        self.basic, self.bottleneck, self.inverted = basic, bottleneck, Inverted
+        return Transformer
 
 
 def _resnet(lib: Lib, block: Any, expansion: int, depths: Iterable[int]) -> Net:
