@@ -8,11 +8,14 @@ each is short.
 
     panel[c * outer + p * step + inside]    read by tiles `visit` = 0 ... r - 1: loops and parts of the task that do not move it
     fetched in each step                    panel[c * (outer + 1) + (visit * steps + step) * ceil(p / r)]
+
+`outer` may be two parts of the task, a batch and a panel in it, if the first panel of a batch follows the last one before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Call, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, ravel
@@ -83,11 +86,10 @@ class _Panel:
             outer: Expr = self.loops[-1].var
             alone = False  # what a task visits again and again is near
         else:
-            atoms = [atom for atom in self.terms if self._named(atom) is not None]
-            if len(atoms) != 1:
+            atom = self._numbered()
+            if atom is None:
                 return None
-            (outer,) = atoms
-            count = self._repeats(self._named(outer))
+            outer, (count, _) = atom, self._part(atom)
             visits.insert(0, (as_index(self.task) % count, count))
         repeats = prod(extent for _, extent in visits)
         if size > abs(self.terms.get(outer, 0)) or (repeats == 1 and not alone):
@@ -117,6 +119,15 @@ class _Panel:
             taken.insert(0, self.loops.pop())
         return taken
 
+    def _numbered(self) -> Expr | None:
+        """The part of the task that goes from panel to panel, and on to the next row of them, if other parts number these."""
+        parts = sorted((atom for atom in self.terms if self._named(atom)), key=lambda atom: abs(self.terms[atom]))
+        for inner, outer in pairwise(parts):
+            repeats, extent = self._part(inner)
+            if (self.terms[outer], self._part(outer)[0]) != (self.terms[inner] * extent, repeats * extent):
+                return None
+        return parts[0] if parts else None
+
     def _named(self, atom: Expr) -> Expr | None:
         """The part of the task that an atom stands for."""
         part = self.names.get(atom) if isinstance(atom, Temp) else atom
@@ -125,8 +136,9 @@ class _Panel:
             inner = inner.index
         return part if inner is self.task else None
 
-    def _repeats(self, part: Expr | None) -> int:
-        """So many tasks in a row have the same value of this part."""
-        if isinstance(part, Mod):
-            part = part.index
-        return part.divisor if isinstance(part, Div) else 1
+    def _part(self, atom: Expr) -> tuple[int, int]:
+        """So many tasks in a row have the same value of this part, and how many values it has."""
+        part = self._named(atom)
+        extent = part.divisor if isinstance(part, Mod) else self.task.extent
+        part = part.index if isinstance(part, Mod) else part
+        return (part.divisor if isinstance(part, Div) else 1), extent

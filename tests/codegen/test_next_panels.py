@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
+
 import numpy as np
 import pytest
 from native import check_native
@@ -88,6 +91,48 @@ def _variables(index: Expr) -> set[Var]:
         case Div(index=inner) | Mod(index=inner):
             return _variables(inner)
     return {index} if isinstance(index, Var) else set()
+
+
+def in_rows(gap: int = 0, mixed: bool = False) -> tuple[Kernel, Array, For]:
+    """y[batch, panel, tile, v] = sum over steps of panel[batch, panel, step, v]: three rows of four panels, `gap` elements
+    apart, each read by five tiles. When `mixed`, the tiles of a panel do not follow one another."""
+    steps, parts = 300, (3, 5, 4) if mixed else (3, 4, 5)
+    task, k, i, v = Var("t", prod(parts)), Var("k", steps), Var("i", ROWS), Var("v", LANES)
+    values = (task // (parts[1] * parts[2]), task // parts[2] % parts[1], task % parts[2])
+    names = [temp(f"part{n}", int64, (0, extent - 1)) for n, extent in enumerate(parts)]
+    batch, number = as_index(names[0]), as_index(names[2 if mixed else 1])
+    panel = Array("panel", float32, 3 * (4 * steps * LANES + gap))
+    y, acc = Array("y", float32, task.extent * ROWS * LANES), Array("acc", float32, ROWS * LANES)
+
+    def over_rows(stmt: Stmt) -> For:
+        return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
+
+    cell, at = i * LANES + v, batch * (4 * steps * LANES + gap) + number * (steps * LANES) + k * LANES + v
+    inner = For(k, (over_rows(Accumulate(acc, cell, "add", load(panel, at) * const(2.0, float32))),), SERIAL)
+    zeros, store = (
+        over_rows(stmt) for stmt in (Store(acc, cell, const(0, float32)), Store(y, task * ROWS * LANES + cell, load(acc, cell)))
+    )
+    lets = [Let(name, part) for name, part in zip(names, values, strict=True)]
+    return Kernel("tile", (panel, y), task, (*lets, Local(acc), zeros, inner, store)), panel, inner
+
+
+def test_panels_in_rows_are_followed_by_the_next_row() -> None:
+    kernel, panel, inner = in_rows()
+    ((array, position),) = next_panels(kernel, TARGET)[inner]
+    assert array is panel
+    lines: dict[int, set[int]] = {}
+    lets = {let.temp: let.value for let in kernel.body if isinstance(let, Let)}
+    for task, step in product(range(60), range(300)):
+        at: dict[Expr, int] = {kernel.task: task, inner.var: step}
+        at |= {name: value(part, at) for name, part in lets.items()}
+        lines.setdefault(task // 5, set()).add(value(position, at) // LINE)
+    size = 300 * LANES // LINE
+    assert all(found >= set(range((n + 1) * size, (n + 2) * size)) for n, found in lines.items())
+
+
+def test_rows_of_panels_that_lie_apart_or_alternate_fetch_none() -> None:
+    assert next_panels(in_rows(gap=LINE)[0], TARGET) == {}
+    assert next_panels(in_rows(mixed=True)[0], TARGET) == {}
 
 
 def test_a_tile_with_a_panel_of_its_own_fetches_none() -> None:
