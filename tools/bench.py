@@ -15,6 +15,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -99,17 +100,7 @@ def main(
 ) -> None:
     """Time graphc and its peers side by side."""
     console = Console(width=None if sys.stdout.isatty() else 200)
-    if files and not merge:
-        raise click.UsageError(f"{files[0]}: files are for --merge; workloads are named with -w")
-    if resume and file is None:
-        raise click.UsageError("--resume goes on with the file of --json: say which")
-    if clock == "cpu" and max(threads) > 1 and not merge:
-        raise click.UsageError("--clock cpu adds up all threads, which says nothing about several: use it with --threads 1")
-
-    def keep(results: Sequence[Contest]) -> None:
-        if file is not None:
-            report.write(results, machine.description(), clock, file)
-
+    _check_use(threads, clock, file, resume, merge, files)
     if listing:
         console.print("\n".join(WORKLOADS))
     elif profiling:
@@ -118,13 +109,29 @@ def main(
     elif merge:
         results, described = _merged(files)
         _show(results, clock, console)
-        if file is not None:
-            report.write(results, described, clock, file)
+        _keep(file, clock, described, results)
     else:
         names = _installed(list(dict.fromkeys([OURS, *frameworks, *([_SLOW] if slow else [])])), console)
         before = report.read(file)[0] if resume and file is not None and file.exists() else []
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped processes must not stay behind
+        keep = partial(_keep, file, clock, machine.description())
         _show(_timed(workloads, threads, names, Rules(rounds, seconds), before, keep), clock, console)
+
+
+def _check_use(threads: Sequence[int], clock: str, file: Path | None, resume: bool, merge: bool, files: Sequence[Path]) -> None:
+    """Refuse options that say nothing together."""
+    if files and not merge:
+        raise click.UsageError(f"{files[0]}: files are for --merge; workloads are named with -w")
+    if resume and file is None:
+        raise click.UsageError("--resume goes on with the file of --json: say which")
+    if clock == "cpu" and max(threads) > 1 and not merge:
+        raise click.UsageError("--clock cpu adds up all threads, which says nothing about several: use it with --threads 1")
+
+
+def _keep(file: Path | None, clock: str, described: dict[str, Any], results: Sequence[Contest]) -> None:
+    """Write the file, if there is one."""
+    if file is not None:
+        report.write(results, described, clock, file)
 
 
 def _show(results: Sequence[Contest], clock: str, console: Console) -> None:
