@@ -25,4 +25,10 @@ def choose(
         if way not in best or candidate.cost < best[way].cost:
             best[way] = candidate
     found = [(ordered(loops, schedule, machine, results, origins), schedule.cost) for schedule in best.values()]
-    return min(found, key=lambda pair: (pair[0].cost, pair[1]))[0]  # where caches hold up several alike, the least arithmetic
+
+    def preference(pair: tuple[Schedule, float]) -> tuple[float, float, int]:
+        """Where caches hold up several alike, the least arithmetic; then constants in panels, to be read from end to end."""
+        schedule, arithmetic = pair
+        return schedule.cost, arithmetic, -sum(origins[side].constant for side in schedule.packed)
+
+    return min(found, key=preference)[0]

@@ -200,6 +200,12 @@ def kernel_gradient(pixels: int, data: int, result: int, border: int = 0) -> tup
     return (*channels, *taps, *sums, Loop(pixels, data, result, 0, True))
 
 
+def test_constants_are_put_into_panels_where_that_costs_nothing() -> None:
+    loops = product(49, 128, 128)
+    assert choose(loops, 16, MACHINES[-1]).packed == ()
+    assert choose(loops, 16, MACHINES[-1], (STORED, CONSTANT)).packed == (1,)
+
+
 def test_all_taps_of_a_kernel_are_updated_while_its_lines_are_near() -> None:
     """Weights of one tap lie nine apart: visiting tap after tap would bring every line nine times."""
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
