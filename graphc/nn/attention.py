@@ -14,7 +14,7 @@ from ..errors import ShapeError
 from ..ir.location import here
 from ..tensor import Tensor
 from . import functional, init
-from .linear import Linear, empty
+from .linear import Linear, check_sizes, empty
 from .module import Module
 
 
@@ -38,6 +38,7 @@ class MultiheadAttention(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes((embed_dim, num_heads))
         if num_heads < 1 or embed_dim % num_heads:
             raise ShapeError(f"MultiheadAttention: {embed_dim} features do not divide into {num_heads} heads", here())
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first

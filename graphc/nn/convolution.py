@@ -14,7 +14,7 @@ from ..tensor import Tensor
 from . import functional, init
 from .functional.convolution import conv, conv_transpose
 from .functional.ranks import Size, per_axis
-from .linear import empty
+from .linear import check_sizes, empty
 from .module import Module
 
 _BORDERS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -42,6 +42,7 @@ class _Conv(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        check_sizes((in_channels, out_channels, groups))
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ShapeError(f"{name}: {in_channels} and {out_channels} channels do not divide into {groups} groups", here())
         if padding_mode not in _BORDERS:

@@ -19,13 +19,17 @@ from .module import Module
 from .parameter import Parameter
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
-    """A parameter of zeros, to be filled by `init`. Raises ShapeError for sizes that are no whole numbers, or negative."""
-    if not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
-        given = ", ".join(map(repr, shape))
+def check_sizes(sizes: tuple[Any, ...]) -> None:
+    """Refuse sizes of a layer that are no whole numbers, or negative."""
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in sizes):
         raise ShapeError(
-            f"a layer's sizes are whole numbers, and none is negative; these make a parameter of ({given})", here()
+            f"a layer's sizes are whole numbers, and none is negative, not ({', '.join(map(repr, sizes))})", here()
         )
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
+    """A parameter of zeros, to be filled by `init`."""
+    check_sizes(shape)
     return Parameter(np.zeros(shape, dtype_of(dtype).numpy))
 
 

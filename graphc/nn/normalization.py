@@ -15,12 +15,14 @@ from ..errors import ShapeError
 from ..ir.location import here
 from ..tensor import Tensor, attach_update
 from . import functional
+from .linear import check_sizes
 from .module import Module
 from .parameter import Buffer, Parameter
 
 
 def _scale(module: Module, shape: Any, weight: bool, bias: bool, dtype: Any) -> None:
     """Parameters `weight` of ones and `bias` of zeros, where they are wanted."""
+    check_sizes(shape if isinstance(shape, tuple) else (shape,))
     kind = dtype_of(dtype).numpy
     module.register_parameter("weight", Parameter(np.ones(shape, kind)) if weight else None)
     module.register_parameter("bias", Parameter(np.zeros(shape, kind)) if bias else None)
@@ -200,7 +202,8 @@ class GroupNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if num_channels % num_groups:
+        check_sizes((num_groups, num_channels))
+        if num_groups < 1 or num_channels % num_groups:
             raise ShapeError(f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups", here())
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         _scale(self, num_channels, affine, affine and bias, dtype)

@@ -111,7 +111,14 @@ MISFITS: list[tuple[type[GraphcError], str, Callable[[], Any]]] = [
     (DTypeError, "input must be a tensor, not a list", lambda: nn.Linear(2, 3)([[1.0, 2.0]])),
     (DTypeError, "a tuple: take one of its elements", lambda: nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2))(gc.zeros(5, 2, 3))),
     (ShapeError, "sizes are whole numbers", lambda: nn.Linear(2.0, 3)),
-    (ShapeError, "a parameter of (3, -2)", lambda: nn.Linear(-2, 3)),
+    (ShapeError, "none is negative, not (3, -2)", lambda: nn.Linear(-2, 3)),
+    (ShapeError, "sizes are whole numbers", lambda: nn.Conv2d("2", 3, 3)),
+    (ShapeError, "sizes are whole numbers", lambda: nn.BatchNorm2d("2")),
+    (ShapeError, "sizes are whole numbers", lambda: nn.LayerNorm(-2)),
+    (ShapeError, "sizes are whole numbers", lambda: nn.MultiheadAttention("8", 2)),
+    (ShapeError, "do not divide into 0 groups", lambda: nn.GroupNorm(0, 4)),
+    (GraphcError, "between 0 and 1, not 'a'", lambda: nn.Dropout("a")),
+    (ShapeError, "stride (0, 0) and dilation (1, 1) must be at least 1", lambda: nn.MaxPool2d(2, 0)(gc.zeros(1, 1, 4, 4))),
     (ShapeError, "not 'same' or 'valid', must be an int or 2 ints, not 'sane'", lambda: nn.Conv2d(2, 3, 3, padding="sane")),
 ]
 

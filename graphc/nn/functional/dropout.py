@@ -55,8 +55,8 @@ def _check_rank(name: str, input: Tensor, ranks: tuple[int, ...]) -> None:
 
 
 def check_probability(name: str, p: float) -> None:
-    if not 0 <= p <= 1:
-        raise GraphcError(f"{name}: the probability must be between 0 and 1, not {p}", here())
+    if not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise GraphcError(f"{name}: the probability must be between 0 and 1, not {p!r}", here())
 
 
 def _drop(input: Tensor, shape: tuple[int, ...], p: float, training: bool) -> Tensor:

@@ -29,6 +29,9 @@ class _Window:
         self.stride = self.size if stride in (None, ()) else per_axis(stride, rank, f"{name}: stride")
         self.pad = per_axis(pad, rank, f"{name}: padding")
         self.dilation = per_axis(dilation, rank, f"{name}: dilation")
+        if min(*self.size, *self.stride, *self.dilation) < 1:
+            sizes = f"kernel_size {self.size}, stride {self.stride} and dilation {self.dilation}"
+            raise ShapeError(f"{name}: {sizes} must be at least 1", here())
         if any(2 * p > k for p, k in zip(self.pad, self.size, strict=True)):
             raise ShapeError(f"{name}: padding {self.pad} must be at most half of the kernel {self.size}", here())
         self.high = tuple(self._high(n, i, ceil, name, x) for i, n in enumerate(x.shape[-rank:]))
