@@ -118,8 +118,9 @@ def in_rows(gap: int = 0, mixed: bool = False) -> tuple[Kernel, Array, For]:
 
 def test_panels_in_rows_are_followed_by_the_next_row() -> None:
     kernel, panel, inner = in_rows()
-    ((array, position),) = next_panels(kernel, TARGET)[inner]
-    assert array is panel
+    (fetch,) = next_panels(kernel, TARGET)[inner]
+    position = fetch.index
+    assert fetch.array is panel
     lines: dict[int, set[int]] = {}
     lets = {let.temp: let.value for let in kernel.body if isinstance(let, Let)}
     for task, step in product(range(60), range(300)):
