@@ -21,7 +21,7 @@ from ..target import Target
 from . import folds, memory, types
 from .builder import Builder, Value
 from .epilogues import epilogue_rows
-from .expressions import Scope
+from .expressions import Entry, Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
@@ -123,7 +123,7 @@ class _Emitter:
         else:
             for fetch in self.before.get(loop, ()):
                 self.fetch(fetch)
-            with self.counting(loop.var.name, loop.var.extent) as counter:
+            with self.counting(loop.var, loop.var.extent) as counter:
                 self.bind(loop, Position(0, ((counter, 1),)), self.beside.get(loop, ()))
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
@@ -131,12 +131,12 @@ class _Emitter:
         width = lanes.width
         whole, rest = divmod(loop.var.extent, width)
         with (
-            self.counting(lanes.var.name, lanes.var.extent // width) as vector,
-            self.counting(loop.var.name, whole) as block,
+            self.counting(lanes.var, lanes.var.extent // width) as vector,
+            self.counting(loop.var, whole) as block,
         ):
             self.block(loop.var, Position(0, ((block, width),)), lanes.var, Position(0, ((vector, width),)), store, width)
         if rest:
-            with self.counting(loop.var.name, rest) as counter:
+            with self.counting(loop.var, rest) as counter:
                 self.bind(loop, Position(whole * width, ((counter, 1),)))
 
     def block(self, step: Var, first: Position, lane: Var, start: Position, store: Store, width: int) -> None:
@@ -176,10 +176,11 @@ class _Emitter:
         scope.bound = bound
 
     @contextmanager
-    def counting(self, name: str, extent: int) -> Iterator[str]:
+    def counting(self, var: Var, extent: int) -> Iterator[str]:
         """A loop of at least one round around what is written inside; gives the register that counts from 0."""
-        b = self.b
-        counter = b.name("".join(c for c in name if c.isalnum()) + ".")
+        b, entries, first = self.b, self.scope.entries, len(self.b.lines)
+        entries[var] = Entry([], dict(self.scope.temps))
+        counter = b.name("".join(c for c in var.name if c.isalnum()) + ".")
         label, before = f"loop.{counter}", b.block
         b.jump(label)
         b.label(label)
@@ -190,6 +191,7 @@ class _Emitter:
         b.put(f"%{counter}.next = add nuw nsw i64 %{counter}, 1")
         b.branch(b.op(f"icmp ult i64 %{counter}.next, {extent}"), label, f"{label}.end")
         b.label(f"{label}.end")
+        b.lines[first:first] = entries.pop(var).lines
 
     def vector_loop(self, loop: For) -> None:
         """Whole vectors, then the remainder; partial results are set up before and folded after."""
@@ -206,7 +208,7 @@ class _Emitter:
             for i in range(whole):
                 self.lanes(loop, width, width, Position(i * width, (), 1))
         elif whole:
-            with self.counting(loop.var.name, whole) as counter:
+            with self.counting(loop.var, whole) as counter:
                 self.lanes(loop, width, width, Position(0, ((counter, width),), 1))
         if rest:
             self.lanes(loop, _power_of_two(rest), rest, Position(whole * width, (), 1))

@@ -7,25 +7,41 @@ statement are computed once; conditions that constants decide leave no code. Loa
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from graphc.dtype import bool_, int32
-from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, Temp, Var
+from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, Temp, Var, combine, linear
+from graphc.ir.kernel import parts
 
 from . import memory, words
 from .builder import Builder, Value, constant
 from .indices import Indexer, Position, fits
 from .memory import Place
 
+MOST_ZEROS = 8192  # bytes that inner loops read in the place of what a guard forbids
+
 _DECIDE = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Entry:
+    """The end of the block before a loop: lines to be written there, and the names that it knows."""
+
+    lines: list[str]
+    temps: Mapping[Temp, Value]
+
+    def changed(self, part: Expr, temps: Mapping[Temp, Value]) -> bool:
+        """Whether a name means something else inside."""
+        return isinstance(part, Temp) and self.temps.get(part) != temps[part]
+
+
 @dataclass
 class Scope:
     """What names mean where a statement stands. `lanes` is 1 outside vector loops; `mask` leaves out the lanes beyond
-    the end of a vector loop (None: all run)."""
+    the end of a vector loop (None: all run); `entries` are those of the loops around that count."""
 
     b: Builder
     places: dict[Array, Place]
@@ -33,6 +49,7 @@ class Scope:
     temps: dict[Temp, Value] = field(default_factory=dict)
     lanes: int = 1
     mask: Value | None = None
+    entries: dict[Var, Entry] = field(default_factory=dict)
     _values: dict[Expr, Value] = field(default_factory=dict)
     _positions: dict[Expr, Position] = field(default_factory=dict)
 
@@ -115,5 +132,34 @@ class Scope:
         if guard is not None and guard.known is False:
             return constant(0, expr.dtype)
         place, indexer = self.place(expr.array), self.indexer
+        run = None if guard is None or guard.known or guard.lanes > 1 or place.local else self._run(expr, place)
+        if run is not None:
+            return memory.load(indexer, *run, self.mask, None)
         position = memory.locate(indexer, place, indexer.position(expr.index))
         return memory.load(indexer, place, position, self.mask, guard)
+
+    def _run(self, expr: Load, place: Place) -> tuple[Place, Position] | None:
+        """Where the guard of a load is the same for all rounds of inner loops: what these read instead, the array from where
+        they start or as many zeros, as chosen before the first of them."""
+        if not isinstance(expr.index, Index) or expr.guard is None:
+            return None
+        loops, known = [var for var, p in self.bound.items() if not p.is_constant], set(parts(expr.guard))
+        inner = loops[max((n for n, var in enumerate(loops, 1) if var in known), default=0) :]
+        while inner and inner[0] not in self.entries:
+            inner.pop(0)
+        factors = linear(expr.index)[0]
+        added = [(var, factors[var]) for var in inner if factors.get(var, 0) > 0]
+        size = (1 + sum(factor * (var.extent - 1) for var, factor in added)) * expr.dtype.size
+        if not added or size > MOST_ZEROS:
+            return None
+        along = combine(added)
+        entry, start = self.entries[inner[0]], expr.index - along
+        if any(isinstance(part, Load) or entry.changed(part, self.temps) for part in (*known, *parts(start))):
+            return None
+        with self.b.writing_to(entry.lines):
+            before = replace(self, _values={}, _positions={})
+            first, guard = before.indexer.position(start), before.evaluate(expr.guard)
+            if first.varies:
+                return None
+            pointer = memory.or_zeros(self.b, memory.address(before.indexer, place, first), guard, size)
+        return replace(place, pointer=pointer), self.indexer.position(along)

@@ -71,7 +71,7 @@ def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Val
     return Value(b.op(f"and {kind} {mask.text}, {b.widen(guard, lanes).text}"), bool_, lanes)
 
 
-def _or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
+def or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
     """`pointer` where the guard is true, else the address of `size` zero bytes."""
     zeros = f"@graphc.zeros{size}"
     b.declarations.add(f"{zeros} = private unnamed_addr constant [{size} x i8] zeroinitializer, align 64")
@@ -84,12 +84,12 @@ def _load_one(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
     if guard is None:
         return _plain_load(b, pointer, dtype, 1)
     if guard.lanes == 1:
-        return _plain_load(b, _or_zeros(b, pointer, guard, dtype.size), dtype, 1)
+        return _plain_load(b, or_zeros(b, pointer, guard, dtype.size), dtype, 1)
     active = both(b, mask, guard, x.lanes)
     assert active is not None
     bits = types.vector("i1", x.lanes)
     some = b.call(f"llvm.vector.reduce.or.{types.suffix('i1', x.lanes)}", "i1", (bits, active.text))
-    found = _plain_load(b, _or_zeros(b, pointer, Value(some, bool_), dtype.size), dtype, 1)
+    found = _plain_load(b, or_zeros(b, pointer, Value(some, bool_), dtype.size), dtype, 1)
     return _or_zero(b, guard, b.widen(found, x.lanes))
 
 
@@ -112,7 +112,7 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
         value = _plain_load(b, pointer, dtype, n)
         return value if guard is None else _or_zero(b, guard, value)
     if guard is not None and guard.lanes == 1:
-        pointer, guard = _or_zeros(b, pointer, guard, n * dtype.size), None
+        pointer, guard = or_zeros(b, pointer, guard, n * dtype.size), None
     active = both(b, mask, guard, n)
     if active is None:
         _fetch_ahead(b, place, pointer, n, write=False)

@@ -173,17 +173,22 @@ def operands(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def evaluated(*stmts: Stmt) -> Iterator[Expr]:
-    """Every expression that the statements themselves (not their bodies) evaluate, with all its parts, each once."""
+def parts(*exprs: Expr) -> Iterator[Expr]:
+    """The expressions with all their parts, each once."""
     seen: set[Expr] = set()
-    for stmt in stmts:
-        todo = list(expressions(stmt))
+    for whole in exprs:
+        todo = [whole]
         while todo:
             expr = todo.pop()
             if expr not in seen:
                 seen.add(expr)
                 yield expr
                 todo += operands(expr)
+
+
+def evaluated(*stmts: Stmt) -> Iterator[Expr]:
+    """Every expression that the statements themselves (not their bodies) evaluate, with all its parts, each once."""
+    return parts(*(expr for stmt in stmts for expr in reversed(expressions(stmt))))
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
