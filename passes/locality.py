@@ -49,7 +49,7 @@ def ordered(
     `results`: how many arrays the epilogue reads and writes at the place of a result."""
     way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results, origins)
     found, excess = way.best(way.orders(rows_last=True))
-    if loops[schedule.lane].reduced:
+    if loops[schedule.lane].reduced or not all(loop.extent for loop in loops):
         return found
     found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * found.cost), (found, excess))
     found = min([found, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)

@@ -84,6 +84,12 @@ def test_every_contraction_has_a_schedule(outer: list[Loop], inner: list[Loop], 
     check(loops, choose(loops, width, machine), machine)
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+def test_sums_of_nothing_have_a_schedule(transposed: tuple[bool, bool], machine: Machine) -> None:
+    assert isfinite(choose(product(3, 0, 40, *transposed), machine.vector_bytes // 4, machine).cost)
+
+
 def test_a_plain_product_runs_along_the_rows_of_the_right_operand() -> None:
     machine = Machine(32, 16)
     schedule = choose(product(66, 64, 64), 8, machine)
