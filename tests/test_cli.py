@@ -44,6 +44,7 @@ def graphc_command(capsys):
     """Runs a command in this process: (exit code, stdout, stderr)."""
 
     def run(*arguments):
+        capsys.readouterr()  # what a fixture said that was made meanwhile
         with pytest.raises(SystemExit) as left:
             cli.main([str(a) for a in arguments])
         out, err = capsys.readouterr()
