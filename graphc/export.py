@@ -53,11 +53,15 @@ class Compilation:
 
     def load(self, threads: int | None = None) -> Program:
         """The program in this process. Raises CompileError when the target is not this machine."""
+        return Program(self.library(), threads)
+
+    def library(self) -> Library:
+        """The code in this process, for any number of programs. Raises CompileError when the target is not this machine."""
         if not runs(self.target.triple):
             raise CompileError(f"code for {self.target.triple} does not run here; save it, and load it there")
         jit = Jit(emit_program(self.program, self.name, self.target, embed_initial=False), self.target)
         set_state = partial(abi.set_state, self.program)
-        return Program(Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state), threads)
+        return Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state)
 
     def signatures(self) -> tuple[Signature, ...]:
         """The functions as those who call them see them."""

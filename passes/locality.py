@@ -153,10 +153,9 @@ class _Way:
             tiles, tasks = prod(sizes), prod(counts.values()) // prod(sizes)
             if not 1 < tiles <= MOST_TILES or tasks < MANY_TASKS:
                 continue
-            group = {n: min(size * self.tile[n], self.loops[n].extent) for n, size in zip(counts, sizes, strict=True)}
+            group = self.covered(dict(zip(counts, sizes, strict=True)))
             for block in self.blocks():
-                part = replace(self.schedule, block=block).visit(self.loops)
-                if self.operands(part | group) + tiles * sums > self.l2 * KEPT:
+                if self.operands(self.part(block) | group) + tiles * sums > self.l2 * KEPT:
                     continue
                 shape = {n: size for n, size in zip(counts, sizes, strict=True) if size > 1}
                 yield self.in_blocks(self.schedule.far, order, shape, block)
@@ -196,13 +195,13 @@ class _Way:
         fitting = (
             block
             for block in ((-1, 0), *self.blocks(self.machine.l1))
-            if self.footprint(kept | replace(self.schedule, block=block).visit(self.loops), side) <= PANEL * self.machine.l1
+            if self.footprint(kept | self.part(block), side) <= PANEL * self.machine.l1
         )
         return islice(fitting, BLOCKS)
 
     def visits(self, apart: list[int], across: int, rows: list[int], block: tuple[int, int]) -> Iterator[dict[int, int]]:
         """Tiles of groups: some numbers of panels, and with each as many rows as fit the second cache."""
-        part = replace(self.schedule, block=block).visit(self.loops)
+        part = self.part(block)
         sums = prod(self.tile[n] for n in (across, *rows)) * ELEMENT_BYTES if part != self.reduced else 0
         fewest = MANY_TASKS if prod(loop.extent for loop in self.loops) > FEW else 2
         for panels in _halves(self.tiles(across)):
@@ -217,7 +216,7 @@ class _Way:
     def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
         rows. An operand that comes in place from behind the second cache comes slowly at the start of each block."""
-        part, group, other = replace(self.schedule, block=block).visit(self.loops), self.covered(sizes), 1 - side
+        part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
         again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
         elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
@@ -236,10 +235,10 @@ class _Way:
 
     def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that are visited block by block."""
-        tiles, tasks = prod(sizes.values()), prod(ceil(self.tiles(n) / sizes.get(n, 1)) for n in order)
-        group = {n: min(sizes.get(n, 1) * self.tile[n], self.loops[n].extent) for n in order}
+        tiles, tasks = prod(sizes.values()), self.tasks(order, sizes)
+        group = self.covered({n: sizes.get(n, 1) for n in order})
         sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
-        visits = prod(self.reduced.values()) / prod(replace(self.schedule, block=block).visit(self.loops).values())
+        visits = prod(self.reduced.values()) / prod(self.part(block).values())
         far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
         near = self.operands(self.tile) + 2 * visits * sums
         traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
@@ -311,6 +310,10 @@ class _Way:
     def covered(self, sizes: dict[int, int]) -> Extents:
         """What a group of so many tiles covers of the kept axes."""
         return {n: min(size * self.tile[n], self.loops[n].extent) for n, size in sizes.items()}
+
+    def part(self, block: tuple[int, int]) -> Extents:
+        """What one visit covers of the reduced axes."""
+        return replace(self.schedule, block=block).visit(self.loops)
 
     def operands(self, extents: Extents) -> float:
         """Bytes of both operands that these parts of the axes touch."""

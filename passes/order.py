@@ -138,7 +138,8 @@ def _behind_peak(order: list[Cluster], held: list[int], dag: nx.DiGraph[Cluster]
     """Let all that is only read behind the worst place be made there, the last first, unless more is held then."""
     peak = held.index(max(held))
     for cluster in reversed(order[:peak]):
-        place, number = order.index(cluster), {c: n for n, c in enumerate(order)}
+        number = {c: n for n, c in enumerate(order)}
+        place = number[cluster]
         reader = min((number[c] for c in dag.successors(cluster)), default=len(order))
         if peak < reader < len(order):
             later = [*order[:place], *order[place + 1 : reader], cluster, *order[reader:]]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import numpy as np
 from laws import assert_close
 
-from graphc.codegen import abi
-from graphc.codegen.llvm.build import Jit
-from graphc.codegen.llvm.entry import emit_program
 from graphc.codegen.target import Target, host
 from graphc.driver import machine
 from graphc.dtype import dtype
@@ -27,7 +23,6 @@ from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
 from graphc.passes.manager import run_passes
 from graphc.passes.pipelines import GRAPH
-from graphc.runtime.library import Library
 from graphc.runtime.program import Program
 
 HOST = machine(host())
@@ -46,11 +41,7 @@ def planned(graphs: Iterable[Graph], target: Machine = HOST) -> KernelProgram:
 def natives(program: KernelProgram, threads: Sequence[int], target: Target | None = None) -> list[Program]:
     """The program compiled once, for this machine or one that it can be, loaded once for each number of threads. Results
     are lists."""
-    target = target or host()
-    compilation = Compilation(program, "net", target, {function.name: "list" for function in program.functions})
-    jit = Jit(emit_program(program, "net", target, embed_initial=False), target)
-    set_state = partial(abi.set_state, program)
-    library = Library(compilation.manifest(), jit.address, compilation.product, abi.constants(program), set_state)
+    library = Compilation(program, "net", target or host(), {f.name: "list" for f in program.functions}).library()
     return [Program(library, n) for n in threads]
 
 

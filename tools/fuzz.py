@@ -36,10 +36,8 @@ from random_graphs import Case, random_case
 from reduce_case import reduce_case
 from rounding import Expected, expect, sorted_variables
 
-from graphc.codegen import abi, sharing
+from graphc.codegen import sharing
 from graphc.codegen.cuda.target import DEFAULT_OPTIONS, Options
-from graphc.codegen.llvm.build import Jit
-from graphc.codegen.llvm.entry import emit_program
 from graphc.codegen.target import Target, host, named
 from graphc.driver import GPU_THREAD, machine
 from graphc.export import Compilation
@@ -59,7 +57,6 @@ from graphc.passes.manager import run_passes
 from graphc.passes.pipelines import GRAPH
 from graphc.passes.split_reductions import split_reductions
 from graphc.passes.updates import extract_updates
-from graphc.runtime.library import Library
 from graphc.runtime.program import Program
 
 THREADS = (1, 2, 3)
@@ -233,12 +230,9 @@ def scheduled(graphs: Sequence[Graph], target: Target, caches: int = 1) -> Kerne
 def compile_native(graphs: Sequence[Graph], target: Target | None = None, caches: int = 1) -> list[Program]:
     """The graphs compiled once, for this machine or one that it can be, and loaded for each number of threads."""
     target = target or host()
-    program = scheduled(graphs, target, caches)
-    compilation = Compilation(program, "net", target, {graph.name: "list" for graph in graphs})
+    compilation = Compilation(scheduled(graphs, target, caches), "net", target, {graph.name: "list" for graph in graphs})
     with patch.multiple(sharing, PARALLEL_WORK=0, SHARED_WORK=0, CHUNK_WORK=100):  # even the smallest launches are shared
-        text, manifest = emit_program(program, "net", target, embed_initial=False), compilation.manifest()
-    jit, set_state = Jit(text, target), partial(abi.set_state, program)
-    library = Library(manifest, jit.address, compilation.product, abi.constants(program), set_state)
+        library = compilation.library()
     return [Program(library, n) for n in THREADS]
 
 
