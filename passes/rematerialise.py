@@ -7,9 +7,9 @@ first readers: the backward pass makes them again from the inputs of their layer
 
     y = f(x); early(y); ...; late(y, z)   ->   y = f(x); early(y); ...; late(f(after(x, z)), z)
 
-Only elementwise chains, views, padding and products of short sums (the scores of attention) are computed twice, only what frees
-memory at the peak, and only as much as a small part of the estimated time allows; the cheapest bytes go first. Reductions and
-other products are never repeated. What packing takes is not counted here.
+Only elementwise chains, views, padding and products of short sums (in attention) are computed twice, only what frees memory
+at the peak, and only as much as a small part of the estimated time allows; the cheapest bytes go first. Reductions and other
+products are never repeated. What packing takes is not counted here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .fuse import FusedGraph, fuse
 ROUNDS = 3  # each lowers the peak that the last one left
 WORTH = 1 << 20  # bytes: below such a peak there is nothing to win
 LARGE = 1 << 16  # bytes of values worth looking at
-MORE_TIME = 0.06  # of the estimated time that may be added
+MORE_TIME = 0.085  # of the estimated time that may be added
 LESS_MEMORY = 0.9  # of the peak, at most, that has to be left
 FLOPS, BYTES, LANES = 64.0, 8.0, 16.0  # a cycle: of products, moved, of light elementwise words; only their ratios matter
 LONGEST = 24  # words of one chain
-SHORT = 0.3  # cycles of a product, for each byte of its result, that may be repeated
+SHORT = 1.0  # cycles of a product, for each byte of its result, that may be repeated
 
 
 def rematerialise(fused: FusedGraph) -> FusedGraph:
@@ -201,8 +201,7 @@ class _Lives:
 
 
 def _is_repeatable(value: Value) -> bool:
-    """Whether computing a value twice may be worth it: products only where sums are so short that reading the result from
-    memory takes as long."""
+    """Whether computing a value twice may be worth it: products only where their sums are not long."""
     if isinstance(value.op.lower, Contraction):
         return _work(value) <= SHORT * value.type.nbytes
     return isinstance(value.op.lower, Elementwise) or is_view(value)

@@ -98,7 +98,7 @@ def arena(fused: FusedGraph) -> int:
 
 @pytest.mark.parametrize("activation", [gc.relu, gc.gelu, gc.sigmoid], ids=["relu", "gelu", "sigmoid"])
 def test_activations_are_made_anew_and_products_are_not(activation: Callable[[gc.Tensor], gc.Tensor]) -> None:
-    graph = training(1024, 64, activation)
+    graph = training(768, 264, activation)
     before = fuse(graph)
     later = rematerialise(before)
     assert arena(later) < 0.9 * arena(before)
@@ -116,17 +116,17 @@ def test_padded_values_are_made_anew_with_their_borders() -> None:
     assert ops(later.graph)["conv_general"] == ops(graph)["conv_general"]
 
 
-def test_scores_are_made_anew_and_long_sums_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_in_attention_are_made_anew_and_long_sums_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time enough: small networks have little else to do."""
     monkeypatch.setattr("graphc.passes.rematerialise.MORE_TIME", 1.0)
-    graph = training_of_attention(2, 256, 128)
+    graph = training_of_attention(4, 128, 264)
     before = fuse(graph)
     later = rematerialise(before)
     assert arena(later) < 0.8 * arena(before)
     again = ops(later.graph)["dot_general"] - ops(graph)["dot_general"]
-    assert 1 <= again <= 3  # of the three products of queries and keys
+    assert 3 < again <= 6  # of the three products of queries and keys, and what they choose
     assert ops(later.graph)["reduce_sum"] == ops(graph)["reduce_sum"]
-    graph = training_of_attention(4, 128, 256)  # sums of 64 terms
+    graph = training_of_attention(1, 264, 4 * 264)
     assert ops(rematerialise(fuse(graph)).graph)["dot_general"] == ops(graph)["dot_general"]
 
 
