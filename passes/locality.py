@@ -19,7 +19,7 @@ from math import ceil, prod
 from typing import Any
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, LINE_BYTES, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
+from .tiles import ELEMENT_BYTES, GATHER_COST, LINE_BYTES, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
@@ -35,6 +35,7 @@ ALONE = 2 << 20  # multiply-adds that need no second thread
 PANEL = 1.5  # of the first cache: the panel that a group of tiles packs for itself, at most
 BLOCKS = 3  # sizes of such panels that are tried
 SUMS = 128 << 10  # bytes of sums that are kept between visits to such a panel, at most
+APART = 4.0  # times the cycles to gather an element into a panel by itself, without the neighbours that lie in its line
 FEW = 32 << 20  # multiply-adds for which two tasks are enough
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
@@ -178,10 +179,10 @@ class _Way:
 
     def packed_near(self) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
-        cache while all rows of the group pass by."""
+        cache while all rows of the group pass by. Beside another operand that has to be packed this was never faster."""
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs)]
-        for side in self.schedule.packed:
+        for side in self.schedule.packed if len(self.schedule.packed) == 1 else ():
             across = [n for n in kept if n not in apart and moves(self.loops[n], side)]
             if self.origins[side] == STORED and len(across) == 1 and not {*apart} & {*self.tiled}:
                 rows = [n for n in kept if n not in apart and n not in across]
@@ -221,7 +222,8 @@ class _Way:
         again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
         elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
         ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
-        spared = ahead - again * elements * (near if elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2)
+        copied = near if elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
+        spared = ahead - again * elements * copied * (APART if near == GATHER_COST else 1.0)
         if self.footprint(part | {n: self.tile[n] for n in order}, side) <= self.machine.l1:
             spared += self.schedule.stream
         if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
