@@ -19,7 +19,7 @@ from graphc.dtype import dtype, float32
 from graphc.ir.graph import Graph
 from graphc.ir.text import parse_graph, print_graph
 from graphc.ir.types import TensorType
-from graphc.ir.values import Value, constant
+from graphc.ir.values import Value, constant, make
 from graphc.ops.elementwise import cast
 from graphc.ops.reduce import reduce_sum
 from graphc.ops.source import PlaceholderInfo, VariableInfo, placeholder
@@ -145,6 +145,8 @@ def test_jumps_and_overflows_are_not_judged() -> None:
     huge = constant(np.array([3e38, 3e38, -3e38], np.float32))
     (total,) = expected_of(reduce_sum(huge, (0,)))
     assert not total.sure.any()
+    (alike, same, apart) = expected_of(*(make("eq", a, x) for a in (x / 3.0 * 3.0, x, x + 1.0)), inputs=(x,), arrays=(data,))
+    assert not alike.sure.any() and same.sure.all() and apart.sure.all()
     (exact,) = expected_of(cast(x, dtype("int32")), inputs=(x,), arrays=(data,))
     assert exact.sure.all() and exact.wrong(np.array([1, 2], np.int32)).tolist() == [False, True]
 

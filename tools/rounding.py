@@ -26,6 +26,7 @@ Arrays = Sequence[np.ndarray]
 State = dict[Value, np.ndarray]
 
 ULPS = 4  # how far one rounding is moved
+ALMOST = 16 * ULPS  # units in the last place: numbers that are so near may be equal, had they been rounded otherwise
 JUNK = (np.nan, 0.0, 1.0, np.inf)  # stands for a number about which nothing is known
 
 EXACT = frozenset(
@@ -137,9 +138,11 @@ class _Mover:
 
     def moved(self, value: Value, operands: list[np.ndarray], result: np.ndarray) -> np.ndarray:
         """The result with its rounding moved."""
+        lower, name = value.op.lower, value.op.name
+        if name in ("eq", "ne") and _is_float(operands[0]):
+            return np.where(_almost(*operands), self.rng.integers(0, 2, result.shape, bool), result)
         if not value.dtype.is_float or not result.size:
             return result
-        lower, name = value.op.lower, value.op.name
         if name in EXTREMES or (name in ("reduce_window", "scatter") and not sums(value)):
             return self._unsigned(result)
         if name in EXACT or isinstance(lower, Source) or (isinstance(lower, Pointwise) and lower.view):
@@ -174,6 +177,12 @@ class _Mover:
     def _unsigned(self, x: np.ndarray) -> np.ndarray:
         """Zeros of either sign."""
         return np.where(x == 0, np.copysign(np.zeros(x.shape), self._signs(x.shape)).astype(x.dtype), x)
+
+
+def _almost(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where numbers differ by what roundings that were moved can make of equal ones."""
+    difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return (difference > 0) & (difference <= ALMOST * epsilon(dtype(a.dtype)) * np.abs(b.astype(np.float64)))
 
 
 def sums(value: Value) -> bool:
