@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .driver import compile
     from .nn.serialization import load_state, save_state
     from .runtime.loader import load
+    from .tuning import tune
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ _LATE = {
     "load": "graphc.runtime.loader",
     "load_state": "graphc.nn.serialization",
     "save_state": "graphc.nn.serialization",
+    "tune": "graphc.tuning",
 }
 
 
@@ -74,7 +76,7 @@ __all__ = [
     "linspace", "load", "load_state", "logspace", "long", "manual_seed", "meshgrid", "multinomial", "nn", "no_grad",
     "normal", "one_hot", "ones", "ones_like", "optim", "placeholder", "quantization", "rand", "rand_like", "randint",
     "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack", "save_state", "short", "stack",
-    "stop_gradient", "tensor", "train", "tril_indices", "triu_indices", "uint8", "variable", "vstack", "where", "zeros",
+    "stop_gradient", "tensor", "train", "tril_indices", "triu_indices", "tune", "uint8", "variable", "vstack", "where", "zeros",
     "zeros_like",
 ]
 # fmt: on

@@ -22,7 +22,7 @@ import numpy as np
 from . import config
 from .codegen.cuda.target import DEFAULT_OPTIONS, Options, gpu
 from .codegen.target import Target, named
-from .errors import CompileError, GraphError
+from .errors import CompileError, GraphError, ParseError
 from .export import Compilation
 from .export_cuda import CudaCompilation
 from .function import Function
@@ -39,7 +39,9 @@ from .passes.machine import Machine, Trees
 from .passes.manager import Step, run_passes
 from .passes.pipelines import fitted, frozen
 from .passes.rematerialise import rematerialise
+from .passes.schedule import Scheduler, choose
 from .passes.slices import slice_launches
+from .passes.tuned import Tuned, from_json
 from .runtime.cuda import GpuProgram
 from .runtime.program import Program
 from .tensor.random import SEED
@@ -50,6 +52,7 @@ OPTIONS: dict[str, tuple[type | UnionType, str]] = {
     "name": (str, "a string"),
     "freeze": (bool, "True or False"),
     "winograd": (bool, "True or False"),
+    "schedules": (str | Path | None, "the path of a file that `graphc tune` or `gc.tune` wrote, or None"),
 }
 KERNEL_STEPS = ("lower", "overwrite", "slice", "place")  # behind the graph passes
 
@@ -64,6 +67,7 @@ def compile(
     precision: str = "highest",
     atomics: bool = False,
     winograd: bool = True,
+    schedules: str | Path | None = None,
     **functions: Function,
 ) -> Program | GpuProgram:
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
@@ -80,27 +84,14 @@ def compile(
     faster where many updates go to many places, and rounds differently from run to run. winograd: on CPUs, compute float32
     convolutions of 3x3 taps and stride 1 by Winograd's algorithm where it is estimated to be faster; their errors stay within
     a few times those of the sum of products, but an element that is infinite or NaN reaches further, into all of its tile.
-    Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile.
+    schedules: the path of a file that `gc.tune` wrote: how to compute what was measured for it; all else is estimated.
+    Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile, and for a file
+    of schedules that is none, or another machine's.
     """
     if unnamed:
         raise GraphError("compile: functions are given by name, under which the program has them: gc.compile(predict=predict)")
-    options = Options(precision, atomics)
-    built = build(functions, target=target, seed=seed, name=name, freeze=freeze, options=options, winograd=winograd)
-    return built.load(threads)
-
-
-def build(
-    functions: Mapping[str, Function],
-    *,
-    target: str = "cpu",
-    seed: int | None = None,
-    name: str = "net",
-    freeze: bool = False,
-    options: Options = DEFAULT_OPTIONS,
-    winograd: bool = True,
-) -> Compilation | CudaCompilation:
-    """The compiled program before it is loaded or written."""
-    return Stages(functions, target, seed, name, freeze, options, winograd).compilation
+    stages = Stages(functions, target, seed, name, freeze, Options(precision, atomics), winograd, schedules)
+    return stages.compilation.load(threads)
 
 
 @dataclass(frozen=True)
@@ -118,6 +109,7 @@ class Stages:
     freeze: bool = False
     options: Options = DEFAULT_OPTIONS  # for code of GPUs
     winograd: bool = True  # for code of CPUs
+    schedules: str | Path | None = None  # for code of CPUs
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -158,7 +150,26 @@ class Stages:
     @cached_property
     def kernels(self) -> KernelProgram:
         """Kernels over buffers, before buffers share memory."""
-        return self._seen("lower", lower(self.fused, self.backend.machine, self.seeds))
+        return self._seen("lower", lower(self.fused, self.backend.machine, self.seeds, self.scheduler))
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """What decides how contractions are computed: the cost model, or measured schedules where there are any."""
+        if self.schedules is None:
+            return choose
+        if self.backend.finish is not Compilation:
+            raise CompileError(f"schedules are for code of CPUs, not for {self.target!r}: leave {self.schedules} out")
+        try:
+            found = from_json(Path(self.schedules).read_text())
+        except OSError as error:
+            raise CompileError(f"schedules: cannot read {self.schedules}: {error.strerror}") from None
+        except (ParseError, UnicodeDecodeError) as error:
+            raise CompileError(f"schedules: {self.schedules}: {error}; have it written anew by `graphc tune`") from None
+        if found and all(problem.machine != self.backend.machine for problem in found):
+            raise CompileError(
+                f"schedules: {self.schedules} was measured on another kind of processor than {self.target!r}: tune again there"
+            )
+        return Tuned(found)
 
     @cached_property
     def overwritten(self) -> KernelProgram:
@@ -196,7 +207,12 @@ class Stages:
                 if value.op.name in ("placeholder", "variable") or not own.isdisjoint(value.operands):
                     own.add(value)
         files = {value.location.file for value in own if value.location is not None}
-        return tuple(sorted(file for file in files if Path(file).is_file()))
+        return (*sorted(file for file in files if Path(file).is_file()), *self.tuned)
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The file of schedules, if there is one."""
+        return () if self.schedules is None else (str(self.schedules),)
 
     def _seen(self, step: str, program: KernelProgram) -> KernelProgram:
         """`program`, written down behind the graphs where GRAPHC_DUMP asks for it."""

@@ -33,6 +33,7 @@ from .inset import Insets
 from .machine import Machine
 from .nest import Nest
 from .panels import Common, Layout, Walk, fill, pack, tile_start
+from .schedule import Scheduler, choose
 from .tiles import Loop, moves
 from .ways import Ways
 
@@ -51,13 +52,14 @@ class Contract:
         insets: Insets,
         machine: Machine,
         common: Common,
+        scheduler: Scheduler = choose,
     ) -> None:
         self.name, self.cluster, self.machine, self.common, self.insets = name, cluster, machine, common, insets
         self.stored = [v for v in cluster.members if v in set(stored)]
         anchor = cluster.anchor
         self.anchor, self.dtype = anchor, anchor.dtype.accumulator
-        way = Ways(cluster, self.stored, buffers, insets, machine, common).cheapest()
-        self.addresses, self.loops, self.schedule = way.addresses, way.loops, way.schedule
+        way = Ways(cluster, self.stored, buffers, insets, machine, common, scheduler).cheapest()
+        self.addresses, self.problem, self.loops, self.schedule = way.addresses, way.problem, way.loops, way.schedule
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
         self.layouts = {side: self._layout(side) for side in self.schedule.packed if side not in self.schedule.near}
         self.made = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import nsmallest
 from itertools import islice, product
 from math import ceil, prod
 from typing import Any
@@ -37,6 +38,7 @@ BLOCKS = 3  # sizes of such panels that are tried
 SUMS = 128 << 10  # bytes of sums that are kept between visits to such a panel, at most
 APART = 4.0  # times the cycles to gather an element into a panel by itself, without the neighbours that lie in its line
 FEW = 32 << 20  # multiply-adds for which two tasks are enough
+OF_A_KIND = 2  # orders of each kind that are alternatives
 STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks are looked for
 
 Walk = Sequence[tuple[int, int]]  # loops, slowest first: an axis, and how much of it has been covered when the loop ends
@@ -58,6 +60,21 @@ def ordered(
         return found
     other, _ = way.best(way.orders(rows_last=False))
     return min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
+
+
+def alternatives(
+    loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, results: int = 1, origins: Origins = (STORED, STORED)
+) -> Iterator[Schedule]:
+    """The orders and blocks that `ordered` weighs, of each kind the cheapest ones."""
+    way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results, origins)
+    found, _ = way.best(way.orders(rows_last=True))
+    yield found
+    if loops[schedule.lane].reduced or not all(loop.extent for loop in loops):
+        return
+    yield way.best(way.orders(rows_last=False))[0]
+    yield from (shared for shared, _ in way.shared())
+    for kind in (way.streamed(), way.packed_near(), way.grouped(found.order), way.blocked(found.order)):
+        yield from nsmallest(OF_A_KIND, kind, key=lambda s: s.cost)
 
 
 def beside(arithmetic: float, moved: float) -> float:

@@ -7,7 +7,9 @@ Results are computed where they are wanted: straight into the caller's output or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -43,19 +45,32 @@ from .fuse import BLOCKS, BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
 from .panels import Common
+from .schedule import Scheduler, choose
 
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
 
 def lower(
-    functions: Iterable[FusedGraph], machine: Machine, initial: Mapping[Value, np.ndarray] | None = None
+    functions: Iterable[FusedGraph],
+    machine: Machine,
+    initial: Mapping[Value, np.ndarray] | None = None,
+    scheduler: Scheduler = choose,
 ) -> KernelProgram:
     """All functions over one set of variables and constants. `initial` replaces what some variables start from."""
     shared = Shared(initial or {})
-    lowered = tuple(_Function(fused, shared, machine).lower() for fused in functions)
+    lowered = tuple(_Function(fused, shared, machine, scheduler).lower() for fused in functions)
     used = {buffer for function in lowered for launch in function.launches for buffer in launch.args}
     constants = tuple(buffer for buffer in (*shared.constants.values(), *shared.panels.constants.values()) if buffer in used)
     return KernelProgram(lowered, tuple(shared.variables.values()), constants, {})
+
+
+def contractions(
+    functions: Iterable[FusedGraph], machine: Machine, initial: Mapping[Value, np.ndarray] | None = None
+) -> Iterator[Callable[[Scheduler], Contract]]:
+    """Every contraction by itself, as a scheduler wants it: it shares no panels with others."""
+    shared = Shared(initial or {})
+    for fused in functions:
+        yield from _Function(fused, shared, machine, choose).contractions()
 
 
 class Shared:
@@ -84,8 +99,8 @@ class Shared:
 
 
 class _Function:
-    def __init__(self, fused: FusedGraph, shared: Shared, machine: Machine) -> None:
-        self.fused, self.graph, self.shared, self.machine = fused, fused.graph, shared, machine
+    def __init__(self, fused: FusedGraph, shared: Shared, machine: Machine, scheduler: Scheduler) -> None:
+        self.fused, self.graph, self.shared, self.machine, self.scheduler = fused, fused.graph, shared, machine, scheduler
         self.buffers: dict[Value, Buffer] = {}
         self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
         self.panels = shared.panels.of_function(c.anchor for c in fused.clusters if c.kind == CONTRACTION)
@@ -157,8 +172,7 @@ class _Function:
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, self._frame(), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            lowered = Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, self.panels)
-            return lowered.launches(comment)
+            return self._contract(name, cluster, stored, self.panels, self.scheduler).launches(comment)
         if cluster.kind == BLOCKS:
             return [blocks(name, cluster, stored, self._frame(), self.machine, comment)]
         value = cluster.anchor
@@ -169,6 +183,16 @@ class _Function:
         assert isinstance(value.op.lower, Loops)
         copies, arrays = self._distinct([self._memory(v) for v in value.operands])
         return [*copies, Launch(value.op.lower.kernel(value), (*arrays, self.buffers[value]), comment)]
+
+    def _contract(self, name: str, cluster: Cluster, stored: list[Value], panels: Common, scheduler: Scheduler) -> Contract:
+        return Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, panels, scheduler)
+
+    def contractions(self) -> Iterator[Callable[[Scheduler], Contract]]:
+        self.lower()  # every value has memory then
+        for cluster in self.fused.clusters:
+            stored = [v for v in cluster.members if v in self.buffers]
+            if cluster.kind == CONTRACTION and any(v.type.size for v in stored):
+                yield partial(self._contract, cluster.anchor.op.name, cluster, stored, replace(self.panels, filled={}))
 
     def _frame(self) -> Frame:
         return Frame(self.buffers, self.fused.insets)

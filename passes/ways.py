@@ -22,15 +22,19 @@ from .inset import Insets
 from .machine import Machine
 from .operand import Address, bounded_address
 from .panels import Common
-from .schedule import choose
+from .schedule import Problem, Scheduler
 from .tiles import CONSTANT, Loop, Origin, Schedule, computed
 
 
 @dataclass(frozen=True)
 class Way:
     addresses: tuple[Address, Address]
-    loops: tuple[Loop, ...]
+    problem: Problem
     schedule: Schedule
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        return self.problem.loops
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Ways:
     insets: Insets
     machine: Machine
     common: Common
+    scheduler: Scheduler
 
     def cheapest(self) -> Way:
         """The way that takes the fewest cycles."""
@@ -79,7 +84,8 @@ class Ways:
         loops = loops_of(self.cluster, addresses, self.stored, self.insets, is_leaf)
         origins = self._origin(0, addresses[0].leaf), self._origin(1, addresses[1].leaf)
         width = self.machine.lanes(self.cluster.anchor.dtype.accumulator)
-        return Way(addresses, loops, choose(loops, width, self.machine, origins, self._results()))
+        problem = Problem(loops, width, self.machine, origins, self._results())
+        return Way(addresses, problem, self.scheduler(problem))
 
     def _origin(self, side: int, leaf: Value) -> Origin:
         """What having the operand costs."""

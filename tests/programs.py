@@ -23,6 +23,7 @@ from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
 from graphc.passes.manager import run_passes
 from graphc.passes.pipelines import GRAPH
+from graphc.passes.schedule import Scheduler, choose
 from graphc.runtime.program import Program
 
 HOST = machine(host())
@@ -45,10 +46,12 @@ def natives(program: KernelProgram, threads: Sequence[int], target: Target | Non
     return [Program(library, n) for n in threads]
 
 
-def check_kernels(graph: Graph, target: Machine = HOST, calls: int = 2, seed: int = 0) -> FusedGraph:
+def check_kernels(
+    graph: Graph, target: Machine = HOST, calls: int = 2, seed: int = 0, scheduler: Scheduler = choose
+) -> FusedGraph:
     """Kernels, in memory of their own and in planned memory, compute what numpy does, call after call, variables too."""
     fused = fuse(graph)
-    separate = lower([fused], target)
+    separate = lower([fused], target, scheduler=scheduler)
     for program in (separate, plan_buffers(separate, target)):
         verify_program(program)
         for backwards in (False, True):

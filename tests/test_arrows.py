@@ -36,12 +36,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = (
     | dict.fromkeys(LIBRARIES, (*GROUND, "ir", "ops", *FRONT, *LIBRARIES))
 )
 MAY_IMPORT["train"] = (*GROUND, "data")  # it is given compiled programs, and imports none
-TOP_FLOOR = ("driver", "export", "export_cuda")  # composition: they may import every room below
+TOP_FLOOR = ("driver", "export", "export_cuda", "tuning")  # composition: they may import every room below
 MAY_IMPORT |= dict.fromkeys(TOP_FLOOR, (*MAY_IMPORT, *TOP_FLOOR))
 MAY_IMPORT["cli"] = (*MAY_IMPORT, "__init__")
 MAY_IMPORT["__init__"] = (*GROUND, *FRONT, *LIBRARIES, "train")
 MAY_IMPORT["__main__"] = ("cli",)
-TYPED_DOORS = {("graphc", "graphc.driver"), ("graphc", "graphc.runtime.loader")}  # reached through a module __getattr__
+TYPED_DOORS = {
+    ("graphc", "graphc.driver"),
+    ("graphc", "graphc.runtime.loader"),
+    ("graphc", "graphc.tuning"),
+}  # reached through a module __getattr__
 
 
 @dataclass(frozen=True)

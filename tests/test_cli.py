@@ -141,12 +141,25 @@ def test_without_a_stage_the_passes_are_listed(graphc_command, model):
     assert "step" not in out
 
 
-# ------------------------------------------------------------------------------------------------------ bench and doctor
+# ------------------------------------------------------------------------------------------------------ bench, tune and doctor
 
 
 def test_bench_times_every_function(graphc_command, artifact):
     code, out, _ = graphc_command("bench", artifact, "--seconds", "0.02", "--threads", "1")
     assert code == 0 and "step" in out and "scaled" in out and "median" in out
+
+
+def test_what_tune_measures_is_what_compile_and_bench_read(graphc_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ("import graphc as gc", "x = gc.placeholder((31, 33), gc.float32, name='x')", "f = gc.function([x], x @ x.mT)")
+    (tmp_path / "product.py").write_text("\n".join(lines))
+    code, out, _ = graphc_command("tune", "product.py", "--seconds", "0.01", "--threads", "1")
+    assert code == 0 and "dot_general float32[31, 31]" in out and "product.schedules.json" in out
+    assert graphc_command("compile", "product.py", "--schedules", "product.schedules.json")[0] == 0
+    assert "product.schedules.json" in (tmp_path / "product.d").read_text()
+    assert graphc_command("bench", "product.py", "--seconds", "0.01", "--schedules", "product.schedules.json")[0] == 0
+    code, _, err = graphc_command("bench", "product.py", "--schedules", "product.py")
+    assert code == 2 and "schedules: product.py: not JSON" in err
 
 
 def test_doctor_says_what_there_is(graphc_command):
@@ -226,6 +239,9 @@ def test_a_broken_model_shows_its_own_lines(graphc_command, tmp_path, monkeypatc
         (["run", "MODEL", "slope", "-i", "x=X", "--emit", "graph"], ["before autodiff"]),
         (["show", "MODEL", "-f", "stop"], ["no function 'stop'"]),
         (["bench", "MODEL", "--threads", "0"], ["--threads"]),
+        (["tune", "MODEL", "--seconds", "0"], ["--seconds"]),
+        (["tune", "MODEL", "-o", "TMP/no/x.json"], ["there is no folder"]),
+        (["compile", "MODEL", "-o", "TMP", "--schedules", "TMP/none.json"], ["cannot read", "none.json"]),
         (["bake"], ["No such command"]),
         (["compile"], ["MODEL"]),
     ],

@@ -33,8 +33,8 @@ def test_random_graphs_agree_on_every_way_of_running_them(first: int) -> None:
     assert report.judged > 0.9 * report.elements and report.interpreted
 
 
-def test_random_graphs_agree_where_caches_are_small() -> None:
-    report = fuzz.check_batch(range(64, 80), ("small caches",))
+def test_random_graphs_agree_where_caches_are_small_however_products_are_computed() -> None:
+    report = fuzz.check_batch(range(64, 80), ("small caches", "any schedule"))
     assert not report.failures, "\n".join(map(str, report.failures))
 
 

@@ -3,9 +3,9 @@
 In: seeds. Out: counts, and for every failure the stage that went wrong, the seed, and the text of a graph cut down to what
 still fails. Each graph is run by numpy as it was written and after the graph passes, by the kernel interpreter, and as
 native code on 1, 2 and 3 threads, which must agree to the byte. Native code is compiled for many graphs at a time. With
---small-caches it is also scheduled for caches that the values of these graphs do not fit, which large ones have to do, with
---target it is made for other processors, too, and with --cuda the source for GPUs is run, on this processor
-(emulated_aarch64.py, emulated_cuda.py).
+--small-caches it is also scheduled for caches that the values of these graphs do not fit, which large ones have to do, and
+with --any-schedule products are computed there in any way that may be measured; with --target code is made for other
+processors, too, and with --cuda the source for GPUs is run, on this processor (emulated_aarch64.py, emulated_cuda.py).
 
     python tools/fuzz.py --graphs 2000 --seed 0 --jobs 2        exit code 1 if anything failed
     python tools/fuzz.py --graphs 1 --seed 137                  one graph again
@@ -55,7 +55,9 @@ from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.manager import run_passes
 from graphc.passes.pipelines import GRAPH
+from graphc.passes.schedule import Problem, Scheduler, choose, offers
 from graphc.passes.split_reductions import split_reductions
+from graphc.passes.tiles import Schedule
 from graphc.passes.updates import extract_updates
 from graphc.runtime.program import Program
 
@@ -220,17 +222,24 @@ class Subject:
         self.judge(stage, results)
 
 
-def scheduled(graphs: Sequence[Graph], target: Target, caches: int = 1) -> KernelProgram:
+def any_schedule(problem: Problem) -> Schedule:
+    """One of those that may be measured, whatever it costs; the same whenever it is asked for."""
+    return Random(repr(problem)).choice(offers(problem, 1000))
+
+
+def scheduled(graphs: Sequence[Graph], target: Target, caches: int = 1, scheduler: Scheduler = choose) -> KernelProgram:
     """The graphs as one program. `caches` divides those of the target."""
     core = machine(target)
     core = replace(core, l1=core.l1 // caches, l2=core.l2 // caches)
-    return plan_buffers(lower([fuse(graph) for graph in graphs], core), core)
+    return plan_buffers(lower([fuse(graph) for graph in graphs], core, scheduler=scheduler), core)
 
 
-def compile_native(graphs: Sequence[Graph], target: Target | None = None, caches: int = 1) -> list[Program]:
+def compile_native(
+    graphs: Sequence[Graph], target: Target | None = None, caches: int = 1, scheduler: Scheduler = choose
+) -> list[Program]:
     """The graphs compiled once, for this machine or one that it can be, and loaded for each number of threads."""
-    target = target or host()
-    compilation = Compilation(scheduled(graphs, target, caches), "net", target, {graph.name: "list" for graph in graphs})
+    target, structures = target or host(), {graph.name: "list" for graph in graphs}
+    compilation = Compilation(scheduled(graphs, target, caches, scheduler), "net", target, structures)
     with patch.multiple(sharing, PARALLEL_WORK=0, SHARED_WORK=0, CHUNK_WORK=100):  # even the smallest launches are shared
         library = compilation.library()
     return [Program(library, n) for n in THREADS]
@@ -255,6 +264,7 @@ def compile_cuda(graphs: Sequence[Graph], options: Options = DEFAULT_OPTIONS) ->
 TARGETS: dict[str, tuple[Callable[[Sequence[Graph]], Any], Callable[..., None]]] = {
     "native code": (compile_native, Subject.check_native),
     "small caches": (partial(compile_native, caches=SMALL), Subject.check_native),
+    "any schedule": (partial(compile_native, caches=SMALL, scheduler=any_schedule), Subject.check_native),
     "x86-64": (partial(compile_native, target=named("x86-64")), Subject.check_native),
     "x86-64-v3": (partial(compile_native, target=named("x86-64-v3")), Subject.check_native),
     "aarch64": (compile_aarch64, Subject.check_emulated),
@@ -389,14 +399,18 @@ def fuzz(first: int, graphs: int, jobs: int, targets: Sequence[str], show: Calla
 @click.option("--seed", default=0, help="Seed of the first one; the next ones follow.")
 @click.option("--jobs", default=1, help="Processes.")
 @click.option("--small-caches", is_flag=True, help="Schedule for small caches, too.")
+@click.option("--any-schedule", is_flag=True, help="Compute products in any way, too.")
 @click.option("--target", "others", multiple=True, type=click.Choice(OTHERS), help="Compile for this processor, too.")
 @click.option("--cuda", is_flag=True, help="Run the source for GPUs too, on this processor; needs g++.")
-def main(graphs: int, seed: int, jobs: int, small_caches: bool, others: tuple[str, ...], cuda: bool) -> None:
+def main(
+    graphs: int, seed: int, jobs: int, small_caches: bool, any_schedule: bool, others: tuple[str, ...], cuda: bool
+) -> None:
     """Compare numpy, the kernel interpreter and native code on random graphs."""
     if cuda and COMPILER is None:
         raise click.UsageError("--cuda needs g++, which was not found")
     start = time.monotonic()
-    targets = (*NATIVE, *(("small caches",) if small_caches else ()), *others, *(("CUDA source",) if cuda else ()))
+    asked = {"small caches": small_caches, "any schedule": any_schedule, **dict.fromkeys(others, True), "CUDA source": cuda}
+    targets = (*NATIVE, *(target for target, wanted in asked.items() if wanted))
     report = fuzz(seed, graphs, jobs, targets, lambda failure: click.echo(f"{failure}\n", nl=True))
     click.echo(f"{report} in {time.monotonic() - start:.0f} s")
     sys.exit(1 if report.failures else 0)

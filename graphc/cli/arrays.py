@@ -1,6 +1,6 @@
 """Arrays on the command line.
 
-In: `name=file.npy` or `name=number`. Out: arrays for a call; and, for benchmarks, made-up ones of the right type.
+In: `name=file.npy` or `name=number`. Out: arrays for a call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ..runtime.manifest import Port, Signature
+from ..runtime.manifest import Signature
 from .models import UserError
 
 
@@ -57,10 +57,3 @@ def flatten(signature: Signature, result: object) -> list[np.ndarray]:
     if isinstance(result, dict):
         return list(result.values())
     return list(result) if isinstance(result, (list, tuple)) else [np.asarray(result)]
-
-
-def made_up(port: Port, generator: np.random.Generator) -> np.ndarray:
-    """Normal numbers for floats, zeros and ones for the others: valid as labels and indices of anything."""
-    if port.dtype.is_float:
-        return generator.standard_normal(port.shape).astype(port.dtype.numpy)
-    return generator.integers(0, 2, port.shape).astype(port.dtype.numpy)

@@ -24,11 +24,13 @@ from ..driver import Stages
 from ..errors import GraphcError, VerifyError
 from ..export import Compilation
 from ..export_cuda import CudaCompilation
-from ..runtime.arrays import bind, conform
+from ..runtime.arrays import bind, conform, made_up
+from ..runtime.artifact import check_place
 from ..runtime.loader import load
 from ..runtime.manifest import Signature
 from ..runtime.program import CompiledFunction, Program
-from .arrays import flatten, made_up, output_names, read_inputs
+from ..tuning import Finding, measured, save
+from .arrays import flatten, output_names, read_inputs
 from .doctor import findings
 from .models import Model, UserError, load_model
 from .stages import GPU_STAGES, RUNNABLE, STAGES, run_at, text
@@ -44,6 +46,7 @@ _FREEZE = click.option("--freeze", is_flag=True, help="For inference: variables 
 _WINOGRAD = click.option(
     "--winograd/--no-winograd", default=True, help="On CPUs: whether 3x3 convolutions may use Winograd's algorithm."
 )
+_SCHEDULES = click.option("--schedules", type=_FILE, help="What `graphc tune` measured; all else is estimated.")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -100,6 +103,7 @@ def commands() -> None:
 @click.option("--atomics", is_flag=True, help="With --target cuda: sums over indices in any order, rounded anew each run.")
 @_FREEZE
 @_WINOGRAD
+@_SCHEDULES
 def compile_command(
     model: Path,
     output: Path,
@@ -113,13 +117,14 @@ def compile_command(
     atomics: bool,
     freeze: bool,
     winograd: bool,
+    schedules: Path | None,
 ) -> None:
     """Compile all functions of MODEL into one program: NAME.so with NAME.h and NAME.d; for cuda NAME.cu with NAME.image."""
     if arch is not None and target != "cuda":
         raise click.BadParameter(f"{arch!r}: only --target cuda has architectures", param_hint="--arch")
     with _progress("compiling"):
         options = Options(precision, atomics)
-        built = _build(load_model(model), arch or target, name, seed, freeze, options, winograd)
+        built = _build(load_model(model), arch or target, name, seed, freeze, options, winograd, schedules)
         compilation = replace(built, threads=threads)
         written = _write(compilation, output, _kinds(emit, compilation.kinds))
     for path in written:
@@ -142,9 +147,10 @@ def _build(
     freeze: bool = False,
     options: Options = DEFAULT_OPTIONS,
     winograd: bool = True,
+    schedules: Path | None = None,
 ) -> Compilation | CudaCompilation:
-    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze, options, winograd)
-    return replace(stages.compilation, sources=model.sources)
+    stages = Stages(model.functions, target, seed, name or c_identifier(model.name), freeze, options, winograd, schedules)
+    return replace(stages.compilation, sources=(*model.sources, *stages.tuned))
 
 
 def _write(compilation: Compilation | CudaCompilation, folder: Path, kinds: list[str]) -> list[Path]:
@@ -221,12 +227,12 @@ def _deliver(results: dict[str, np.ndarray], folder: Path | None) -> None:
         raise UserError(f"error: cannot write the results to {folder}: {error.strerror}") from None
 
 
-def _program(path: Path, threads: int | None, freeze: bool = False) -> Program:
+def _program(path: Path, threads: int | None, freeze: bool = False, schedules: Path | None = None) -> Program:
     """A loaded artifact, or a model compiled for this machine."""
     if path.suffix != ".py":
         return load(path, threads)
     with _progress("compiling"):
-        program = _build(load_model(path), "cpu", freeze=freeze).load(threads)
+        program = _build(load_model(path), "cpu", freeze=freeze, schedules=schedules).load(threads)
     assert isinstance(program, Program), program
     return program
 
@@ -267,10 +273,11 @@ def show(model: Path, emit: str | None, only: str | None, target: str, precision
 @click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Time for each function.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
 @_FREEZE
-def bench(program: Path, seconds: float, threads: int | None, freeze: bool) -> None:
+@_SCHEDULES
+def bench(program: Path, seconds: float, threads: int | None, freeze: bool, schedules: Path | None) -> None:
     """Time every function of PROGRAM (.so or .py) on made-up inputs."""
     start = perf_counter()
-    with _program(program, threads, freeze) as loaded:
+    with _program(program, threads, freeze, schedules) as loaded:
         ready = perf_counter() - start
         table = Table("function", "median ms", "fastest ms", "calls", title=f"{program}: ready in {ready:.2f} s")
         for column in table.columns[1:]:
@@ -292,6 +299,36 @@ def _times(function: CompiledFunction, seconds: float) -> list[float]:
         function(*inputs)
         times.append(perf_counter() - start)
     return times
+
+
+# ---------------------------------------------------------------------------------------------------------------- tune
+
+
+@commands.command()
+@click.argument("model", type=_FILE)
+@click.option("-o", "--output", type=_FILE, help="The file of schedules. Default: MODEL.schedules.json, here.")
+@click.option("--seconds", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Time for each contraction.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: GRAPHC_THREADS, else the processors one may use.")
+@_FREEZE
+@_WINOGRAD
+def tune(model: Path, output: Path | None, seconds: float, threads: int | None, freeze: bool, winograd: bool) -> None:
+    """Measure how the contractions of MODEL are computed fastest here, for `graphc compile MODEL --schedules FILE`."""
+    loaded = load_model(model)
+    path = output or Path(f"{loaded.name}.schedules.json")
+    check_place(path)
+    found: list[Finding] = []
+    with _progress("measuring") as status:
+        for finding in measured(loaded.functions, threads=threads, seconds=seconds, freeze=freeze, winograd=winograd):
+            found.append(finding)
+            if status is not None:
+                status.update(f"measuring ... {len(found)} contractions, the last one {finding.what}")
+    save(path, found)
+    table = Table("contraction", "us", "best us", "faster", title=f"{path}: {sum(x.ratio < 1 for x in found)} schedules")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for x in found:
+        table.add_row(x.what, f"{x.seconds * 1e6:.1f}", f"{x.seconds * x.ratio * 1e6:.1f}", f"{1 / x.ratio:.2f}")
+    _print(table)
 
 
 # -------------------------------------------------------------------------------------------------------------- doctor

@@ -1,7 +1,8 @@
 """Arrays that users pass, brought to the form that compiled code reads.
 
 In: anything array-like, and the Port it is for. Out: a C-contiguous, aligned, native-endian numpy array of exactly the
-port's dtype and shape. Arrays are never converted between dtypes; Python numbers and lists are, when nothing is lost.
+port's dtype and shape. Arrays are never converted between dtypes; Python numbers and lists are, when nothing is lost. And, for
+those who only measure, made-up ones.
 """
 
 from __future__ import annotations
@@ -117,3 +118,10 @@ def _same(raw: np.ndarray, result: np.ndarray, dtype: DType) -> bool:
         return bool((np.isfinite(raw) <= np.isfinite(result.astype(np.float64))).all())
     back = result.astype(np.float64) if dtype.is_float else result
     return bool((back == raw).all())
+
+
+def made_up(port: Port, generator: np.random.Generator) -> np.ndarray:
+    """Normal numbers for floats, zeros and ones for the others: valid as labels and indices of anything."""
+    if port.dtype.is_float:
+        return generator.standard_normal(port.shape).astype(port.dtype.numpy)
+    return generator.integers(0, 2, port.shape).astype(port.dtype.numpy)

@@ -83,10 +83,7 @@ def write_files(files: dict[Path, bytes]) -> None:
     """Write all, or none: each is complete in a temporary file beside its place before the first is renamed."""
     ready: list[tuple[str, Path]] = []
     for path in files:
-        if path.is_dir():
-            raise ArtifactError(f"cannot write {path}: it is a directory")
-        if not path.parent.is_dir():
-            raise ArtifactError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        check_place(path)
     try:
         for path, contents in files.items():
             ready.append((_temporary(path, contents), path))
@@ -98,6 +95,14 @@ def write_files(files: dict[Path, bytes]) -> None:
         for temporary, _ in ready:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def check_place(path: Path) -> None:
+    """Raise ArtifactError where no file can be."""
+    if path.is_dir():
+        raise ArtifactError(f"cannot write {path}: it is a directory")
+    if not path.parent.is_dir():
+        raise ArtifactError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
 def _temporary(path: Path, contents: bytes) -> str:

@@ -12,7 +12,7 @@ import pytest
 import graphc as gc
 from graphc import data
 from graphc.cli.models import load_model
-from graphc.driver import build as build_program
+from graphc.driver import Stages
 
 SOURCE = Path(digits_mlp.__file__).with_name("digits.c")
 EPOCHS = 4
@@ -53,7 +53,7 @@ def test_c_trains_to_the_same_bits(exported: Path, threads: str) -> None:
 @needs_compiler
 def test_an_object_file_links_as_well(exported: Path, tmp_path: Path) -> None:
     model = load_model(Path(digits_mlp.__file__))
-    compilation = build_program(model.functions, name="digits")
+    compilation = Stages(model.functions, name="digits").compilation
     for kind, name in (("obj", "digits.o"), ("h", "digits.h")):
         (tmp_path / name).write_bytes(compilation.emit(kind))
     program = build(tmp_path, f"-I{tmp_path}", str(tmp_path / "digits.o"), "-pthread", "-lm")

@@ -34,14 +34,13 @@ from graphc.ops.convolve import conv_general
 from graphc.ops.pieces import pad, slice_
 from graphc.ops.shape import broadcast, reshape, reverse, transpose
 from graphc.ops.source import placeholder, variable
-from graphc.passes import ways
 from graphc.passes.axes import merged
 from graphc.passes.fuse import CONTRACTION, LOOPS, FusedGraph, fuse
 from graphc.passes.locality import ordered
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import choose
-from graphc.passes.tiles import Loop, Origins, Schedule, candidates
+from graphc.passes.schedule import Problem, Scheduler, choose
+from graphc.passes.tiles import Loop, Schedule, candidates
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
 MACHINES = [Machine(16, 16), Machine(32, 16), Machine(64, 32)]
@@ -66,8 +65,8 @@ def epilogue(y: Value, bias: Value) -> Value:
     return make("max", y, full(y.type, 0))
 
 
-def launches(graph: Graph, machine: Machine = MACHINES[1]) -> tuple[Launch, ...]:
-    return lower([fuse(graph)], machine).functions[0].launches
+def launches(graph: Graph, machine: Machine = MACHINES[1], scheduler: Scheduler = choose) -> tuple[Launch, ...]:
+    return lower([fuse(graph)], machine, scheduler=scheduler).functions[0].launches
 
 
 def kernels_of(fused: FusedGraph) -> list[str]:
@@ -302,9 +301,7 @@ def loads(expr: Expr) -> list[Load]:
 
 @machines
 @pytest.mark.parametrize("batch", [(), (3,)], ids=["plain", "batch"])
-def test_every_possible_schedule_computes_the_product(
-    machine: Machine, batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_possible_schedule_computes_the_product(machine: Machine, batch: tuple[int, ...]) -> None:
     """Whatever the costs say: every lane axis, tile axes and packing, each with its largest tile."""
     a, b = tensor("a", *batch, 7, 6), tensor("b", *batch, 9, 6)
     last = len(batch) + 1
@@ -312,51 +309,47 @@ def test_every_possible_schedule_computes_the_product(
     graph = Graph("f", (a, b), (make("tanh", y),))
     found: dict[object, Schedule] = {}
 
-    def collect(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins, results: int) -> Schedule:
-        for s in candidates(loops, width, machine, origins):
-            found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(loops, s, machine, results)
-        return choose(loops, width, machine, origins, results)
+    def collect(problem: Problem) -> Schedule:
+        for s in candidates(problem.loops, problem.width, machine, problem.origins):
+            found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(problem.loops, s, machine, problem.results)
+        return choose(problem)
 
-    monkeypatch.setattr(ways, "choose", collect)
-    launches(graph, machine)
+    launches(graph, machine, collect)
     assert {len(s.packed) for s in found.values()} == {0, 1, 2}
     for schedule in found.values():
-        monkeypatch.setattr(ways, "choose", lambda *_, schedule=schedule: schedule)
-        *packs, last_launch = launches(graph, machine)
+        forced: Scheduler = lambda _, schedule=schedule: schedule  # noqa: E731
+        *packs, last_launch = launches(graph, machine, forced)
         assert len(packs) == len(schedule.packed) - len(schedule.near)
         assert all(buffer in last_launch.args for pack in packs for buffer in pack.args if buffer.kind == ARENA)
-        check_kernels(graph, machine, calls=1)
+        check_kernels(graph, machine, calls=1, scheduler=forced)
 
 
 @machines
 @pytest.mark.parametrize("batch", [(), (3,)], ids=["plain", "batch"])
 @pytest.mark.parametrize("block", [(-1, 0), (0, 4)], ids=["whole", "blocks"])
-def test_visits_pack_operands_themselves(
-    machine: Machine, batch: tuple[int, ...], block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_visits_pack_operands_themselves(machine: Machine, batch: tuple[int, ...], block: tuple[int, int]) -> None:
     """Whatever the costs say: every packed operand, and both, near; groups in any order that need not come out even."""
     a, b = tensor("a", *batch, 11, 8), tensor("b", *batch, 8, 37)
     y = dot(a, b, ((len(batch) + 1,), (len(batch),)), (range(len(batch)), range(len(batch))))
     graph = Graph("f", (a, b), (make("tanh", y),))
     found: dict[object, Schedule] = {}
 
-    def collect(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins, results: int) -> Schedule:
-        for s in candidates(loops, width, machine, origins):
+    def collect(problem: Problem) -> Schedule:
+        for s in candidates(problem.loops, problem.width, machine, problem.origins):
             if s.packed and (not s.tile or s.tile[0][1] <= 4):
-                found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(loops, s, machine, results)
-        return choose(loops, width, machine, origins, results)
+                found[s.lane, s.packed, tuple(axis for axis, _ in s.tile)] = ordered(problem.loops, s, machine, problem.results)
+        return choose(problem)
 
-    monkeypatch.setattr(ways, "choose", collect)
-    launches(graph, machine)
+    launches(graph, machine, collect)
     for schedule in found.values():
         tiled = [schedule.lane, *dict(schedule.tile)]
         apart = [n for n in schedule.order if n not in tiled]
         for order in permutations(tiled):
             near = schedule.packed if len(order) == 2 else schedule.packed[:1]
             forced = replace(schedule, order=(*apart, *order), group=tuple((n, 2) for n in order), block=block, near=near)
-            monkeypatch.setattr(ways, "choose", lambda *_, forced=forced: forced)
-            assert len(launches(graph, machine)) == 1 + len(forced.packed) - len(forced.near)
-            check_kernels(graph, machine, calls=1)
+            scheduler: Scheduler = lambda _, forced=forced: forced  # noqa: E731
+            assert len(launches(graph, machine, scheduler)) == 1 + len(forced.packed) - len(forced.near)
+            check_kernels(graph, machine, calls=1, scheduler=scheduler)
 
 
 def test_a_last_tile_overlaps_and_stores_its_own_part_only() -> None:
@@ -447,6 +440,6 @@ def test_groups_of_rows_stay_near_while_columns_pass_by(sizes: tuple[int, int, i
     a, b = tensor("a", m, k), tensor("b", k, n)
     machine = Machine(16, 16, l1=512, l2=48000)
     product = (Loop(m, k, 0, n, False), Loop(n, 0, 1, 1, False), Loop(k, 1, n, 0, True))
-    schedule = choose(product, 4, machine)
+    schedule = choose(Problem(product, 4, machine))
     assert schedule.block == (-1, 0) and schedule.tiles(product, 0) % dict(schedule.group)[0]
     check_kernels(Graph("f", (a, b), (make("tanh", dot(a, b)),)), machine, calls=1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from graphc.passes.locality import PANEL, STREAMS, SUMS, ordered
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import choose
+from graphc.passes.schedule import Problem
+from graphc.passes.schedule import choose as choose_for
 from graphc.passes.tiles import (
     CONSTANT,
     MAX_DOTS,
@@ -20,6 +21,7 @@ from graphc.passes.tiles import (
     STORED,
     Loop,
     Origin,
+    Origins,
     Schedule,
     candidates,
     moves,
@@ -27,6 +29,12 @@ from graphc.passes.tiles import (
 
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
 MACHINES = [Machine(size, registers) for size in (16, 32, 64) for registers in (16, 32)]
+
+
+def choose(
+    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED), results: int = 1
+) -> Schedule:
+    return choose_for(Problem(loops, width, machine, origins, results))
 
 
 def product(m: int, k: int, n: int, a_transposed: bool = False, b_transposed: bool = False) -> tuple[Loop, ...]:
