@@ -30,11 +30,14 @@ from graphc.ir.kernel import (
 
 # In multiply-adds of a contraction, of which a core does nearly a hundred a nanosecond. A worker that sleeps takes some twenty
 # microseconds to come; one that spins reads what another has written at eight bytes a nanosecond, the first of them after 100.
-PARALLEL_WORK = 3_000_000  # a function with less runs on its caller's thread
-SHARED_WORK = 1_000_000  # a launch with less runs on worker 0
+PARALLEL_WORK = 2_000_000  # a function with less runs on its caller's thread
+SHARED_WORK = 600_000  # a launch with less runs on worker 0
 CHUNK_WORK = 1_000_000  # what is claimed at once at the end of a share, at most that of a launch by 2 ** MOST_CUTS
 MOST_CUTS = 12
 OPERATION = 8  # multiply-adds that any other operation takes as long as
+BYTE = 3  # multiply-adds while a byte comes from memory
+FAR_BYTES = 1 << 20  # that a launch touches, from which they come from there
+ELEMENT_BYTES = 4  # that a multiply-add reads for itself, at most
 
 # Words that take many instructions: operations they count for.
 _HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf pow atan2".split(), 20)
@@ -78,7 +81,7 @@ class Sharing:
 def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[Kernel], int]) -> Sharing:
     """Plan a function. `work` estimates a kernel's time, in multiply-adds."""
     launches = tuple(launch for launch in function.launches if launch.kernel.task.extent)
-    costs = [work(launch.kernel) for launch in launches]
+    costs = [_cost(launch, work(launch.kernel)) for launch in launches]
     total = sum(costs)
     wide = [launch.kernel.task.extent > 1 and cost >= SHARED_WORK for launch, cost in zip(launches, costs, strict=True)]
     if total < PARALLEL_WORK or not any(wide):
@@ -100,6 +103,12 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
         parts.append(Part((launch,), shared, barrier, start, _cuts(cost) if shared else 1))
         start += parts[-1].units
     return Sharing(True, tuple(parts), any(shared for _, shared in pending), total)
+
+
+def _cost(launch: Launch, work: int) -> int:
+    """A launch's time: its kernel's, or, for what multiplies each element of a large operand once, the time to bring that."""
+    moved = min(sum(buffer.nbytes for buffer in set(launch.args)), ELEMENT_BYTES * work)
+    return work if moved < FAR_BYTES else max(work, BYTE * moved)
 
 
 def _cuts(cost: int) -> int:
