@@ -7,7 +7,7 @@ statement are computed once; conditions that constants decide leave no code. Loa
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.dtype import bool_, int32
@@ -145,14 +145,14 @@ class Scope:
             return None
         loops, known = [var for var, p in self.bound.items() if not p.is_constant], set(parts(expr.guard))
         inner = loops[max((n for n, var in enumerate(loops, 1) if var in known), default=0) :]
-        while inner and inner[0] not in self.entries:
-            inner.pop(0)
         factors = linear(expr.index)[0]
         added = [(var, factors[var]) for var in inner if factors.get(var, 0) > 0]
-        size = (1 + sum(factor * (var.extent - 1) for var, factor in added)) * expr.dtype.size
-        if not added or size > MOST_ZEROS:
+        while inner and (inner[0] not in self.entries or _reach(added) * expr.dtype.size > MOST_ZEROS):
+            left = inner.pop(0)
+            added = [pair for pair in added if pair[0] is not left]
+        if not added:
             return None
-        along = combine(added)
+        along, size = combine(added), _reach(added) * expr.dtype.size
         entry, start = self.entries[inner[0]], expr.index - along
         if any(isinstance(part, Load) or entry.changed(part, self.temps) for part in (*known, *parts(start))):
             return None
@@ -163,3 +163,8 @@ class Scope:
                 return None
             pointer = memory.or_zeros(self.b, memory.address(before.indexer, place, first), guard, size)
         return replace(place, pointer=pointer), self.indexer.position(along)
+
+
+def _reach(added: Sequence[tuple[Var, int]]) -> int:
+    """Elements from the first to the last that loops of these factors read."""
+    return 1 + sum(factor * (var.extent - 1) for var, factor in added)

@@ -58,6 +58,15 @@ def test_zeros_are_not_longer_than_that() -> None:
     assert chosen_inside(sums(all_of(AT >= 0), columns=most + 1))
 
 
+def test_loops_that_go_too_far_for_zeros_stay_outside() -> None:
+    far, part = MOST_ZEROS // 4, Var("p", 2)
+    x, y = Array("x", float32, far + X.size), Array("y", float32, 2 * ROWS * COLUMNS)
+    read = load(x, part * far + AT * COLUMNS + C, all_of(AT >= 0))
+    fold = Accumulate(y, (TASK * ROWS + ROW) * COLUMNS + C, "add", read)
+    rows = For(C, (For(ROW, (fold,), UNROLLED),))
+    assert not chosen_inside(Kernel("sums", (x, y), TASK, (For(K, (For(part, (rows,)),)),)))
+
+
 INSIDE = temp("inside", int64, (0, 2 * ROWS))
 
 
