@@ -25,9 +25,10 @@ from .expressions import Entry, Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
-from .nests import Fetch, Fetches
+from .nests import Fetch, Fetches, together
 from .panels import next_panels
 from .results import tile_results
+from .rows import next_rows
 from .streams import streams
 from .transposes import transposable, transposed
 
@@ -73,6 +74,7 @@ class _Emitter:
         self.before: Fetches = epilogue_rows(kernel, self.b.target)  # fetched before a loop starts
         panels, results = next_panels(kernel, self.b.target), tile_results(kernel, self.b.target)
         self.beside = {loop: panels.get(loop, []) + results.get(loop, []) for loop in {**panels, **results}}  # in each round
+        self.ahead = next_rows(kernel, self.b.target, self.beside)  # before each block of rounds
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
@@ -123,8 +125,22 @@ class _Emitter:
         else:
             for fetch in self.before.get(loop, ()):
                 self.fetch(fetch)
+            if loop in self.ahead:
+                self.in_blocks(loop)
+                return
             with self.counting(loop.var, loop.var.extent) as counter:
                 self.bind(loop, Position(0, ((counter, 1),)), self.beside.get(loop, ()))
+
+    def in_blocks(self, loop: For) -> None:
+        """A loop of blocks of rounds, before each of which is fetched what later tiles will read."""
+        size = together(loop)
+        with self.counting(loop.var, loop.var.extent // size) as block:
+            self.scope.bound[loop.var] = Position(0, ((block, size),))
+            for fetch in self.ahead[loop]:
+                self.scope.forget()
+                self.fetch(fetch)
+            with self.counting(Var(loop.var.name, size), size) as counter:
+                self.bind(loop, Position(0, ((block, size), (counter, 1))))
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
         """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""

@@ -16,6 +16,8 @@ from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Stmt
 
 from ..target import Target
 
+BLOCK = 16  # rounds, at most, that fetch together
+
 
 @dataclass(frozen=True)
 class Fetch:
@@ -80,6 +82,11 @@ def _step(loop: For) -> For | None:
     if not isinstance(inner, For) or inner.kind != VECTOR:
         return None
     return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
+
+
+def together(loop: For) -> int:
+    """How many rounds of a loop over steps make a block, before which is fetched what all of them should."""
+    return max(n for n in range(1, BLOCK + 1) if loop.var.extent % n == 0)
 
 
 def is_far(array: Array, target: Target) -> bool:

@@ -34,7 +34,7 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
     for nest in nests(kernel.body):
         innermost, step = nest.loops[-1], nest.step
         rows = {stmt.var for stmt in walk(innermost.body) if isinstance(stmt, For)} - {step.var}
-        for array, index in _loads(step):
+        for array, index in loads(step):
             size = array.size * array.dtype.size
             if array in kernel.params and size * LARGE > target.l2_bytes:
                 panel = _Panel(index, step.var, rows, (*nest.around, *nest.loops), kernel.task, names)
@@ -44,21 +44,21 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
     return found
 
 
-def _loads(step: For) -> Iterator[tuple[Array, Index]]:
+def loads(step: For) -> Iterator[tuple[Array, Index]]:
     """What a step reads, each load once."""
     for expr in evaluated(*step.body):
         if isinstance(expr, Load) and isinstance(expr.index, Index):
             yield expr.array, expr.index
 
 
-def _straight(index: Index, names: dict[Temp, Expr]) -> Index:
+def straight(index: Index, names: dict[Temp, Expr]) -> Index:
     """What an index is in all tiles but the last, which starts earlier."""
     parts, constant = linear(index)
     for atom in parts:
         value = names.get(atom) if isinstance(atom, Temp) else None
         if isinstance(value, Call) and value.word == "min":
             first = value.args[0]
-            return _straight(combine((as_index(first if a is atom else a), n) for a, n in parts.items()) + constant, names)
+            return straight(combine((as_index(first if a is atom else a), n) for a, n in parts.items()) + constant, names)
     return index
 
 
@@ -69,7 +69,7 @@ class _Panel:
     def __init__(
         self, index: Index, lane: Var, rows: set[Var], loops: tuple[For, ...], task: Var, names: dict[Temp, Expr]
     ) -> None:
-        self.terms, self.constant = linear(_straight(index, names))
+        self.terms, self.constant = linear(straight(index, names))
         self.is_rows = lane not in self.terms
         self.inside = [(self.terms.pop(var), var.extent) for var in (lane, *rows) if var in self.terms]
         self.loops, self.task, self.names = list(loops), task, names
