@@ -106,9 +106,9 @@ class _Room:
         return result
 
     def searched(self, count: int, bound: int) -> list[int]:
-        """The best order found for the first `count` buffers. What lives long comes first; then, what came to lie highest is
-        placed sooner, again and again."""
-        order = sorted(range(count), key=lambda n: int(self.first[n] - self.last[n]))
+        """The best order found for the first `count` buffers. What is large for long comes first; then, what came to lie
+        highest is placed sooner, again and again."""
+        order = sorted(range(count), key=lambda n: int((self.first[n] - self.last[n]) * self.sizes[n]))
         found: list[tuple[int, list[int]]] = []
         for _ in range(TRIES):
             starts = self.placed(order)
