@@ -356,12 +356,13 @@ class Contract:
                 self.common.constants[source, layout] = Buffer(name, self.dtype, (layout.size,), kernel.CONSTANT, data)
             self.panels[side] = self.common.constants[source, layout]
             return []
-        if source is not None and (source, layout) in self.common.filled:
-            self.panels[side] = self.common.filled[source, layout]
+        readers = self.common.alike(self.anchor, side)
+        if source is not None and (source, layout, readers[0]) in self.common.filled:
+            self.panels[side] = self.common.filled[source, layout, readers[0]]
             return []
         self.panels[side] = Buffer(f"{self.name}_{SIDES[side]}_panels", self.dtype, (layout.size,), ARENA)
-        if source is not None and self.common.count(self.anchor, side) > 1:
-            self.common.filled[source, layout] = self.panels[side]
+        if source is not None and len(readers) > 1:
+            self.common.filled[source, layout, readers[0]] = self.panels[side]
         frame = self._frame()
         return [pack(self.name, layout, self.panels[side], frame, partial(self._element, frame, side), self.schedule.width)]
 

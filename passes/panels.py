@@ -8,9 +8,9 @@ or for constants the filled array.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import ceil, prod
 
 import numpy as np
@@ -26,6 +26,7 @@ from .frame import Frame
 
 PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
 PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
+SOON = 24  # contractions: for a reader behind so many others panels are filled again rather than kept
 
 Element = Callable[[Index, Expr | None], Expr]  # of the operand, at a flat position, where a guard holds
 
@@ -87,19 +88,34 @@ class Layout:
 @dataclass
 class Common:
     """Panels that several contractions read: those of constants, which all functions have in common, and those of operands
-    that contractions of one function read alike, as unrolled steps do their weights. The first of these fills them."""
+    that contractions of one function read alike, one soon after the other, as unrolled steps do their weights. The first of
+    these fills them."""
 
     constants: dict[tuple[Buffer, Layout], Buffer] = field(default_factory=dict)
-    filled: dict[tuple[Buffer, Layout], Buffer] = field(default_factory=dict)
-    readers: Counter[Hashable] = field(default_factory=Counter)
+    filled: dict[tuple[Buffer, Layout, Value], Buffer] = field(default_factory=dict)
+    readers: dict[tuple[Value, int], list[Value]] = field(default_factory=dict)
 
     def of_function(self, anchors: Iterable[Value]) -> Common:
-        """For a function with these contractions."""
-        return Common(self.constants, readers=Counter(_way(anchor, side) for anchor in anchors for side in (0, 1)))
+        """For a function with these contractions, in this order."""
+        found = Common(self.constants)
+        latest: dict[Hashable, int] = {}
+        alike: dict[Hashable, list[Value]] = {}
+        for number, (anchor, side) in enumerate(product(anchors, (0, 1))):
+            way = _way(anchor, side)
+            if number - latest.get(way, number) > 2 * SOON or way not in alike:
+                alike[way] = []
+            latest[way] = number
+            alike[way].append(anchor)
+            found.readers[anchor, side] = alike[way]
+        return found
+
+    def alike(self, anchor: Value, side: int) -> list[Value]:
+        """The contractions that read an operand as `anchor` does, this one among them."""
+        return self.readers.get((anchor, side), [anchor])
 
     def count(self, anchor: Value, side: int) -> int:
-        """How many contractions read an operand as `anchor` does."""
-        return max(self.readers[_way(anchor, side)], 1)
+        """How many they are."""
+        return len(self.alike(anchor, side))
 
 
 def _way(anchor: Value, side: int) -> Hashable:

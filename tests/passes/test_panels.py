@@ -17,7 +17,7 @@ from graphc.ops.source import placeholder, variable
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.panels import Common
+from graphc.passes.panels import SOON, Common
 
 MACHINE = Machine(64, 32)
 W = variable("w", np.linspace(-1, 1, 64 * 512, dtype=np.float32).reshape(512, 64))
@@ -78,3 +78,13 @@ def test_the_same_memory_in_another_shape_is_read_alike() -> None:
     found = Common().of_function([step, again, other])
     assert [found.count(anchor, 0) for anchor in (step, again, other)] == [2, 2, 1]
     assert found.count(step, 1) == 1
+
+
+def test_panels_are_not_kept_for_readers_far_behind() -> None:
+    weights = tensor("w", 7, 5)
+    others = [dot_general(tensor(f"x{n}", 3, 4), tensor(f"w{n}", 4, 6), contract=((1,), (0,))) for n in range(SOON)]
+    first, next_, last = (dot_general(tensor(f"y{n}", 3, 7), weights, contract=((1,), (0,))) for n in range(3))
+    found = Common().of_function([first, next_, *others, last])
+    assert found.alike(first, 1) == found.alike(next_, 1) == [first, next_]
+    assert found.alike(last, 1) == [last]
+    assert Common().of_function([first, next_, *others[1:], last]).alike(last, 1) == [first, next_, last]
