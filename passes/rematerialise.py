@@ -31,11 +31,11 @@ from .fuse import FusedGraph, fuse
 ROUNDS = 3  # each lowers the peak that the last one left
 WORTH = 1 << 20  # bytes: below such a peak there is nothing to win
 LARGE = 1 << 16  # bytes of values worth looking at
-MORE_TIME = 0.085  # of the estimated time that may be added
+MORE_TIME = 0.115  # of the estimated time that may be added
 LESS_MEMORY = 0.9  # of the peak, at most, that has to be left
 FLOPS, BYTES, LANES = 64.0, 8.0, 16.0  # a cycle: of products, moved, of light elementwise words; only their ratios matter
 LONGEST = 24  # words of one chain
-SHORT = 1.0  # cycles of a product, for each byte of its result, that may be repeated
+SHORT = 2.0  # cycles of a product, for each byte of its result, that may be repeated
 
 
 def rematerialise(fused: FusedGraph) -> FusedGraph:
