@@ -10,12 +10,15 @@ from graphc.dtype import DType
 @dataclass(frozen=True)
 class Trees:
     """When a reduction is worth partial results: where it has fewer than `tasks` tasks, each of `elements` or more, into
-    `parts` of each result. A task folds `columns` results that lie beside each other."""
+    `parts` of each result. A task folds `columns` results that lie beside each other. So is one whose results, up to `beside`
+    of them, all lie beside each other, from so many elements on that one task would have them all from `memory`."""
 
     tasks: int = 8
     elements: int = 16 << 10
     columns: int = 1
     parts: int = 64
+    beside: int = 64
+    memory: int = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,12 @@ USUAL = Trees()
 
 
 def _is_large(x: Value, root: Value, trees: Trees) -> bool:
-    axes = root.attrs["axes"]
-    together = 1 if x.type.rank - 1 in axes else min(trees.columns, root.type.size)
-    tasks = -(-root.type.size // max(together, 1))
+    axes, results = root.attrs["axes"], root.type.size
+    columns = x.type.rank - 1 not in axes
+    if columns and 0 < results <= trees.beside and x.type.size >= trees.memory:
+        return True
+    together = min(trees.columns, results) if columns else 1
+    tasks = -(-results // max(together, 1))
     return 0 < tasks < trees.tasks and together * prod(x.shape[d] for d in axes) >= trees.elements
 
 

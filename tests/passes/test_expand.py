@@ -131,6 +131,18 @@ def test_positions_split_after_expansion() -> None:
     assert evaluate(after, {x: array})[0] == array.argmax()
 
 
+@pytest.mark.parametrize("rows, columns, split", [(1 << 14, 64, True), ((1 << 14) - 1, 64, False), (1 << 15, 65, False)])
+def test_columns_of_one_task_become_trees_where_they_come_from_memory(rows: int, columns: int, split: bool) -> None:
+    value = reduce_max(input_(rows, columns), (0,))
+    after = split_reductions(graph_of(value))
+    assert (after.outputs[0] is not value) == split == (unsplit(graph_of(value)) is value)
+    assert unsplit(after) is None
+    if split:
+        x = np.random.default_rng(3).standard_normal((rows, columns)).astype(np.float32)
+        old, new = evaluate([value, after.outputs[0]], {value.operands[0]: x})
+        np.testing.assert_array_equal(old, new)
+
+
 # ------------------------------------------------------------------------------------ on machines with many processors
 
 WIDE = Trees(tasks=128, elements=64 << 10, columns=8, parts=128)
