@@ -3,7 +3,8 @@
 In: functions. Out: for each of their contractions (matrix products and convolutions) the fastest schedule, and a file of those
 that beat the estimated ones, for `compile(schedules=...)`. A contraction is measured by itself, on made-up numbers, in all
 schedules that come into question: they take turns, so that whatever else the machine does falls on all of them, and those
-that fall behind drop out.
+that fall behind drop out. In the end the functions are measured as they are, with these schedules and without: among other
+kernels, caches are in another state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -63,7 +65,8 @@ def tune(
     **functions: Function,
 ) -> list[Finding]:
     """Measure the contractions of functions, each for so many `seconds`, and write the schedules that are faster than the
-    estimated ones to the file `path`, for `gc.compile(schedules=path)` on machines like this one.
+    estimated ones to the file `path`, for `gc.compile(schedules=path)` on machines like this one. The file has none if the
+    functions as a whole are not faster by them.
 
     The functions, `threads`, `freeze` and `winograd` are those of the compilation that is to be faster. Results of other
     schedules differ by rounding. Raises GraphError for something that is no `gc.function`, ArtifactError where the file cannot
@@ -73,8 +76,34 @@ def tune(
         raise GraphError(f"tune: seconds={seconds}: expected a number above 0")
     check_place(Path(path))
     found = list(measured(functions, threads=threads, seconds=seconds, freeze=freeze, winograd=winograd))
-    save(path, found)
+    keep(path, found, functions, threads=threads, seconds=seconds, freeze=freeze, winograd=winograd)
     return found
+
+
+def keep(
+    path: str | os.PathLike[str],
+    found: Sequence[Finding],
+    functions: Mapping[str, Function],
+    *,
+    threads: int | None,
+    seconds: float,
+    freeze: bool = False,
+    winograd: bool = True,
+) -> float:
+    """Write the schedules if the functions, each called for so many `seconds`, are faster by them, else none. The time they
+    take, in that without them."""
+    save(path, found)
+    stages = [Stages(functions, freeze=freeze, winograd=winograd, schedules=schedules) for schedules in (None, Path(path))]
+    before = after = 0.0
+    with stages[0].compilation.load(threads) as estimated, stages[1].compilation.load(threads) as tuned:
+        for name in functions:
+            arrays = [made_up(port, np.random.default_rng(0)) for port in estimated.functions[name].signature.inputs]
+            calls = [partial(program.functions[name], *arrays) for program in (estimated, tuned)]
+            first, second = race(calls, seconds, clock(threads))
+            before, after = before + min(first), after + min(first) * _score(second, first)
+    if after >= before:
+        save(path, [])
+    return after / before
 
 
 def save(path: str | os.PathLike[str], found: Iterable[Finding]) -> None:
@@ -103,23 +132,27 @@ def _raced(
     program = side_by_side([scheduled(Tuned({problem: schedule})).launches("") for schedule in schedules])
     compilation = Compilation(program, "tuned", stages.backend.target, {f.name: "list" for f in program.functions})
     with compilation.load(threads) as loaded:
-        clock = thread_time if thread_count(threads) == 1 else perf_counter  # one thread's stands while others compute
-        times = race(list(loaded.functions.values()), seconds, clock)
+        times = race(list(loaded.functions.values()), seconds, clock(threads))
     scores = {n: _score(own, times[0]) for n, own in enumerate(times) if len(own) == len(times[0])}
     best = min(scores, key=scores.__getitem__)
     best = best if scores[best] <= BETTER else 0  # which scores 1
     return Finding(f"{anchor.op.name} {anchor.type}", problem, schedules[best], min(times[0]), scores[best])
 
 
-def race(calls: Sequence[Callable[[], object]], seconds: float, clock: Callable[[], float]) -> list[list[float]]:
+def clock(threads: int | None) -> Callable[[], float]:
+    """The clock of one thread stands while others compute."""
+    return thread_time if thread_count(threads) == 1 else perf_counter
+
+
+def race(calls: Sequence[Callable[[], object]], seconds: float, now: Callable[[], float]) -> list[list[float]]:
     """The times of calls that take turns; short ones are repeated within a turn. After each heat only the faster half goes on,
     and the first of all; so there are as many times of the first as of any."""
 
     def turn(n: int, repeats: int) -> float:
-        start = clock()
+        start = now()
         for _ in range(repeats):
             calls[n]()
-        return (clock() - start) / repeats
+        return (now() - start) / repeats
 
     times: list[list[float]] = [[] for _ in calls]
     running = list(range(len(calls)))

@@ -7,7 +7,7 @@ question, for those who measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from .locality import alternatives, ordered
 from .machine import Machine
 from .tiles import STORED, Loop, Origins, Schedule, candidates
 
-TILES = 4  # of each way to lay out lanes and panels that are offered
+TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
 
 
@@ -64,13 +64,19 @@ def offers(problem: Problem, most: int) -> list[Schedule]:
     found = {
         _description(schedule): schedule
         for tiles in ways
-        for tile in tiles[:TILES]
+        for tile in _various(tiles)
         if tile.cost <= slow
         for schedule in alternatives(problem.loops, tile, problem.machine, problem.results, problem.origins)
     }
     chosen = choose(problem)
     found.pop(_description(chosen), None)
     return [chosen, *sorted(found.values(), key=lambda schedule: schedule.cost)][:most]
+
+
+def _various(tiles: list[Schedule]) -> Iterable[Schedule]:
+    """The cheapest tiles, and the cheapest one of each width."""
+    of_width = {tile.columns: tile for tile in reversed(tiles)}
+    return dict.fromkeys([*tiles[:TILES], *of_width.values()])
 
 
 def _description(schedule: Schedule) -> Schedule:

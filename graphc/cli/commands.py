@@ -29,7 +29,7 @@ from ..runtime.artifact import check_place
 from ..runtime.loader import load
 from ..runtime.manifest import Signature
 from ..runtime.program import CompiledFunction, Program
-from ..tuning import Finding, measured, save
+from ..tuning import Finding, keep, measured
 from .arrays import flatten, output_names, read_inputs
 from .doctor import findings
 from .models import Model, UserError, load_model
@@ -322,8 +322,11 @@ def tune(model: Path, output: Path | None, seconds: float, threads: int | None, 
             found.append(finding)
             if status is not None:
                 status.update(f"measuring ... {len(found)} contractions, the last one {finding.what}")
-    save(path, found)
-    table = Table("contraction", "us", "best us", "faster", title=f"{path}: {sum(x.ratio < 1 for x in found)} schedules")
+    with _progress("comparing the whole"):
+        ratio = keep(path, found, loaded.functions, threads=threads, seconds=seconds, freeze=freeze, winograd=winograd)
+    count = sum(x.ratio < 1 for x in found)
+    kept = f"{count} schedules, the whole {1 / ratio:.2f} times as fast" if ratio < 1 else "none: the whole is no faster"
+    table = Table("contraction", "us", "best us", "faster", title=f"{path}: {kept}")
     for column in table.columns[1:]:
         column.justify = "right"
     for x in found:
