@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from random_graphs import Case, random_case
 from reduce_case import reduce_case
 from rounding import expect
+from subject import Wrong
 
 from graphc.dtype import dtype, float32
 from graphc.ir.graph import Graph
@@ -114,11 +115,11 @@ def test_a_broken_compiler_is_found(what: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_failure_is_cut_down_to_what_fails() -> None:
     def find(case: Case) -> Exception | None:
-        return fuzz.Wrong("tanh") if any(v.op.name == "tanh" for v in case.graph.values()) else None
+        return Wrong("tanh") if any(v.op.name == "tanh" for v in case.graph.values()) else None
 
     ops = ({v.op.name for v in fuzz.case_of(n).graph.values()} for n in range(100))
     seed = next(n for n, names in enumerate(ops) if "tanh" in names and "grad" not in names)  # autodiff may leave none of it
-    smallest, error = reduce_case(fuzz.case_of(seed), fuzz.Wrong("tanh"), find)
+    smallest, error = reduce_case(fuzz.case_of(seed), Wrong("tanh"), find)
     assert [v.op.name for v in smallest.graph.values() if v.operands] == ["tanh"]
     assert str(error) == "tanh" and "tanh" in print_graph(smallest.graph)
 

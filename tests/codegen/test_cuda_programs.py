@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from emulated_cuda import COMPILER, Net
 from random_graphs import Case
+from subject import Subject, Wrong, compile_cuda
 from training import accuracy, train
 
 import graphc as gc
@@ -101,18 +102,18 @@ LARGE: dict[str, Callable[[], Sequence[gc.Tensor]]] = {
 }
 
 
-def subject_of(name: str) -> fuzz.Subject:
+def subject_of(name: str) -> Subject:
     """A row of the table, with data."""
     rng = np.random.default_rng(0)
     values = tuple(tensor.value for tensor in LARGE[name]())
     inputs = tuple(v for v in Graph(name, (), values).values() if v.op.name == "placeholder")
     arrays = tuple((rng.standard_normal(v.shape) * 3).astype(v.dtype.numpy) for v in inputs)
-    return fuzz.Subject(Case(Graph(name, inputs, values), (arrays,)), name)
+    return Subject(Case(Graph(name, inputs, values), (arrays,)), name)
 
 
 def test_large_shapes_compute_what_numpy_does() -> None:
     subjects = [subject_of(name) for name in LARGE]
-    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    net = compile_cuda([subject.optimised for subject in subjects])
     for subject in subjects:
         subject.check_emulated(net, "CUDA source")
 
@@ -129,7 +130,7 @@ def test_products_in_every_tile_compute_what_numpy_does(monkeypatch: pytest.Monk
     monkeypatch.setattr(contract, "dot_cost", lambda found, gpu: np.inf)
     names = ("matrix_product", "matrix_products", "product_of_halves", "layer_with_all_around_it", "convolution_in_strides")
     subjects = [subject_of(name) for name in names]
-    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    net = compile_cuda([subject.optimised for subject in subjects])
     assert len(turns) >= len(contract.TILES)
     for subject in subjects:
         subject.check_emulated(net, "CUDA source")
@@ -141,7 +142,7 @@ def test_products_in_parts_compute_what_numpy_does(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(splits, "LEAST_STEPS", 5)
     names = ("matrix_products", "product_of_halves", "product_of_doubles", "layer_with_all_around_it", "convolution_in_strides")
     subjects = [subject_of(name) for name in names]
-    net = fuzz.compile_cuda([subject.optimised for subject in subjects])
+    net = compile_cuda([subject.optimised for subject in subjects])
     for subject in subjects:
         subject.check_emulated(net, "CUDA source")
     assert "_parts(" in net.source
@@ -150,7 +151,7 @@ def test_products_in_parts_compute_what_numpy_does(monkeypatch: pytest.MonkeyPat
 def test_atomic_sums_compute_what_numpy_does() -> None:
     names = ("rows_that_are_looked_up", "elements_that_are_added_up")
     subjects = [subject_of(name) for name in names]
-    net = fuzz.compile_cuda([subject.optimised for subject in subjects], Options(atomics=True))
+    net = compile_cuda([subject.optimised for subject in subjects], Options(atomics=True))
     for subject in subjects:
         subject.check_emulated(net, "CUDA source")
 
@@ -159,8 +160,8 @@ def test_atomic_sums_compute_what_numpy_does() -> None:
 def test_a_mapping_that_forgets_barriers_is_found(mapping: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "barriers", lambda body, visible: frozenset())
     subject = subject_of(name)
-    with pytest.raises(fuzz.Wrong, match=r"race: |nobody has written"):
-        subject.check_emulated(fuzz.compile_cuda([subject.optimised]), "CUDA source")
+    with pytest.raises(Wrong, match=r"race: |nobody has written"):
+        subject.check_emulated(compile_cuda([subject.optimised]), "CUDA source")
 
 
 def digits(size: int, batch: int, steps: int) -> tuple[tuple[np.ndarray, ...], ...]:
@@ -179,7 +180,7 @@ STEPS = {
 def test_training_steps_compute_what_numpy_does(name: str, tmp_path: Path) -> None:
     """Losses and every variable after each step, within what the roundings of the step allow; every access is checked."""
     step, calls = STEPS[name]()
-    subject = fuzz.Subject(Case(step.graph("f"), calls), "f")
+    subject = Subject(Case(step.graph("f"), calls), "f")
     subject.check_emulated(Net(Stages({"f": step}, "cuda").planned, tmp_path), "CUDA source")
 
 

@@ -12,6 +12,7 @@ import pytest
 from emulated_aarch64 import Fault, Net
 from nets import counter
 from random_graphs import Case
+from subject import OTHERS, Subject, Wrong
 
 import graphc as gc
 from graphc.driver import Stages
@@ -45,14 +46,14 @@ STEPS: dict[str, Callable[[], tuple[Function, Arrays]]] = {
 def test_training_steps_compute_what_numpy_does(name: str) -> None:
     """Losses and every variable after each of two steps, within what the roundings of the step allow."""
     step, arrays = STEPS[name]()
-    subject = fuzz.Subject(Case(step.graph("f"), (arrays, arrays)), "f")
+    subject = Subject(Case(step.graph("f"), (arrays, arrays)), "f")
     planned = Stages({"f": step}, "aarch64").planned
     assert (name == "winograd") == any("winograd" in launch.comment for f in planned.functions for launch in f.launches)
     subject.check_emulated(Net(planned), "aarch64")
 
 
 def test_random_graphs_compute_what_numpy_does() -> None:
-    report = fuzz.check_batch(range(200, 216), fuzz.OTHERS[-1:], share=0)
+    report = fuzz.check_batch(range(200, 216), OTHERS[-1:], share=0)
     assert not report.failures, "\n".join(map(str, report.failures))
     assert report.judged > 0.9 * report.elements
 
@@ -75,9 +76,9 @@ def test_accesses_outside_are_faults() -> None:
 
 def test_a_processor_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     step, arrays = STEPS["winograd"]()
-    subject = fuzz.Subject(Case(step.graph("f"), (arrays,)), "f")
+    subject = Subject(Case(step.graph("f"), (arrays,)), "f")
     net = Net(Stages({"f": step}, "aarch64").planned)
     read = net.process.read
     monkeypatch.setattr(net.process, "read", lambda at, like: read(at, like) * np.float32(1.001))
-    with pytest.raises(fuzz.Wrong, match="aarch64: "):
+    with pytest.raises(Wrong, match="aarch64: "):
         subject.check_emulated(net, "aarch64")
