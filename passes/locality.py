@@ -196,16 +196,18 @@ class _Way:
 
     def packed_near(self) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
-        cache while all rows of the group pass by. Beside another operand that has to be packed this was never faster."""
+        cache while all rows of the group pass by. Panels along the rows of a tile are too narrow for that to pay; and beside
+        another operand in panels it does only where none is packed twice."""
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs)]
-        for side in self.schedule.packed if len(self.schedule.packed) == 1 else ():
+        for side in (side for side in self.schedule.packed if moves(self.loops[self.schedule.lane], side)):
             across = [n for n in kept if n not in apart and moves(self.loops[n], side)]
             if self.origins[side] == STORED and len(across) == 1 and not {*apart} & {*self.tiled}:
                 rows = [n for n in kept if n not in apart and n not in across]
                 for block in self.panels(side):
                     for sizes in self.visits(apart, across[0], rows, block):
-                        yield self.packing(side, (*apart, *across, *rows), sizes, block)
+                        if self.schedule.packed == (side,) or self.tasks(rows, sizes) == 1:
+                            yield self.packing(side, (*apart, *across, *rows), sizes, block)
 
     def panels(self, side: int) -> Iterator[tuple[int, int]]:
         """The largest blocks of which a panel stays in the first cache, or almost."""

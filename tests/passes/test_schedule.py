@@ -279,6 +279,15 @@ def test_a_long_operand_that_few_rows_need_is_packed_by_their_visits(transposed:
         assert not choose(loops, 16, machine, (STORED, origin)).near
 
 
+def test_beside_other_panels_visits_pack_what_none_packs_again() -> None:
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    few, many = (
+        choose(product(m, k, n, a_transposed=True), 16, machine, results=4) for m, k, n in ((128, 64, 784), (1024, 1024, 256))
+    )
+    assert few.packed == (0, 1) and few.near == (1,)
+    assert many.packed == (0, 1) and not many.near
+
+
 def test_what_many_rows_need_is_packed_once_for_all() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     schedule = choose(product(2048, 2048, 2048), 16, machine)
