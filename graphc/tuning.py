@@ -57,7 +57,7 @@ class Finding:
 
 def tune(
     path: str | os.PathLike[str],
-    *,
+    *unnamed: Function,
     threads: int | None = None,
     seconds: float = 1.0,
     freeze: bool = False,
@@ -72,6 +72,8 @@ def tune(
     schedules differ by rounding. Raises GraphError for something that is no `gc.function`, ArtifactError where the file cannot
     be written.
     """
+    if unnamed:
+        raise GraphError("tune: functions are given by name, as to gc.compile: gc.tune(path, predict=predict)")
     if not seconds > 0:
         raise GraphError(f"tune: seconds={seconds}: expected a number above 0")
     check_place(Path(path))

@@ -198,6 +198,8 @@ def test_schedules_are_kept_where_the_whole_is_faster(
 def test_mistakes_are_told(functions: dict[str, gc.Function], found: dict[Problem, Schedule], tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="seconds=0"):
         gc.tune(tmp_path / "x.json", seconds=0, **functions)
+    with pytest.raises(GraphError, match="given by name"):
+        gc.tune(tmp_path / "x.json", functions["once"])
     with pytest.raises(GraphError, match=r"not a gc\.function"):
         gc.tune(tmp_path / "x.json", f=lambda x: x)  # type: ignore[arg-type]
     for write in (lambda path: save(path, []), lambda path: gc.tune(path, **functions)):  # before anything is measured
