@@ -195,6 +195,6 @@ def _found(launches: Sequence[Launch]) -> Iterator[Buffer]:
     """The buffers that launches do not fill themselves before they read them."""
     made: set[Buffer] = set()
     for launch in launches:
-        kernel = launch.kernel
-        made |= {x for x, array in zip(launch.args, kernel.params, strict=True) if x.kind == ARENA and array in kernel.written}
+        params, written = launch.kernel.params, launch.kernel.written
+        made |= {x for x, array in zip(launch.args, params, strict=True) if x.kind == ARENA and array in written}
         yield from (x for x in launch.args if x.kind != CONSTANT and x not in made)

@@ -33,7 +33,7 @@ from .inset import Insets
 from .machine import Machine
 from .nest import Nest
 from .panels import Common, Layout, Walk, fill, pack, tile_start
-from .schedule import Scheduler, choose
+from .schedule import Scheduler
 from .tiles import Loop, moves
 from .ways import Ways
 
@@ -52,7 +52,7 @@ class Contract:
         insets: Insets,
         machine: Machine,
         common: Common,
-        scheduler: Scheduler = choose,
+        scheduler: Scheduler,
     ) -> None:
         self.name, self.cluster, self.machine, self.common, self.insets = name, cluster, machine, common, insets
         self.stored = [v for v in cluster.members if v in set(stored)]

@@ -7,9 +7,9 @@ first readers: the backward pass makes them again from the inputs of their layer
 
     y = f(x); early(y); ...; late(y, z)   ->   y = f(x); early(y); ...; late(f(after(x, z)), z)
 
-Only elementwise chains, views, padding and products of short sums (in attention) are computed twice, only what frees memory
-at the peak, and only as much as a small part of the estimated time allows; the cheapest bytes go first. Reductions and other
-products are never repeated. What packing takes is not counted here.
+Only elementwise chains, views, padding and products whose sums are not long are computed twice, only what frees memory at the
+peak, and only as much as a part of the estimated time allows; the cheapest bytes go first. Reductions and other products are
+never repeated. What packing takes is not counted here.
 """
 
 from __future__ import annotations
