@@ -202,7 +202,7 @@ class _Way:
         apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs)]
         for side in (side for side in self.schedule.packed if moves(self.loops[self.schedule.lane], side)):
             across = [n for n in kept if n not in apart and moves(self.loops[n], side)]
-            if self.origins[side] == STORED and len(across) == 1 and not {*apart} & {*self.tiled}:
+            if self.origins[side].alone and len(across) == 1 and not {*apart} & {*self.tiled}:
                 rows = [n for n in kept if n not in apart and n not in across]
                 for block in self.panels(side):
                     for sizes in self.visits(apart, across[0], rows, block):

@@ -15,10 +15,10 @@ not quite two; there is a latency floor for small tiles, gathered packing, scatt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil, prod
+from math import ceil, gcd, prod
 
 from .machine import Machine
 
@@ -32,6 +32,7 @@ FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB
 STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
+PAGE_BYTES = 4096  # lines so far apart share a set of the first cache
 FAR_STORE = 4.0  # what a store to a line of its own costs at most, in stores to a shared line
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 8.0  # cycles to start a tile
@@ -58,12 +59,19 @@ class Loop:
 @dataclass(frozen=True)
 class Origin:
     """Where an operand comes from: cycles to have all of it in memory, cycles an element to have it at hand for packing;
-    whether panels of it can be made before the program runs, and else how many contractions read the same panels."""
+    whether panels of it can be made before the program runs, and else how many contractions read the same panels; whether
+    it is the caller's, whose arrays seldom start where a line does."""
 
     store: float = 0.0
     compute: float = 0.0
     constant: bool = False
     readers: int = 1
+    given: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is in memory, and panels of it would serve one contraction."""
+        return not (self.store or self.compute or self.constant) and self.readers == 1
 
 
 RESULT = 2  # the side of the result
@@ -147,7 +155,8 @@ def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origi
                 at_hand = sum(
                     origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side], machine) for side in (0, 1)
                 )
-                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand)
+                split = [s for s in (0, 1) if s not in packed and origins[s].given and moves(loops[lane], s) == 1]
+                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand, split)
 
 
 def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -165,8 +174,10 @@ def _packed_schedules(
     width: int,
     machine: Machine,
     at_hand: float,
+    split: Sequence[int],
 ) -> Iterator[Schedule]:
-    """Register tiles for operands that cost `at_hand` cycles before the first product."""
+    """Register tiles for operands that cost `at_hand` cycles before the first product; vectors of `split` ones lie in two
+    lines, which are loaded both."""
     steps = prod(loop.extent for loop in loops if loop.reduced)
     far = {side: _far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed}
     vectors_far = sum(cycles for side, cycles in far.items() if moves(loops[lane], side))
@@ -176,7 +187,9 @@ def _packed_schedules(
         for side in (0, 1):
             stride = moves(loops[lane], side)
             gathers = stride not in (0, 1) and side not in packed
-            loads += _uses(loops, tile, side) * (GATHER_COST * width if gathers else 1) * (vectors if stride else 1)
+            each = GATHER_COST * width if gathers else 2 if side in split else 1
+            loads += _uses(loops, tile, side) * each * (vectors if stride else 1)
+            loads += _crowded(loops, tile, side, machine) if side not in packed and not stride else 0
         streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
         stream = STREAM_COST * streamed if steps * streamed * width * ELEMENT_BYTES > machine.l1 else 0.0
         step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + sum(far.values()) + stream
@@ -194,6 +207,12 @@ def _packed_schedules(
             far=tiles * steps * vectors_far,
             stream=tiles * steps * stream,
         )
+
+
+def _crowded(loops: tuple[Loop, ...], tile: dict[int, int], side: int, machine: Machine) -> int:
+    """Rows of a tile that do not stay in the first cache, because all lie in the same few sets of it."""
+    apart = gcd(PAGE_BYTES, *(moves(loops[n], side) * ELEMENT_BYTES for n in tile))
+    return max(_uses(loops, tile, side) - machine.l1 // apart, 0)
 
 
 def _store_cost(stride: int, width: int) -> float:

@@ -92,8 +92,10 @@ class Ways:
         anchor, prologue = self.cluster.anchor, self.cluster.prologues.get(leaf)
         if prologue is not None:
             return computed(leaf.type.size, prologue.weight, self.machine.lanes(anchor.dtype.accumulator))
-        constant = self.buffers[leaf].kind == kernel.CONSTANT
-        return CONSTANT if constant else Origin(readers=self.common.count(anchor, side))
+        kind = self.buffers[leaf].kind
+        if kind == kernel.CONSTANT:
+            return CONSTANT
+        return Origin(readers=self.common.count(anchor, side), given=kind == kernel.INPUT)
 
     def _results(self) -> int:
         """How many arrays the epilogue reads and writes at the place of a result; a new value may take that of an old one."""

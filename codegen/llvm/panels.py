@@ -38,7 +38,7 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
             size = array.size * array.dtype.size
             if array in kernel.params and size * LARGE > target.l2_bytes:
                 panel = _Panel(index, step.var, rows, (*nest.around, *nest.loops), kernel.task, names)
-                position = panel.position(alone=panel.is_rows and size > target.l2_bytes)
+                position = panel.position(len(nest.loops), alone=panel.is_rows and size > target.l2_bytes)
                 if position is not None:
                     found.setdefault(innermost, []).append(Fetch(array, position))
     return found
@@ -74,9 +74,9 @@ class _Panel:
         self.inside = [(self.terms.pop(var), var.extent) for var in (lane, *rows) if var in self.terms]
         self.loops, self.task, self.names = list(loops), task, names
 
-    def position(self, alone: bool) -> Index | None:
+    def position(self, own: int, alone: bool) -> Index | None:
         """What a step fetches; None where the panel is not read from end to end, or every tile has one of its own, unless this
-        is worth fetching `alone`."""
+        is worth fetching `alone`. The innermost loops are the `own` ones of a tile, and the others walk a group of tiles."""
         steps = self._pop(moving=True)
         visits: list[tuple[Index, int]] = [(as_index(loop.var), loop.var.extent) for loop in self._pop(moving=False)]
         size = self._size(steps)
@@ -91,8 +91,11 @@ class _Panel:
                 return None
             outer, (count, _) = atom, self._part(atom)
             visits.insert(0, (as_index(self.task) % count, count))
+            if alone and len(steps) > own and all(extent == 1 for _, extent in visits):  # no tile of the group comes again
+                outer, steps = steps[-own - 1].var, steps[-own:]
+                size = self._size(steps)
         repeats = prod(extent for _, extent in visits)
-        if size > abs(self.terms.get(outer, 0)) or (repeats == 1 and not alone):
+        if not 0 < size <= abs(self.terms.get(outer, 0)) or (repeats == 1 and not alone):
             return None
         visit = ravel([at for at, _ in visits], tuple(extent for _, extent in visits))
         walked = [(as_index(loop.var), loop.var.extent) for loop in steps]

@@ -161,14 +161,19 @@ def test_fetching_beyond_the_last_panel_harms_nothing(inside: bool) -> None:
     check_native([kernel], [[*data, np.zeros(kernel.params[2].size, np.float32)]], tolerance=1e-4)
 
 
-def rows(tiles: int, steps: int, columns: int, rest: int = 0, gap: int = 0) -> tuple[Kernel, Array, For]:
+def rows(
+    tiles: int, steps: int, columns: int, rest: int = 0, gap: int = 0, group: int = 1, blocks: int = 1
+) -> tuple[Kernel, Array, For]:
     """y[row, column, v] = sum over steps of x[row, step] * w[column, step, v], for tiles of some rows and one column after
-    another. The last tile has `rest` rows of its own and starts earlier; rows lie `gap` elements apart."""
-    task, count = Var("t", tiles * columns), tiles * ROWS - (ROWS - rest if rest else 0)
-    w, x = Array("w", float32, columns * steps * LANES), Array("x", float32, count * (steps + gap))
+    another, or groups of tiles. The last tile has `rest` rows of its own and starts earlier; rows lie `gap` elements apart. Of
+    several `blocks` of steps each is a visit of the group, and y has the sums of the last one."""
+    task, visit = Var("t", tiles // group * columns), Var("g", group)
+    count = tiles * ROWS - (ROWS - rest if rest else 0)
+    w, x = Array("w", float32, columns * blocks * steps * LANES), Array("x", float32, count * (blocks * steps + gap))
     y, acc = Array("y", float32, count * columns * LANES), Array("acc", float32, ROWS * LANES)
-    k, i, v = Var("k", steps), Var("i", ROWS), Var("v", LANES)
-    start, lets = as_index(task // columns) * ROWS, ()
+    b, k, i, v = Var("b", blocks), Var("k", steps), Var("i", ROWS), Var("v", LANES)
+    step = (b * steps if blocks > 1 else as_index(0)) + k
+    start, lets = (task // columns * group + (visit if group > 1 else 0)) * ROWS, ()
     if rest:
         early = temp("start", int64, (0, count - ROWS))
         lets, start = (Let(early, call("min", start, const(count - ROWS, int64))),), as_index(early)
@@ -177,11 +182,14 @@ def rows(tiles: int, steps: int, columns: int, rest: int = 0, gap: int = 0) -> t
         return For(i, (For(v, (stmt,), VECTOR, 16),), UNROLLED)
 
     column, row, cell = task % columns, start + i, i * LANES + v
-    product = load(x, row * (steps + gap) + k) * load(w, (column * steps + k) * LANES + v)
+    product = load(x, row * (blocks * steps + gap) + step) * load(w, (column * blocks * steps + step) * LANES + v)
     inner = For(k, (over_rows(Accumulate(acc, cell, "add", product)),), SERIAL)
     store = Store(y, (row * columns + column) * LANES + v, load(acc, cell))
     zeros = over_rows(Store(acc, cell, const(0, float32)))
-    return Kernel("rows", (x, w, y), task, (*lets, Local(acc), zeros, inner, over_rows(store))), x, inner
+    body: tuple[Stmt, ...] = (*lets, Local(acc), zeros, inner, over_rows(store))
+    for var in (visit, b):
+        body = (For(var, body, SERIAL),) if var.extent > 1 else body
+    return Kernel("rows", (x, w, y), task, body), x, inner
 
 
 @pytest.mark.parametrize("rest", [0, 2], ids=["even", "overlapping"])
@@ -200,7 +208,27 @@ def test_tiles_fetch_the_rows_of_the_next(shape: tuple[int, int, int], rest: int
     assert len(lines) <= 2 * size // LINE  # and little else
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("rest", [0, 2], ids=["even", "overlapping"])
+def test_groups_of_tiles_fetch_rows(rest: int, columns: int) -> None:
+    """Those of the next tile; or those of the next group, while this one is visited again for other columns."""
+    steps, group = 1000, 4
+    kernel, x, inner = rows(200, steps, columns, rest, group=group)
+    (fetch,) = (each for each in next_panels(kernel, TARGET)[inner] if each.array is x)
+    variables = {var.name: var for var in _variables(fetch.index)}
+    lines = set()
+    for task, visit, step in product(range(3 * columns, 4 * columns), range(group), range(steps)):
+        at = {variables[n]: m for n, m in {"t": task, "g": visit, "k": step}.items() if n in variables}
+        if columns > 1 or visit == 2:
+            lines.add(value(fetch.index, at) // LINE)
+    first, size = (15, ROWS * steps) if columns == 1 else (16, group * ROWS * steps)
+    wanted = set(range(-(-first * ROWS * steps // LINE), (first * ROWS * steps + size) // LINE))
+    assert lines >= wanted and len(lines) <= 2 * len(wanted)
+
+
 def test_rows_that_are_few_or_lie_apart_are_left_alone() -> None:
+    kernel, x, inner = rows(200, 1000, 1, group=4, blocks=2)  # of each row the next tile reads only a part
+    assert x not in [fetch.array for fetch in next_panels(kernel, TARGET)[inner]]
     assert next_panels(rows(40, 1000, 1)[0], TARGET) == {}  # a single tile reads them, from the second cache
     assert next_panels(rows(200, 1000, 1, gap=8)[0], TARGET) == {}
     assert next_panels(rows(4, 100, 5)[0], TARGET) == {}

@@ -110,6 +110,21 @@ def test_more_registers_allow_larger_tiles() -> None:
     assert many.cost < few.cost
 
 
+def test_rows_that_share_the_sets_of_the_first_cache_are_no_more_than_its_ways() -> None:
+    machine = Machine(64, 32, 48 << 10, 2 << 20)
+    near, far = (choose(product(1000, k, 16), 16, machine, (STORED, CONSTANT)) for k in (1000, 1024))
+    assert dict(near.tile)[0] > (48 << 10) // 4096 >= dict(far.tile)[0]
+
+
+def test_vectors_of_a_caller_are_packed_where_loads_are_what_takes_time() -> None:
+    """Each lies in two lines; beside enough multiply-adds this costs nothing."""
+    machine, caller = Machine(64, 32, 48 << 10, 2 << 20), Origin(given=True)
+    for columns, packed in ((16, True), (32, False)):
+        loops = product(300, 500, columns)
+        assert choose(loops, 16, machine, (STORED, STORED)).packed == ()
+        assert (choose(loops, 16, machine, (caller, caller)).packed == (1,)) is packed
+
+
 def test_long_dot_products_of_rows_run_along_the_reduced_axis() -> None:
     schedule = choose(product(2, 4096, 2, b_transposed=True), 8, Machine(32, 16))
     assert schedule.lane == 2 and schedule.packed == ()
