@@ -95,11 +95,12 @@ class Div(Index):
 
 
 class Mod(Index):
-    """`index % divisor`, in [0, divisor)."""
+    """`index % divisor`, in [0, divisor); `quotient` is `index // divisor`."""
 
-    __slots__ = ("divisor", "index")
+    __slots__ = ("divisor", "index", "quotient")
     index: Index
     divisor: int
+    quotient: Index
 
 
 def as_index(value: Expr | float) -> Index:
@@ -126,10 +127,12 @@ def combine(parts: Iterable[tuple[Index, int]]) -> Index:
     terms: dict[Expr, int] = {}
     constant = 0
     for index, factor in parts:
-        atoms, offset = linear(index)
-        constant += offset * factor
-        for atom, coefficient in atoms.items():
-            terms[atom] = terms.get(atom, 0) + coefficient * factor
+        if isinstance(index, Affine):
+            constant += index.constant * factor
+            for atom, coefficient in index.terms:
+                terms[atom] = terms.get(atom, 0) + coefficient * factor
+        else:
+            terms[index] = terms.get(index, 0) + factor
     return _affine(*_rejoin(terms, constant))
 
 
@@ -137,7 +140,7 @@ def _rejoin(terms: dict[Expr, int], constant: int) -> tuple[dict[Expr, int], int
     """c * (x // c) + x % c  ->  x, until there is none."""
     for atom, factor in terms.items():
         if factor and isinstance(atom, Mod):
-            quotient = atom.index // atom.divisor
+            quotient = atom.quotient
             if terms.get(quotient) == factor * atom.divisor:
                 inner, offset = linear(atom.index)
                 rest = {part: c for part, c in terms.items() if part is not atom and part is not quotient}
@@ -152,19 +155,22 @@ def _bounds(value: Expr) -> tuple[int, int]:
 
 
 def _affine(terms: dict[Expr, int], constant: int) -> Index:
-    kept = tuple((atom, factor) for atom, factor in terms.items() if factor and _bounds(atom) != (0, 0))
+    kept = []
+    low = high = constant
+    for atom, factor in terms.items():
+        least, most = _bounds(atom)
+        if factor and (least or most):
+            kept.append((atom, factor))
+            low += factor * (least if factor > 0 else most)
+            high += factor * (most if factor > 0 else least)
     if constant == 0 and len(kept) == 1 and kept[0][1] == 1 and isinstance(kept[0][0], Index):
         return kept[0][0]
-    low = high = constant
-    for atom, factor in kept:
-        a, b = (factor * bound for bound in _bounds(atom))
-        low, high = low + min(a, b), high + max(a, b)
-    kept = tuple(sorted(kept, key=lambda term: -abs(term[1])))
     key = (Affine, frozenset(kept), constant)  # the order of equal coefficients is no part of the identity
     found = interned.get(key)
     if not isinstance(found, Affine):
         found = object.__new__(Affine)
-        found.dtype, found.terms, found.constant, found.low, found.high = int64, kept, constant, low, high
+        kept.sort(key=lambda term: -abs(term[1]))
+        found.dtype, found.terms, found.constant, found.low, found.high = int64, tuple(kept), constant, low, high
         interned[key] = found
     return found
 
@@ -196,7 +202,7 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
         inner = joined // (part.divisor * divisor)
     else:
         inner = intern(Div, int64, index=remainder, divisor=divisor, low=low, high=high)
-    return quotient + inner, intern(Mod, int64, index=remainder, divisor=divisor, low=0, high=divisor - 1)
+    return quotient + inner, intern(Mod, int64, index=remainder, divisor=divisor, quotient=inner, low=0, high=divisor - 1)
 
 
 def _coarse(terms: dict[Expr, int], constant: int, divisor: int) -> tuple[int, Index, Index] | None:
