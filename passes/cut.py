@@ -12,7 +12,7 @@ from math import prod
 
 from graphc.dtype import int64
 from graphc.ir.expr import Affine, Array, Const, Div, Expr, Index, Load, Mod, Temp, Var, as_index, combine, linear, load, temp
-from graphc.ir.kernel import SERIAL, Accumulate, For, Kernel, Let, Stmt, Store, evaluated, operands, walk
+from graphc.ir.kernel import SERIAL, Accumulate, For, Kernel, Let, Stmt, Store, evaluated, operands, parts, walk
 from graphc.ir.kernel_rewrite import Renamed, Rewriter
 
 
@@ -63,6 +63,13 @@ def first_access(kernel: Kernel, array: Array) -> Index | None:
     return None
 
 
+def touched_at(index: Index, task: Var, number: Var) -> Touched:
+    """What a slice touches at this place of a task, in variables of loops."""
+    tasks = task.extent // number.extent
+    step, rest = _split(Renamed({task: number * tasks + Var("task", tasks)}).index(index), number)
+    return Touched(1) if number in parts(rest) else Touched(1, rest.low, rest.high, step)
+
+
 class _Sliced(Rewriter):
     """The statements of a task, as those of a task of the slice; notes what they touch."""
 
@@ -109,7 +116,7 @@ class _Sliced(Rewriter):
         if array not in self.params or (array, index) in self.noted:
             return
         self.noted.add((array, index))
-        step, rest = self._split(index)
+        step, rest = _split(index, self.number)
         before = self.touched.get(array, Touched(0, rest.low, rest.high, step))
         elements = min(before.elements + self._covered(rest), array.size)
         if self._depends(rest) or before.step != step:
@@ -123,14 +130,16 @@ class _Sliced(Rewriter):
         counts = [(as_index(atom).high - as_index(atom).low + 1, abs(factor)) for atom, factor in walked]
         return min(prod(n for n, _ in counts), 1 + sum((n - 1) * factor for n, factor in counts))
 
-    def _split(self, index: Index) -> tuple[int, Index]:
-        step = linear(index)[0].get(self.number, 0)
-        return step, index - self.number * step
-
     def _depends(self, expr: Expr) -> bool:
         if expr not in self.varies:
             self.varies[expr] = any(self._depends(part) for part in operands(expr))
         return self.varies[expr]
+
+
+def _split(index: Index, number: Var) -> tuple[int, Index]:
+    """What an index moves by from slice to slice, and the rest of it."""
+    step = linear(index)[0].get(number, 0)
+    return step, index - number * step
 
 
 def _names(expr: Expr) -> set[Expr]:
@@ -167,4 +176,4 @@ class Moved(Rewriter):
         return new
 
 
-__all__ = ["Cut", "Moved", "Place", "Touched", "cut", "first_access"]
+__all__ = ["Cut", "Moved", "Place", "Touched", "cut", "first_access", "touched_at"]

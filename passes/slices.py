@@ -20,9 +20,8 @@ import networkx as nx
 
 from graphc.ir.expr import Array, Index, Var
 from graphc.ir.kernel import ARENA, Buffer, Kernel, KernelFunction, KernelProgram, Launch, Stmt
-from graphc.ir.kernel_rewrite import Renamed
 
-from .cut import Cut, Moved, Place, Touched, cut, first_access
+from .cut import Cut, Moved, Place, Touched, cut, first_access, touched_at
 from .machine import Machine
 
 NEAR = 0.25  # of the second cache: what a kernel leaves there for the next one
@@ -71,6 +70,7 @@ class _Slices:
         self.bits = {n: 1 << n for n in range(len(self.launches))}  # of what a node of the order stands for
         self.cuts: dict[tuple[Kernel, int], Cut] = {}
         self.first: dict[tuple[int, Buffer], Index | None] = {}
+        self.numbers: dict[int, Var] = {}  # of slices, by how many there are
 
     def merged(self) -> KernelFunction:
         """The function with its best groups as one launch each."""
@@ -168,13 +168,13 @@ class _Slices:
         return all(self._touched(n, buffer, count).is_part(buffer.size, count) for n in users)
 
     def _may_be_part(self, n: int, buffer: Buffer, count: int) -> bool:
-        """Whether what a launch touches first lies in the part of its slice: cheaper to say than for all that it touches."""
+        """Whether slices divide the buffer as far as that shows where a launch touches it first: cheaper to say than for all
+        that it touches."""
         launch = self.launches[n]
         if (n, buffer) not in self.first:
             self.first[n, buffer] = first_access(launch.kernel, _param(launch, buffer))
-        index, task = self.first[n, buffer], launch.kernel.task
-        here = None if index is None else Renamed({task: Var("task", task.extent // count)}).index(index)
-        return here is None or 0 <= here.low <= here.high < buffer.size // count
+        index = self.first[n, buffer]
+        return index is None or touched_at(index, launch.kernel.task, self._number(count)).is_part(buffer.size, count)
 
     def _pays(self, group: _Group) -> bool:
         near = sum(group.touched.values()) <= KEPT * self.machine.l2
@@ -193,8 +193,11 @@ class _Slices:
 
     def _cut(self, kernel: Kernel, count: int) -> Cut:
         if (kernel, count) not in self.cuts:
-            self.cuts[kernel, count] = cut(kernel, Var("slice", count))
+            self.cuts[kernel, count] = cut(kernel, self._number(count))
         return self.cuts[kernel, count]
+
+    def _number(self, count: int) -> Var:
+        return self.numbers.setdefault(count, Var("slice", count))
 
     def _group(self, members: list[int], count: int) -> _Group:
         inside = set(members)
@@ -224,13 +227,13 @@ class _Slices:
         return tuple(self._merge(merged[n]) if n in merged else self.launches[n] for n in order)
 
     def _merge(self, group: _Group) -> Launch:
-        number = Var("slice", group.count)
+        number = self._number(group.count)
         arrays: dict[Buffer, Array] = {}
         args: list[Buffer] = []
         body: list[Stmt] = []
         for n in group.members:
             launch = self.launches[n]
-            part = cut(launch.kernel, number)
+            part = self._cut(launch.kernel, group.count)
             places: dict[Array, Place] = {}
             for param, buffer in zip(launch.kernel.params, launch.args, strict=True):
                 private = buffer in group.private
