@@ -73,7 +73,7 @@ def alternatives(
         return
     yield way.best(way.orders(rows_last=False))[0]
     yield from (shared for shared, _ in way.shared())
-    for kind in (way.streamed(), way.packed_near(), way.grouped(found.order), way.blocked(found.order)):
+    for kind in (way.streamed(), way.packed_near(computed=True), way.grouped(found.order), way.blocked(found.order)):
         yield from nsmallest(OF_A_KIND, kind, key=lambda s: s.cost)
 
 
@@ -194,19 +194,21 @@ class _Way:
             rows = tasks * prod(self.reduced.values())
             yield self.in_blocks(self.schedule.far - START * rows, order, group, (len(steps) - 1, size))
 
-    def packed_near(self) -> Iterator[Schedule]:
+    def packed_near(self, computed: bool = False) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
         cache while all rows of the group pass by. Panels along the rows of a tile are too narrow for that to pay; and beside
-        another operand in panels it does only where none is packed twice."""
+        another operand in panels it does only where none is packed twice. So may be what is `computed` for this contraction,
+        which saves memory, and little time: arithmetic beside that of the products takes longer than by itself."""
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         apart = [n for n in kept if self.loops[n].apart or (self.loops[n].lhs and self.loops[n].rhs)]
         for side in (side for side in self.schedule.packed if moves(self.loops[self.schedule.lane], side)):
             across = [n for n in kept if n not in apart and moves(self.loops[n], side)]
-            if self.origins[side].alone and len(across) == 1 and not {*apart} & {*self.tiled}:
+            stored = self.origins[side].alone
+            if (stored or (computed and self.origins[side].store)) and len(across) == 1 and not {*apart} & {*self.tiled}:
                 rows = [n for n in kept if n not in apart and n not in across]
                 for block in self.panels(side):
                     for sizes in self.visits(apart, across[0], rows, block):
-                        if self.schedule.packed == (side,) or self.tasks(rows, sizes) == 1:
+                        if (stored and self.schedule.packed == (side,)) or self.tasks(rows, sizes) == 1:
                             yield self.packing(side, (*apart, *across, *rows), sizes, block)
 
     def panels(self, side: int) -> Iterator[tuple[int, int]]:
@@ -242,7 +244,8 @@ class _Way:
         elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
         ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
         copied = near if elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
-        spared = ahead - again * elements * copied * (APART if near == GATHER_COST else 1.0)
+        copied *= APART if near == GATHER_COST else 1.0
+        spared = ahead - again * elements * (self.origins[side].compute + copied)
         if self.footprint(part | {n: self.tile[n] for n in order}, side) <= self.machine.l1:
             spared += self.schedule.stream
         if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:

@@ -44,8 +44,9 @@ from .frame import Frame
 from .fuse import BLOCKS, BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
+from .order import spare
 from .panels import Common
-from .schedule import Scheduler, choose
+from .schedule import Frugal, Scheduler, choose
 
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
@@ -103,6 +104,7 @@ class _Function:
         self.fused, self.graph, self.shared, self.machine, self.scheduler = fused, fused.graph, shared, machine, scheduler
         self.buffers: dict[Value, Buffer] = {}
         self.copies: list[tuple[Value, Buffer]] = []  # value -> where the caller wants it
+        self.spare = spare(fused.clusters, fused.stored, {storage(root) for root in fused.graph.roots}, fused.insets)
         self.panels = shared.panels.of_function(c.anchor for c in fused.clusters if c.kind == CONTRACTION)
 
     def lower(self) -> KernelFunction:
@@ -172,7 +174,7 @@ class _Function:
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, self._frame(), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return self._contract(name, cluster, stored, self.panels, self.scheduler).launches(comment)
+            return self._contract(name, cluster, stored, self.panels, self._scheduler(cluster)).launches(comment)
         if cluster.kind == BLOCKS:
             return [blocks(name, cluster, stored, self._frame(), self.machine, comment)]
         value = cluster.anchor
@@ -186,6 +188,10 @@ class _Function:
 
     def _contract(self, name: str, cluster: Cluster, stored: list[Value], panels: Common, scheduler: Scheduler) -> Contract:
         return Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, panels, scheduler)
+
+    def _scheduler(self, cluster: Cluster) -> Scheduler:
+        """What decides how the cluster is computed, in the memory that is left then."""
+        return Frugal(self.scheduler, self.spare[cluster]) if cluster in self.spare else self.scheduler
 
     def contractions(self) -> Iterator[Callable[[Scheduler], Contract]]:
         self.lower()  # every value has memory then

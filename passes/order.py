@@ -1,14 +1,15 @@
 """The order in which clusters run.
 
 In: clusters with what each depends on, and what is stored. Out: a list of them. A cluster that frees more memory than it takes
-(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, and what makes
-something for such a cluster only; all others run as the graph was written down, but for those that would run before the place
-where most is held for readers behind it: they wait. What is packed or kept inside of kernels does not count.
+(the gradient of a weight, which goes into the weight at once) runs as soon as it can, and so do borders, loops that only make
+results, and what makes something for such a cluster only; all others run as the graph was written down, but for those that
+would run before the place where most is held for readers behind it: they wait. What is packed or kept inside of kernels does
+not count; but `spare` says how much of it there may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 
@@ -16,7 +17,7 @@ import networkx as nx
 
 from graphc.ir.values import Value
 
-from .cluster import BORDER, Cluster
+from .cluster import BORDER, LOOPS, Cluster
 from .inset import Insets
 
 FOLLOWERS = 4  # that may come between what makes something anew and what frees memory in the end
@@ -29,9 +30,29 @@ def in_order(
     dag: nx.DiGraph[Cluster], stored: Collection[Value], results: Collection[Value], insets: Insets
 ) -> tuple[Cluster, ...]:
     """All clusters, each behind those that it depends on. `results` lie in memory that is there anyway."""
-    hosts = {value: insets[value].host if value in insets else value for value in stored if value not in results}
-    touched = {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in dag}
-    return _waited(_greedy(dag, _Memory(dag, touched)), dag, touched)
+    hosts = _hosts(stored, results, insets)
+    touched = _touched(dag, hosts)
+    last = {c for c in dag if c.kind == LOOPS and hosts.keys().isdisjoint(c.members)}
+    return _waited(_greedy(dag, _Memory(dag, touched, last)), dag, touched)
+
+
+def spare(
+    order: Sequence[Cluster], stored: Collection[Value], results: Collection[Value], insets: Insets
+) -> dict[Cluster, int]:
+    """The bytes that each of clusters in this order may take for itself without holding more than is held somewhere anyway;
+    nothing is said where that is little."""
+    held = _held(order, _touched(order, _hosts(stored, results, insets)))
+    most = max(held, default=0)
+    return {cluster: most - now for cluster, now in zip(order, held, strict=True)} if most >= WORTH else {}
+
+
+def _hosts(stored: Collection[Value], results: Collection[Value], insets: Insets) -> dict[Value, Value]:
+    """What each stored value that is no result has its memory from."""
+    return {value: insets[value].host if value in insets else value for value in stored if value not in results}
+
+
+def _touched(clusters: Iterable[Cluster], hosts: Mapping[Value, Value]) -> Touched:
+    return {c: {hosts[v] for v in (*c.sources, *c.members) if v in hosts} for c in clusters}
 
 
 def _greedy(dag: nx.DiGraph[Cluster], memory: _Memory) -> list[Cluster]:
@@ -60,10 +81,10 @@ def _greedy(dag: nx.DiGraph[Cluster], memory: _Memory) -> list[Cluster]:
 
 
 class _Memory:
-    """What is held while clusters run one after another."""
+    """What is held while clusters run one after another; `last` are loops that only make results."""
 
-    def __init__(self, dag: nx.DiGraph[Cluster], touched: Touched) -> None:
-        self.dag, self.touched = dag, touched
+    def __init__(self, dag: nx.DiGraph[Cluster], touched: Touched, last: Collection[Cluster]) -> None:
+        self.dag, self.touched, self.last = dag, touched, last
         self.users: dict[Value, set[Cluster]] = {}  # that have not run yet
         for cluster, values in touched.items():
             for value in values:
@@ -72,11 +93,14 @@ class _Memory:
         self.done: set[Cluster] = set()
 
     def urgency(self, cluster: Cluster) -> int:
-        """0 where less would be held behind the cluster than before it, 1 where that is so behind some more that can follow at
-        once, 2 for all others. A border takes nothing, and may be all that the last readers of what it surrounds wait for."""
+        """0 where less would be held behind the cluster than before it, 1 for loops that only make results: others may be the
+        last readers then; 2 where less would be held behind some more that can follow at once, 3 for all others. A border
+        takes nothing, and may be all that the last readers of what it surrounds wait for."""
         if cluster.kind == BORDER or self._shrink({cluster}):
             return 0
-        return 1 if any(map(self._shrink, self._followed(cluster))) else 2
+        if cluster in self.last:
+            return 1
+        return 2 if any(map(self._shrink, self._followed(cluster))) else 3
 
     def _followed(self, cluster: Cluster) -> Iterator[set[Cluster]]:
         """The cluster with one that follows it, and what else this one waits for, if that can run now; where there is but one,
@@ -149,7 +173,7 @@ def _behind_peak(order: list[Cluster], held: list[int], dag: nx.DiGraph[Cluster]
     return order
 
 
-def _held(order: list[Cluster], touched: Touched) -> list[int]:
+def _held(order: Sequence[Cluster], touched: Touched) -> list[int]:
     """Bytes held while each cluster runs."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}

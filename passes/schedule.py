@@ -7,16 +7,18 @@ question, for those who measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 
 from .locality import alternatives, ordered
 from .machine import Machine
-from .tiles import STORED, Loop, Origins, Schedule, candidates
+from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, moves
 
 TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
+DEARER = 1.1  # the cost of a schedule that fills less memory ahead, in that of the best one
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Problem:
         for candidate in candidates(self.loops, self.width, self.machine, self.origins):
             found.setdefault((candidate.lane, candidate.packed), []).append(candidate)
         return {way: sorted(tiles, key=lambda tile: tile.cost) for way, tiles in found.items()}
+
+    def ahead(self, schedule: Schedule) -> int:
+        """Bytes that a schedule has filled before the first product: panels that are packed for it alone, and operands that are
+        computed into memory."""
+        return sum(self._ahead(side, side in schedule.packed) for side in (0, 1) if side not in schedule.near)
+
+    def _ahead(self, side: int, packed: bool) -> int:
+        origin, moved = self.origins[side], [(x.extent, moves(x, side)) for x in self.loops if moves(x, side)]
+        elements = prod(extent for extent, _ in moved)
+        if packed:
+            return 0 if origin.constant or origin.readers > 1 else ELEMENT_BYTES * elements
+        span = 1 + sum((extent - 1) * abs(stride) for extent, stride in moved)
+        return ELEMENT_BYTES * min(elements, span) if origin.store else 0
 
 
 Scheduler = Callable[[Problem], Schedule]
@@ -57,20 +72,38 @@ def choose(problem: Problem) -> Schedule:
     return min(found, key=preference)[0]
 
 
+@dataclass(frozen=True)
+class Frugal:
+    """A scheduler for contractions that should fill no more than `room` bytes before the first product. Where panels would, it
+    takes a schedule that does with less and is almost as cheap, if there is one."""
+
+    scheduler: Scheduler
+    room: int
+
+    def __call__(self, problem: Problem) -> Schedule:
+        best = self.scheduler(problem)
+        if not best.packed or problem.ahead(best) <= self.room:
+            return best
+        most = DEARER * best.cost
+        found = (s for s in _all(problem, most) if s.cost <= most and problem.ahead(s) <= self.room)
+        return min(found, key=lambda schedule: schedule.cost, default=best)
+
+
 def offers(problem: Problem, most: int) -> list[Schedule]:
     """Schedules to be measured: the choice, and the cheapest others of all kinds, none of them twice."""
-    ways = problem.tiles().values()
-    slow = SLOW * min(tiles[0].cost for tiles in ways)
-    found = {
-        _description(schedule): schedule
-        for tiles in ways
-        for tile in _various(tiles)
-        if tile.cost <= slow
-        for schedule in alternatives(problem.loops, tile, problem.machine, problem.results, problem.origins)
-    }
+    slow = SLOW * min(tiles[0].cost for tiles in problem.tiles().values())
+    found = {_description(schedule): schedule for schedule in _all(problem, slow)}
     chosen = choose(problem)
     found.pop(_description(chosen), None)
     return [chosen, *sorted(found.values(), key=lambda schedule: schedule.cost)][:most]
+
+
+def _all(problem: Problem, slow: float) -> Iterator[Schedule]:
+    """What the cheapest tiles become in different orders, except for tiles that take longer than `slow`."""
+    for tiles in problem.tiles().values():
+        for tile in _various(tiles):
+            if tile.cost <= slow:
+                yield from alternatives(problem.loops, tile, problem.machine, problem.results, problem.origins)
 
 
 def _various(tiles: list[Schedule]) -> Iterable[Schedule]:

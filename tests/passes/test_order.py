@@ -18,7 +18,7 @@ from graphc.ops.source import grad, placeholder, variable
 from graphc.passes.cluster import BORDER, LOOPS, OPAQUE, Cluster
 from graphc.passes.element import positions
 from graphc.passes.inset import Inset, Insets
-from graphc.passes.order import in_order
+from graphc.passes.order import in_order, spare
 
 
 def tensor(name: str, *shape: int) -> Value:
@@ -106,6 +106,29 @@ def test_nobody_waits_where_it_keeps_more_alive() -> None:
     kept = reduce_sum(wide, (0,))
     b = make("neg", a)
     assert order([wide, kept, a, b, make("abs", b), kept * 2.0], set()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_loops_that_only_make_results_run_before_what_takes_memory() -> None:
+    result = make("neg", A)
+    values = [A, make("tanh", A), result, make("abs", A)]
+    dag = dag_of(*values)
+    cases = ((LOOPS, {result}, [0, 2, 1, 3]), (OPAQUE, {result}, [0, 1, 2, 3]), (LOOPS, set[Value](), [0, 1, 2, 3]))
+    for kind, results, expected in cases:
+        next(c for c in dag if c.number == 2).kind = kind
+        assert [c.number for c in in_order(dag, set(values), results, {})] == expected
+
+
+def test_spare_is_what_is_held_at_the_worst_place_and_not_here() -> None:
+    x = tensor("x", 1 << 18)
+    a, b, total = make("exp", x), make("neg", A), reduce_sum(X, (0,))
+    wide = make("tanh", a)
+    clusters = list(dag_of(A, a, wide, b, total))
+    assert [c.number for c in clusters] == [0, 1, 2, 3, 4]
+    all_ = {A, a, wide, b, total}
+    held = [256, (1 << 20) + 256, (2 << 20) + 256, 512, 4]
+    assert [*spare(clusters, all_, set(), {}).values()] == [max(held) - n for n in held]
+    assert [*spare(clusters, all_, {wide}, {}).values()] == [held[1] - n for n in (256, held[1], held[1], 512, 4)]
+    assert spare(clusters[:1], all_, set(), {}) == {}
 
 
 def test_cycles_are_found() -> None:

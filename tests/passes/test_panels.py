@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from programs import check_kernels
 
 from graphc.dtype import float32
@@ -12,6 +13,7 @@ from graphc.ir.types import TensorType
 from graphc.ir.values import Value, make
 from graphc.ops.contract import dot_general
 from graphc.ops.pieces import slice_
+from graphc.ops.reduce import reduce_sum
 from graphc.ops.shape import reshape
 from graphc.ops.source import placeholder, variable
 from graphc.passes.fuse import fuse
@@ -88,3 +90,16 @@ def test_panels_are_not_kept_for_readers_far_behind() -> None:
     assert found.alike(first, 1) == found.alike(next_, 1) == [first, next_]
     assert found.alike(last, 1) == [last]
     assert Common().of_function([first, next_, *others[1:], last]).alike(last, 1) == [first, next_, last]
+
+
+@pytest.mark.parametrize(("rows", "packed"), [(256, {"rhs_panels"}), (1280, {"lhs_panels", "rhs_panels"})])
+def test_panels_take_what_is_held_elsewhere_anyway(rows: int, packed: set[str]) -> None:
+    """While the first product runs, `rows` KiB x 4 are held beside the operand of the last one."""
+    a, other = make("exp", tensor("a", 1024, 1000)), make("exp", tensor("b", rows, 1024))
+    wide = dot_general(other, a, contract=((1,), (0,)))
+    weight = dot_general(a, tensor("g", 1024, 256), contract=((0,), (0,)))
+    inputs = (a.operands[0], other.operands[0], weight.operands[1])
+    graph = Graph("f", inputs, (wide, reduce_sum(other, (0,)), weight))
+    (function,) = lower([fuse(graph)], Machine(64, 32, l1=48 << 10, l2=2 << 20)).functions
+    *_, last = (launch for launch in function.launches if function.outputs[2] in launch.args)
+    assert {b.name.split("dot_general_")[1] for b in last.args if b.name.endswith("panels")} == packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite, prod
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from graphc.passes.locality import PANEL, STREAMS, SUMS, ordered
 from graphc.passes.machine import Machine
-from graphc.passes.schedule import Problem
+from graphc.passes.schedule import DEARER, Frugal, Problem
 from graphc.passes.schedule import choose as choose_for
 from graphc.passes.tiles import (
     CONSTANT,
@@ -24,6 +25,7 @@ from graphc.passes.tiles import (
     Origins,
     Schedule,
     candidates,
+    computed,
     moves,
 )
 
@@ -301,6 +303,33 @@ def test_beside_other_panels_visits_pack_what_none_packs_again() -> None:
     )
     assert few.packed == (0, 1) and few.near == (1,)
     assert many.packed == (0, 1) and not many.near
+
+
+def test_where_memory_is_scarce_visits_pack_the_larger_operand() -> None:
+    machine, small = Machine(64, 32, l1=48 << 10, l2=2 << 20), 1024 * 256 * 4
+    for side, m, n in ((0, 1000, 256), (1, 256, 1024)):
+        problem = Problem(product(m, 1024, n, a_transposed=True), 16, machine, (STORED, computed(1024 * n, 4, 16)), results=4)
+        best = choose_for(problem)
+        assert best.packed == (0, 1) and not best.near and problem.ahead(best) == small + 4096 * max(m, n)
+        assert Frugal(choose_for, problem.ahead(best))(problem) == best
+        less = Frugal(choose_for, problem.ahead(best) - 1)(problem)
+        assert less.near == (side,) and problem.ahead(less) == small and less.cost <= DEARER * best.cost
+
+
+def test_memory_is_not_saved_at_any_price() -> None:
+    problem = Problem(product(2048, 2048, 2048), 16, Machine(64, 32, l1=48 << 10, l2=2 << 20))
+    best = choose_for(problem)
+    assert best.packed and Frugal(choose_for, 0)(problem) == best
+
+
+def test_constants_and_panels_of_others_take_no_memory_of_their_own() -> None:
+    loops = product(64, 512, 512)
+    made = computed(64 * 512, 4, 16)
+    for rhs, ahead in ((STORED, 1 << 20), (CONSTANT, 0), (Origin(readers=3), 0)):
+        problem = Problem(loops, 16, MACHINES[-1], (made, rhs))
+        packed = next(tiles[0] for (_, packed), tiles in problem.tiles().items() if packed == (1,))
+        assert problem.ahead(packed) == ahead + 64 * 512 * 4
+        assert problem.ahead(replace(packed, near=(1,))) == 64 * 512 * 4
 
 
 def test_what_many_rows_need_is_packed_once_for_all() -> None:
