@@ -75,6 +75,7 @@ class _Search:
     words: set[Value] = field(default_factory=set)
     leaves: set[Value] = field(default_factory=set)
     kept: int = 0  # bytes of leaves that would otherwise be gone at the peak
+    longer: int = 0  # and of those that would be gone behind it
 
 
 class _Lives:
@@ -139,7 +140,7 @@ class _Lives:
 
     def _chains(self) -> Iterator[_Chain]:
         for host, (first, last) in self.span.items():
-            if first < self.peak < last and host.type.nbytes >= LARGE:
+            if first <= self.peak < last and host.type.nbytes >= LARGE:
                 late = {v: [n for n in self.readers[v] if n > self.peak] for v in self.inside[host]}
                 chain = self._chain(host, {v: numbers for v, numbers in late.items() if numbers})
                 if chain is not None and chain.saved > 0:
@@ -155,7 +156,7 @@ class _Lives:
         for value in late:
             self._search(value, search)
         elsewhere = any(self.makers[m] - set(clusters) for c in clusters for v in late for m in _readers(c, v))
-        if event is None or elsewhere or len(search.words) > LONGEST:
+        if event is None or elsewhere or len(search.words) > LONGEST or search.longer > host.type.nbytes:
             return None
         moved = 2 * host.type.nbytes + sum(leaf.type.nbytes for leaf in search.leaves)
         cycles = sum(map(_work, search.words)) + moved / BYTES
@@ -176,10 +177,15 @@ class _Lives:
                 else:
                     found.leaves.add(leaf)
                     found.kept += 0 if stays else leaf.type.nbytes
+                    found.longer += leaf.type.nbytes if stays and self._last(leaf) == self.peak else 0
 
     def _stays(self, leaf: Value) -> bool:
+        return leaf in self.fused.stored and self._last(leaf) >= self.peak
+
+    def _last(self, leaf: Value) -> int:
+        """The last cluster that needs the memory of a leaf; results and what is given are there for good."""
         host = self._host(leaf)
-        return leaf in self.fused.stored and (host not in self.span or self.span[host][1] > self.peak)
+        return self.span[host][1] if host in self.span else len(self.fused.clusters)
 
     def _leaves(self, operand: Value) -> Iterator[Value]:
         """What an operand reads through views."""
