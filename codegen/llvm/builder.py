@@ -6,14 +6,17 @@ of the intrinsics that were called. It knows nothing of kernels; `Value` is what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from graphc.dtype import DType
 
 from ..target import Target
 from . import types
+
+_REGISTER = re.compile(r"%[\w.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +34,26 @@ def constant(value: bool | int | float, dtype: DType) -> Value:
     return Value(types.number(value, dtype), dtype, 1, value)
 
 
+@dataclass(eq=False)
+class Preheader:
+    """The end of the block before a loop: lines to be written there, and what they compute from registers only."""
+
+    lines: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Builder:
-    """Lines of a function body; `block` is the label of the block that is being written."""
+    """Lines of a function body; `block` is the label of the block that is being written, `preheaders` are those of the loops
+    around it, the outermost first."""
 
     target: Target
     lines: list[str] = field(default_factory=list)
     slots: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     block: str = "entry"
+    preheaders: list[Preheader] = field(default_factory=list)
+    depths: dict[str, int] = field(default_factory=dict)  # of registers: in how many of these loops they are
     _count: int = 0
     _known: dict[str, str] = field(default_factory=dict)  # instructions of this block that depend on registers only
 
@@ -62,6 +76,21 @@ class Builder:
         self.lines.append(f"  {result} = {text}")
         if not text.startswith("load ") and "@llvm.masked." not in text:
             self._known[text] = result
+        return result
+
+    def depth(self, register: str) -> int:
+        """In how many of the loops around a register is; in all of them, as far as is known."""
+        return min(self.depths.get(register, len(self.preheaders)), len(self.preheaders))
+
+    def early(self, text: str) -> str:
+        """An instruction on registers, written before the loops in which they stay the same; returns its register."""
+        depth = max(map(self.depth, _REGISTER.findall(text)), default=0)
+        if depth == len(self.preheaders):
+            result = self.op(text)
+        else:
+            with self.before(self.preheaders[depth]):
+                result = self.op(text)
+        self.depths[result] = depth
         return result
 
     def call(self, intrinsic: str, result: str, *args: tuple[str, str]) -> str:
@@ -98,13 +127,17 @@ class Builder:
         self.lines.append(f"{name}:")
         self.block, self._known = name, {}
 
+    def before(self, preheader: Preheader) -> AbstractContextManager[None]:
+        """Instructions go before one of the loops around."""
+        return self.writing_to(preheader.lines, self.preheaders.index(preheader), preheader.known)
+
     @contextmanager
-    def writing_to(self, lines: list[str]) -> Iterator[None]:
-        """Instructions go to `lines` for a while; they must not start a block."""
-        saved = self.lines, self._known
-        self.lines, self._known = lines, {}
+    def writing_to(self, lines: list[str], depth: int, known: dict[str, str] | None = None) -> Iterator[None]:
+        """Instructions go to `lines`, inside so many of the loops, for a while; they must not start a block."""
+        saved = self.lines, self._known, self.preheaders
+        self.lines, self._known, self.preheaders = lines, {} if known is None else known, self.preheaders[:depth]
         yield
-        self.lines, self._known = saved
+        self.lines, self._known, self.preheaders = saved
 
     def widen(self, value: Value, lanes: int) -> Value:
         """The scalar `value` in every lane; a value that has its lanes already is returned as it is."""

@@ -19,7 +19,7 @@ from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let,
 
 from ..target import Target
 from . import folds, memory, types
-from .builder import Builder, Value
+from .builder import Builder, Preheader, Value
 from .epilogues import epilogue_rows
 from .expressions import Entry, Scope
 from .folds import VectorLoop
@@ -49,6 +49,7 @@ def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """The text of `kernel` as the function `symbol`. The same kernel gives the same text."""
     b = Builder(target)
     places = {array: Place(f"%p{i}", array.dtype) for i, array in enumerate(kernel.params)}
+    b.depths.update({place.pointer: 0 for place in places.values()} | {"%t": 0})
     emitter = _Emitter(Scope(b, places), kernel)
     emitter.tasks()
     written = kernel.written
@@ -195,25 +196,30 @@ class _Emitter:
     def counting(self, var: Var, extent: int) -> Iterator[str]:
         """A loop of at least one round around what is written inside; gives the register that counts from 0."""
         b, entries, first = self.b, self.scope.entries, len(self.b.lines)
-        entries[var] = Entry([], dict(self.scope.temps))
+        preheader = Preheader()
+        entries[var] = Entry(preheader, dict(self.scope.temps))
         counter = b.name("".join(c for c in var.name if c.isalnum()) + ".")
         label, before = f"loop.{counter}", b.block
         b.jump(label)
         b.label(label)
         b.put(f"%{counter} = phi i64 [ 0, %{before} ], [ %{counter}.next, %{label}.latch ]")
+        b.preheaders.append(preheader)
+        b.depths[f"%{counter}"] = len(b.preheaders)
         yield f"%{counter}"
+        b.preheaders.pop()
         b.jump(f"{label}.latch")
         b.label(f"{label}.latch")
         b.put(f"%{counter}.next = add nuw nsw i64 %{counter}, 1")
         b.branch(b.op(f"icmp ult i64 %{counter}.next, {extent}"), label, f"{label}.end")
         b.label(f"{label}.end")
-        b.lines[first:first] = entries.pop(var).lines
+        b.lines[first:first] = preheader.lines
+        del entries[var]
 
     def vector_loop(self, loop: For) -> None:
         """Whole vectors, then the remainder; partial results are set up before and folded after."""
         b, extent = self.b, loop.var.extent
         width = min(loop.width, _power_of_two(extent))
-        self.loop = gathered = VectorLoop(frozenset(self.scope.bound))
+        self.loop = gathered = VectorLoop(frozenset(self.scope.bound), len(b.preheaders))
         places = self.scope.places
         wanted = self.streams.get(loop, {}) if self.first else {}
         ahead = {array: replace(places[array], ahead=n) for array, n in wanted.items()}

@@ -15,7 +15,7 @@ from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, T
 from graphc.ir.kernel import parts
 
 from . import memory, words
-from .builder import Builder, Value, constant
+from .builder import Builder, Preheader, Value, constant
 from .indices import Indexer, Position, fits
 from .memory import Place
 
@@ -28,9 +28,9 @@ _DECIDE = {
 
 @dataclass(frozen=True)
 class Entry:
-    """The end of the block before a loop: lines to be written there, and the names that it knows."""
+    """The end of the block before a loop, and the names that it knows."""
 
-    lines: list[str]
+    preheader: Preheader
     temps: Mapping[Temp, Value]
 
     def changed(self, part: Expr, temps: Mapping[Temp, Value]) -> bool:
@@ -156,7 +156,7 @@ class Scope:
         entry, start = self.entries[inner[0]], expr.index - along
         if any(isinstance(part, Load) or entry.changed(part, self.temps) for part in (*known, *parts(start))):
             return None
-        with self.b.writing_to(entry.lines):
+        with self.b.before(entry.preheader):
             before = replace(self, _values={}, _positions={})
             first, guard = before.indexer.position(start), before.evaluate(expr.guard)
             if first.varies:

@@ -45,6 +45,7 @@ class VectorLoop:
     """What a vector loop gathers while its body is written: code to run before it, and partial results."""
 
     outer: frozenset[Var]  # variables bound outside: cells that depend on them alone stay the same
+    depth: int  # loops around
     before: list[str] = field(default_factory=list)
     positions: dict[tuple[Position, ...], dict[Expr, Position]] = field(default_factory=dict)  # by values of unrolled variables
     partials: dict[tuple[object, ...], Partial] = field(default_factory=dict)
@@ -131,7 +132,7 @@ def _parts(expr: Expr) -> list[Expr]:
 def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> Partial:
     """The partial result for this cell and these lanes; made, and set to the neutral element, before the loop."""
     b, working = scope.b, stmt.array.dtype.accumulator
-    with b.writing_to(loop.before):
+    with b.writing_to(loop.before, loop.depth):
         unrolled = tuple(scope.bound[v] for v in _parts(stmt.index) if isinstance(v, Var) and scope.bound[v].is_constant)
         known = loop.positions.setdefault(unrolled, {})
         outside = Scope(b, scope.places, scope.bound, _positions=known)

@@ -153,34 +153,36 @@ class Indexer:
     def _floor(self, x: str, kind: str, divisor: int, positive: bool, quotient: bool) -> str:
         """Floor division by a positive constant; a shift or mask where it is a power of two."""
         scalar = "i32" if "i32" in kind else "i64"
+        op = self.b.early if kind == "i64" else self.b.op
 
         def k(number: int) -> str:
             return str(number) if kind == scalar else f"splat ({scalar} {number})"
 
         if divisor & (divisor - 1) == 0:
             if quotient:
-                return self.b.op(f"ashr {kind} {x}, {k(divisor.bit_length() - 1)}")
-            return self.b.op(f"and {kind} {x}, {k(divisor - 1)}")
+                return op(f"ashr {kind} {x}, {k(divisor.bit_length() - 1)}")
+            return op(f"and {kind} {x}, {k(divisor - 1)}")
         if positive:
-            return self.b.op(f"{'udiv' if quotient else 'urem'} {kind} {x}, {k(divisor)}")
+            return op(f"{'udiv' if quotient else 'urem'} {kind} {x}, {k(divisor)}")
         bits = "i1" if kind == scalar else kind.replace(scalar, "i1")
-        remainder = self.b.op(f"srem {kind} {x}, {k(divisor)}")
-        below = self.b.op(f"icmp slt {kind} {remainder}, {k(0)}")
+        remainder = op(f"srem {kind} {x}, {k(divisor)}")
+        below = op(f"icmp slt {kind} {remainder}, {k(0)}")
         if quotient:
-            down = self.b.op(f"sext {bits} {below} to {kind}")
-            return self.b.op(f"add {kind} {self.b.op(f'sdiv {kind} {x}, {k(divisor)}')}, {down}")
-        lifted = self.b.op(f"add {kind} {remainder}, {k(divisor)}")
-        return self.b.op(f"select {bits} {below}, {kind} {lifted}, {kind} {remainder}")
+            down = op(f"sext {bits} {below} to {kind}")
+            return op(f"add {kind} {op(f'sdiv {kind} {x}, {k(divisor)}')}, {down}")
+        lifted = op(f"add {kind} {remainder}, {k(divisor)}")
+        return op(f"select {bits} {below}, {kind} {lifted}, {kind} {remainder}")
 
     def scalar(self, p: Position, constant: bool = True) -> str:
-        """The i64 of lane 0 without `rest`; `constant=False` leaves the constant out."""
+        """The i64 of lane 0 without `rest`; `constant=False` leaves the constant out. What inner loops do not change is added
+        up first."""
         total = ""
-        for name, factor in p.terms:
-            part = name if factor == 1 else self.b.op(f"mul i64 {name}, {factor}")
-            total = part if not total else self.b.op(f"add i64 {total}, {part}")
+        for name, factor in sorted(p.terms, key=lambda term: self.b.depth(term[0])):
+            part = name if factor == 1 else self.b.early(f"mul i64 {name}, {factor}")
+            total = part if not total else self.b.early(f"add i64 {total}, {part}")
         if not total:
             return str(p.constant if constant else 0)
-        return self.b.op(f"add i64 {total}, {p.constant}") if constant and p.constant else total
+        return self.b.early(f"add i64 {total}, {p.constant}") if constant and p.constant else total
 
     def offsets(self, p: Position) -> tuple[str, int] | None:
         """What varies from lane to lane: `rest` plus lane * number, with its bits."""

@@ -15,6 +15,7 @@ from .builder import Builder, Value
 from .indices import Indexer, Position
 
 LINE = 64  # bytes that move between caches
+OPAQUE = "llvm.strip.invariant.group.p0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,24 @@ def locate(x: Indexer, place: Place, p: Position) -> Position:
 
 
 def address(x: Indexer, place: Place, p: Position) -> str:
-    """A pointer to the element of lane 0, `rest` left out."""
-    scalar, pointer = types.memory(place.dtype), place.pointer
-    if p.terms:
-        pointer = x.b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {x.scalar(p, constant=False)}")
+    """A pointer to the element of lane 0, `rest` left out. What inner loops do not change is added before them."""
+    b, scalar, pointer = x.b, types.memory(place.dtype), place.pointer
+    depths = sorted({b.depth(name) for name, _ in p.terms})
+    for depth in depths:
+        offset = x.scalar(Position(0, tuple(term for term in p.terms if b.depth(term[0]) == depth)))
+        pointer = b.early(f"getelementptr {scalar}, ptr {pointer}, i64 {offset}")
+        if depth < max(len(b.preheaders), 1) and not place.local:
+            pointer = _opaque(b, pointer)
     if p.constant:
-        pointer = x.b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {p.constant}")
+        pointer = b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {p.constant}")
     return pointer
+
+
+def _opaque(b: Builder, pointer: str) -> str:
+    """The pointer, but LLVM does not look behind it for other ways to add up the addresses of a loop, of which there are many
+    and none better. There are no invariant groups to strip, and no instruction is made of this."""
+    b.declarations.add(f"declare ptr @{OPAQUE}(ptr)")
+    return b.early(f"call ptr @{OPAQUE}(ptr {pointer})")
 
 
 def load(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
@@ -75,7 +87,7 @@ def or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
     """`pointer` where the guard is true, else the address of `size` zero bytes."""
     zeros = f"@graphc.zeros{size}"
     b.declarations.add(f"{zeros} = private unnamed_addr constant [{size} x i8] zeroinitializer, align 64")
-    return b.op(f"select i1 {guard.text}, ptr {pointer}, ptr {zeros}")
+    return b.early(f"select i1 {guard.text}, ptr {pointer}, ptr {zeros}")
 
 
 def _load_one(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
