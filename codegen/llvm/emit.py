@@ -25,7 +25,7 @@ from .expressions import Entry, Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
-from .nests import Fetch, Fetches, together
+from .nests import Fetch, Fetches, at_once, together
 from .panels import next_panels
 from .results import tile_results
 from .rows import next_rows
@@ -129,19 +129,23 @@ class _Emitter:
             if loop in self.ahead:
                 self.in_blocks(loop)
                 return
-            with self.counting(loop.var, loop.var.extent) as counter:
-                self.bind(loop, Position(0, ((counter, 1),)), self.beside.get(loop, ()))
+            several = at_once(loop, loop.var.extent)
+            with self.counting(loop.var, loop.var.extent // several) as counter:
+                for i in range(several):
+                    self.bind(loop, Position(i, ((counter, several),)), self.beside.get(loop, ()))
 
     def in_blocks(self, loop: For) -> None:
         """A loop of blocks of rounds, before each of which is fetched what later tiles will read."""
         size = together(loop)
+        several = at_once(loop, size)
         with self.counting(loop.var, loop.var.extent // size) as block:
             self.scope.bound[loop.var] = Position(0, ((block, size),))
             for fetch in self.ahead[loop]:
                 self.scope.forget()
                 self.fetch(fetch)
-            with self.counting(Var(loop.var.name, size), size) as counter:
-                self.bind(loop, Position(0, ((block, size), (counter, 1))))
+            with self.counting(Var(loop.var.name, size), size // several) as counter:
+                for i in range(several):
+                    self.bind(loop, Position(i, ((block, size), (counter, several))))
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
         """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""

@@ -17,6 +17,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Stmt
 from ..target import Target
 
 BLOCK = 16  # rounds, at most, that fetch together
+AT_ONCE, ENOUGH = 4, 48  # rounds, at most, that make a block without a branch, and the vectors of products that need no more
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,24 @@ def _step(loop: For) -> For | None:
 def together(loop: For) -> int:
     """How many rounds of a loop over steps make a block, before which is fetched what all of them should."""
     return max(n for n in range(1, BLOCK + 1) if loop.var.extent % n == 0)
+
+
+def at_once(loop: For, rounds: int) -> int:
+    """How many of so many rounds of a loop are written out one after another: of a loop over steps some, so that counting and
+    branching take little of the time that few products take; of any other loop one."""
+    if _step(loop) is None:
+        return 1
+    most = min(AT_ONCE, ceil(ENOUGH / _products(loop)))
+    return max(n for n in range(1, most + 1) if rounds % n == 0)
+
+
+def _products(loop: For) -> int:
+    """Vectors of products that a round makes."""
+    vectors = 0
+    for stmt in loop.body:
+        if isinstance(stmt, For):
+            vectors += ceil(stmt.var.extent / stmt.width) if stmt.kind == VECTOR else stmt.var.extent * _products(stmt)
+    return vectors
 
 
 def is_far(array: Array, target: Target) -> bool:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from graphc.codegen.llvm.nests import nests
+import re
+
+import pytest
+
+from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.llvm.nests import at_once, nests
+from graphc.codegen.target import named
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, as_index, const, load
-from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Stmt, Store
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Stmt, Store
 
 X, ACC = Array("x", float32, 64), Array("acc", float32, 32)
 SET = Store(ACC, as_index(0), const(0.0, float32))
@@ -47,3 +53,24 @@ def test_of_rows_in_several_parts_the_largest_is_the_step() -> None:
 
 def test_what_adds_nothing_up_is_no_nest() -> None:
     assert list(nests((serial("k", step(2, Store)), step(2), serial("k", step(2), SET)))) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "rounds", "together"), [(1, 12, 4), (14, 12, 4), (14, 10, 2), (14, 9, 3), (14, 7, 1), (26, 12, 2), (48, 12, 1)]
+)
+def test_steps_that_make_few_products_are_written_out_together(rows: int, rounds: int, together: int) -> None:
+    assert at_once(For(Var("k", rounds), (step(rows),), SERIAL), rounds) == together
+
+
+def test_other_loops_are_not_written_out() -> None:
+    inner = serial("k", step(2))
+    assert [at_once(loop, 3) for loop in (inner, serial("tap", inner), serial("k", step(2, Store)))] == [3, 1, 1]
+
+
+def test_code_has_as_many_copies_of_a_step() -> None:
+    k, lane = Var("k", 8), Var("v", 16)
+    x, y = Array("x", float32, 128), Array("y", float32, 16)
+    add = Accumulate(y, as_index(lane), "add", load(x, k * 16 + lane))
+    loop = For(k, (For(lane, (add,), VECTOR, 16),), SERIAL)
+    text = emit_kernel(Kernel("sums", (x, y), Var("t", 1), (loop,)), "sums", named("x86-64-v4")).text
+    assert at_once(loop, 8) == 4 and len(re.findall(r"fadd .*<16 x float>", text)) == 4

@@ -7,6 +7,7 @@ import pytest
 from native import check_native
 
 from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.llvm.nests import at_once
 from graphc.codegen.llvm.streams import AHEAD, streams
 from graphc.codegen.target import host, named
 from graphc.dtype import float32
@@ -68,7 +69,7 @@ def test_a_step_of_a_register_tile_fetches_once_for_all_rows() -> None:
     nest = For(k, (For(i, (product,), UNROLLED),))
     kernel = Kernel("tile", (x, panel, y), Var("t", 1), (Local(acc), zero, nest, store))
     assert streams(kernel, TARGET) == {product: {panel: AHEAD}}
-    assert emit_kernel(kernel, "tile", TARGET).text.count("call void @llvm.prefetch") == lanes // 16
+    assert emit_kernel(kernel, "tile", TARGET).text.count("call void @llvm.prefetch") == lanes // 16 * at_once(nest, steps)
     data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in (x, panel)]
     check_native([kernel], [[*data, np.zeros(y.size, np.float32)]], tolerance=1e-4)
 
