@@ -152,6 +152,14 @@ def test_jumps_and_overflows_are_not_judged() -> None:
     assert exact.sure.all() and exact.wrong(np.array([1, 2], np.int32)).tolist() == [False, True]
 
 
+def test_sums_that_overflow_may_all_be_something_else() -> None:
+    huge = np.array([3e38, 3e38, -3e38], np.float32)
+    totals = [reduce_sum(constant(huge * n), (0,)) for n in (1, -1)]
+    odd = make("and", *(make("eq", total, constant(np.float32(n))) for total, n in zip(totals, (0, 1), strict=True)))
+    (e,) = expect(Graph("f", (), (odd,)), [()], {}, runs=40)[0]
+    assert not e.reference and not e.sure
+
+
 def test_special_values_must_be_exact() -> None:
     values = constant(np.array([np.nan, np.inf, -np.inf, 1.0], np.float32))
     (e,) = expected_of(values + values)

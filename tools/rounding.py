@@ -134,7 +134,7 @@ class _Mover:
     """One run in which every rounding falls elsewhere."""
 
     def __init__(self, rng: np.random.Generator, run: int) -> None:
-        self.rng, self.junk = rng, JUNK[run % len(JUNK)]
+        self.rng, self.junk = rng, JUNK[run : run + 1] or JUNK  # all of one kind in the first runs, then of all kinds
 
     def moved(self, value: Value, operands: list[np.ndarray], result: np.ndarray) -> np.ndarray:
         """The result with its rounding moved."""
@@ -160,7 +160,7 @@ class _Mover:
         if name in UNSURE:
             doubt = UNSURE[name](*(x.astype(np.float64) for x in operands))
         changed = wide + ULPS * np.where(np.isfinite(unit), unit, 0) * self._signs(result.shape)
-        changed = np.where(doubt, self.junk, changed).astype(result.dtype)
+        changed = np.where(doubt, self.rng.choice(self.junk, result.shape), changed).astype(result.dtype)
         return self._unsigned(changed) if sums(value) else changed
 
     def _magnitude(self, value: Value, operands: list[np.ndarray]) -> np.ndarray:
