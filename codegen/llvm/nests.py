@@ -1,8 +1,8 @@
 """Where a kernel makes the sums of register tiles, and what it has fetched meanwhile.
 
-In: statements. Out: their `Nest`s: loops over the steps of a tile, with what stands around and behind; and `Fetch`, an access
-that brings lines near before they are needed. Which lines these are, results.py, epilogues.py and panels.py decide; nothing
-that is fetched changes a number.
+In: statements. Out: their `Nest`s: loops over the steps of a tile, with what stands around and behind; how many steps are
+written out one after another; and `Fetch`, an access that brings lines near before they are needed. Which lines these are,
+results.py, epilogues.py and panels.py decide; nothing that is fetched changes a number.
 """
 
 from __future__ import annotations
