@@ -20,7 +20,20 @@ from math import ceil, prod
 from typing import Any
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, GATHER_COST, LINE_BYTES, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
+from .tiles import (
+    ELEMENT_BYTES,
+    GATHER_COST,
+    LINE_BYTES,
+    RESULT,
+    STORED,
+    Loop,
+    Origins,
+    Schedule,
+    copying,
+    moves,
+    origin_cost,
+    span_of,
+)
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
@@ -298,7 +311,7 @@ class _Way:
     @cached_property
     def once(self) -> float:
         """Cycles to bring everything from memory once, which no order avoids. Panels may repeat what is there once."""
-        moved = sum(min(self.footprint(self.whole, side), self.span(side)) for side in (0, 1))
+        moved = sum(min(self.footprint(self.whole, side), span_of(self.loops, side) * ELEMENT_BYTES) for side in (0, 1))
         moved += self.results * self.footprint(self.whole, RESULT)
         return moved * (1 / BEYOND_L2 + 1 / BEYOND_L1)
 
@@ -357,10 +370,6 @@ class _Way:
         if side in self.schedule.packed:
             return elements * ELEMENT_BYTES
         return min(rows * max(run, LINE_BYTES // ELEMENT_BYTES), span) * ELEMENT_BYTES
-
-    def span(self, side: int) -> float:
-        """Bytes from the first element of an operand to the last."""
-        return (1 + sum((self.loops[n].extent - 1) * stride for stride, n in self.strides[side])) * ELEMENT_BYTES
 
     @cached_property
     def strides(self) -> list[list[tuple[int, int]]]:

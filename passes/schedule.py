@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
 
 from .locality import alternatives, ordered
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, moves
+from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, elements_of, span_of
 
 TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
@@ -45,12 +44,10 @@ class Problem:
         return sum(self._ahead(side, side in schedule.packed) for side in (0, 1) if side not in schedule.near)
 
     def _ahead(self, side: int, packed: bool) -> int:
-        origin, moved = self.origins[side], [(x.extent, moves(x, side)) for x in self.loops if moves(x, side)]
-        elements = prod(extent for extent, _ in moved)
+        origin, elements = self.origins[side], elements_of(self.loops, side)
         if packed:
             return 0 if origin.constant or origin.readers > 1 else ELEMENT_BYTES * elements
-        span = 1 + sum((extent - 1) * abs(stride) for extent, stride in moved)
-        return ELEMENT_BYTES * min(elements, span) if origin.store else 0
+        return ELEMENT_BYTES * min(elements, span_of(self.loops, side)) if origin.store else 0
 
 
 Scheduler = Callable[[Problem], Schedule]

@@ -223,7 +223,7 @@ def _store_cost(stride: int, width: int) -> float:
 
 def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -> float:
     """Cycles a step for reading an operand in place whose reduced axes jump far: new pages, and lines that share sets."""
-    elements = _elements(loops, side)
+    elements = elements_of(loops, side)
     cost, between = 0.0, 1
     once = FAR_COST[moves(loops[lane], side) != 0]
     for loop in sorted((x for x in loops if x.reduced and moves(x, side)), key=lambda x: moves(x, side)):
@@ -268,12 +268,17 @@ def copying(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: i
         cycles = COPY_COST, FAR_COPY
     elif inner == tiled[0] and any(loop.reduced and moves(loop, side) == 1 and loop.extent >= width for loop in loops):
         cycles = TURN_COST, FAR_TURN
-    return _elements(loops, side) * padded, cycles
+    return elements_of(loops, side) * padded, cycles
 
 
-def _elements(loops: tuple[Loop, ...], side: int) -> int:
+def elements_of(loops: tuple[Loop, ...], side: int) -> int:
     """Elements of an operand, counted once for each index that reads them."""
     return prod(loop.extent for loop in loops if moves(loop, side))
+
+
+def span_of(loops: tuple[Loop, ...], side: int) -> int:
+    """Elements from the first of an operand to its last."""
+    return 1 + sum((loop.extent - 1) * abs(moves(loop, side)) for loop in loops)
 
 
 def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:

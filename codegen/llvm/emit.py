@@ -129,23 +129,24 @@ class _Emitter:
             if loop in self.ahead:
                 self.in_blocks(loop)
                 return
-            several = at_once(loop, loop.var.extent)
-            with self.counting(loop.var, loop.var.extent // several) as counter:
-                for i in range(several):
-                    self.bind(loop, Position(i, ((counter, several),)), self.beside.get(loop, ()))
+            self.rounds(loop, loop.var, (), self.beside.get(loop, ()))
 
     def in_blocks(self, loop: For) -> None:
         """A loop of blocks of rounds, before each of which is fetched what later tiles will read."""
         size = together(loop)
-        several = at_once(loop, size)
         with self.counting(loop.var, loop.var.extent // size) as block:
             self.scope.bound[loop.var] = Position(0, ((block, size),))
             for fetch in self.ahead[loop]:
                 self.scope.forget()
                 self.fetch(fetch)
-            with self.counting(Var(loop.var.name, size), size // several) as counter:
-                for i in range(several):
-                    self.bind(loop, Position(i, ((block, size), (counter, several))))
+            self.rounds(loop, Var(loop.var.name, size), ((block, size),))
+
+    def rounds(self, loop: For, var: Var, start: tuple[tuple[str, int], ...], fetches: Sequence[Fetch] = ()) -> None:
+        """As many rounds of a loop as `var` counts, from `start` on, some of them one after another."""
+        several = at_once(loop, var.extent)
+        with self.counting(var, var.extent // several) as counter:
+            for i in range(several):
+                self.bind(loop, Position(i, (*start, (counter, several))), fetches)
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
         """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""

@@ -87,7 +87,7 @@ def _step(loop: For) -> For | None:
 
 def together(loop: For) -> int:
     """How many rounds of a loop over steps make a block, before which is fetched what all of them should."""
-    return max(n for n in range(1, BLOCK + 1) if loop.var.extent % n == 0)
+    return _divisor(loop.var.extent, BLOCK)
 
 
 def at_once(loop: For, rounds: int) -> int:
@@ -95,8 +95,12 @@ def at_once(loop: For, rounds: int) -> int:
     branching take little of the time that few products take; of any other loop one."""
     if _step(loop) is None:
         return 1
-    most = min(AT_ONCE, ceil(ENOUGH / _products(loop)))
-    return max(n for n in range(1, most + 1) if rounds % n == 0)
+    return _divisor(rounds, min(AT_ONCE, ceil(ENOUGH / _products(loop))))
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest one up to `most`."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
 
 
 def _products(loop: For) -> int:
