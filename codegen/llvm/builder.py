@@ -7,7 +7,7 @@ of the intrinsics that were called. It knows nothing of kernels; `Value` is what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -34,12 +34,28 @@ def constant(value: bool | int | float, dtype: DType) -> Value:
     return Value(types.number(value, dtype), dtype, 1, value)
 
 
+@dataclass(slots=True)
+class Rows:
+    """What is in rows of `count` elements of an array, by their distance from the pointer `base` in elements. They are read as
+    a `kind`, and whole rows apart from `start`, so that no two have an element in common."""
+
+    base: str
+    count: int
+    kind: str
+    start: int
+    found: dict[int, str] = field(default_factory=dict)
+
+    def fits(self, base: str, first: int, count: int, kind: str) -> bool:
+        """Whether a row can be one of these. Any other may share elements with them."""
+        return self.base == base and self.count == count and self.kind == kind and (first - self.start) % count == 0
+
+
 @dataclass(eq=False)
 class Preheader:
     """The end of the block before a loop: lines to be written there, and what they compute from registers only."""
 
     lines: list[str] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
+    known: dict[object, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,7 +71,8 @@ class Builder:
     preheaders: list[Preheader] = field(default_factory=list)
     depths: dict[str, int] = field(default_factory=dict)  # of registers: in how many of these loops they are
     _count: int = 0
-    _known: dict[str, str] = field(default_factory=dict)  # instructions of this block that depend on registers only
+    _known: dict[object, str] = field(default_factory=dict)  # instructions before this point, whose results stay the same
+    _rows: dict[str, Rows] = field(default_factory=dict)  # of arrays that change: what this block found or stored
 
     def name(self, stem: str = "") -> str:
         """A fresh name, without % in front."""
@@ -66,17 +83,46 @@ class Builder:
         """An instruction without a result."""
         self.lines.append("  " + line)
 
-    def op(self, text: str) -> str:
-        """An instruction with a result; returns its register. The same one is not repeated within a block, except loads."""
-        found = self._known.get(text)
+    def op(self, text: str, stays: bool = True) -> str:
+        """An instruction with a result; returns its register. One whose result `stays` the same, as all do but that of reading
+        what changes, is not repeated where the first one was surely run."""
+        found = self._known.get(text) if stays else None
         if found is not None:
             return found
         self._count += 1
         result = f"%v{self._count}"
         self.lines.append(f"  {result} = {text}")
-        if not text.startswith("load ") and "@llvm.masked." not in text:
+        self.depths[result] = len(self.preheaders)
+        if stays:
             self._known[text] = result
         return result
+
+    def read(self, array: str, base: str, first: int, count: int, kind: str, load: Callable[[], str]) -> str:
+        """What is in a row of an array that is written to: what `load` gives where this block does not know."""
+        rows = self._rows.setdefault(array, Rows(base, count, kind, first))
+        if not rows.fits(base, first, count, kind):
+            return load()
+        if first not in rows.found:
+            rows.found[first] = load()
+        return rows.found[first]
+
+    def wrote(self, array: str, base: str, first: int, count: int, kind: str, value: str) -> None:
+        """A row of an array was written."""
+        rows = self._rows.setdefault(array, Rows(base, count, kind, first))
+        if not rows.fits(base, first, count, kind):
+            rows = self._rows[array] = Rows(base, count, kind, first)
+        rows.found[first] = value
+
+    def forget(self, array: str) -> None:
+        """Any elements of an array were written."""
+        self._rows.pop(array, None)
+
+    def memo(self, key: object, make: Callable[[], str]) -> str:
+        """The register that `make` gives, asked once where it was surely run."""
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = make()
+        return found
 
     def depth(self, register: str) -> int:
         """In how many of the loops around a register is; in all of them, as far as is known."""
@@ -86,14 +132,11 @@ class Builder:
         """An instruction on registers, written before the loops in which they stay the same; returns its register."""
         depth = max(map(self.depth, _REGISTER.findall(text)), default=0)
         if depth == len(self.preheaders):
-            result = self.op(text)
-        else:
-            with self.before(self.preheaders[depth]):
-                result = self.op(text)
-        self.depths[result] = depth
-        return result
+            return self.op(text)
+        with self.before(self.preheaders[depth]):
+            return self.op(text)
 
-    def call(self, intrinsic: str, result: str, *args: tuple[str, str]) -> str:
+    def call(self, intrinsic: str, result: str, *args: tuple[str, str], stays: bool = True) -> str:
         """`call result @intrinsic(type operand, ...)`, declared once. A type may carry attributes: "ptr align 4"."""
         bare = ", ".join(kind.split(" align ")[0] for kind, _ in args)
         self.declarations.add(f"declare {result} @{intrinsic}({bare})")
@@ -101,10 +144,10 @@ class Builder:
         if result == "void":
             self.put(text)
             return ""
-        return self.op(text)
+        return self.op(text, stays)
 
     def once(self, intrinsic: str, *args: tuple[str, str]) -> None:
-        """`call void @intrinsic(...)`, not repeated within a block."""
+        """`call void @intrinsic(...)`, not repeated where the first one was surely run."""
         key = f"{intrinsic} {args}"
         if key not in self._known:
             self._known[key] = ""
@@ -125,19 +168,36 @@ class Builder:
     def label(self, name: str) -> None:
         """Starts a block; the one before must have ended."""
         self.lines.append(f"{name}:")
-        self.block, self._known = name, {}
+        self.block, self._rows = name, {}
+
+    def enter(self) -> Preheader:
+        """What follows is in a loop, which begins behind this block."""
+        self.preheaders.append(Preheader(known=dict(self._known)))
+        return self.preheaders[-1]
+
+    def leave(self) -> None:
+        """What follows is behind the innermost loop, where what was known before it still is."""
+        self._known = self.preheaders.pop().known
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is written meanwhile may not be run: nothing of it is known afterwards."""
+        saved = dict(self._known)
+        yield
+        self._known = saved
 
     def before(self, preheader: Preheader) -> AbstractContextManager[None]:
         """Instructions go before one of the loops around."""
         return self.writing_to(preheader.lines, self.preheaders.index(preheader), preheader.known)
 
     @contextmanager
-    def writing_to(self, lines: list[str], depth: int, known: dict[str, str] | None = None) -> Iterator[None]:
+    def writing_to(self, lines: list[str], depth: int, known: dict[object, str] | None = None) -> Iterator[None]:
         """Instructions go to `lines`, inside so many of the loops, for a while; they must not start a block."""
-        saved = self.lines, self._known, self.preheaders
-        self.lines, self._known, self.preheaders = lines, {} if known is None else known, self.preheaders[:depth]
+        saved = self.lines, self._known, self._rows, self.preheaders
+        self.lines, self._known, self._rows = lines, {} if known is None else known, {}
+        self.preheaders = self.preheaders[:depth]
         yield
-        self.lines, self._known, self.preheaders = saved
+        self.lines, self._known, self._rows, self.preheaders = saved
 
     def widen(self, value: Value, lanes: int) -> Value:
         """The scalar `value` in every lane; a value that has its lanes already is returned as it is."""

@@ -19,7 +19,7 @@ from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let,
 
 from ..target import Target
 from . import folds, memory, types
-from .builder import Builder, Preheader, Value
+from .builder import Builder, Value
 from .epilogues import epilogue_rows
 from .expressions import Entry, Scope
 from .folds import VectorLoop
@@ -48,11 +48,11 @@ class KernelText:
 def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
     """The text of `kernel` as the function `symbol`. The same kernel gives the same text."""
     b = Builder(target)
-    places = {array: Place(f"%p{i}", array.dtype) for i, array in enumerate(kernel.params)}
+    written = kernel.written
+    places = {array: Place(f"%p{i}", array.dtype, stays=array not in written) for i, array in enumerate(kernel.params)}
     b.depths.update({place.pointer: 0 for place in places.values()} | {"%t": 0})
     emitter = _Emitter(Scope(b, places), kernel)
     emitter.tasks()
-    written = kernel.written
     params = [
         f"ptr noalias nonnull captures(none){'' if array in written else ' readonly'} %p{i}"
         for i, array in enumerate(kernel.params)
@@ -129,24 +129,24 @@ class _Emitter:
             if loop in self.ahead:
                 self.in_blocks(loop)
                 return
-            self.rounds(loop, loop.var, (), self.beside.get(loop, ()))
+            self.rounds(loop, loop.var, Position(), self.beside.get(loop, ()))
 
     def in_blocks(self, loop: For) -> None:
         """A loop of blocks of rounds, before each of which is fetched what later tiles will read."""
         size = together(loop)
         with self.counting(loop.var, loop.var.extent // size) as block:
-            self.scope.bound[loop.var] = Position(0, ((block, size),))
+            self.scope.bound[loop.var] = start = block.plus(size)
             for fetch in self.ahead[loop]:
                 self.scope.forget()
                 self.fetch(fetch)
-            self.rounds(loop, Var(loop.var.name, size), ((block, size),))
+            self.rounds(loop, Var(loop.var.name, size), start)
 
-    def rounds(self, loop: For, var: Var, start: tuple[tuple[str, int], ...], fetches: Sequence[Fetch] = ()) -> None:
+    def rounds(self, loop: For, var: Var, start: Position, fetches: Sequence[Fetch] = ()) -> None:
         """As many rounds of a loop as `var` counts, from `start` on, some of them one after another."""
         several = at_once(loop, var.extent)
         with self.counting(var, var.extent // several) as counter:
             for i in range(several):
-                self.bind(loop, Position(i, (*start, (counter, several))), fetches)
+                self.bind(loop, Position(i, start.terms + counter.plus(several).terms), fetches)
 
     def transpose(self, loop: For, lanes: For, store: Store) -> None:
         """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""
@@ -156,10 +156,10 @@ class _Emitter:
             self.counting(lanes.var, lanes.var.extent // width) as vector,
             self.counting(loop.var, whole) as block,
         ):
-            self.block(loop.var, Position(0, ((block, width),)), lanes.var, Position(0, ((vector, width),)), store, width)
+            self.block(loop.var, block.plus(width), lanes.var, vector.plus(width), store, width)
         if rest:
             with self.counting(loop.var, rest) as counter:
-                self.bind(loop, Position(whole * width, ((counter, 1),)))
+                self.bind(loop, Position(whole * width, counter.terms))
 
     def block(self, step: Var, first: Position, lane: Var, start: Position, store: Store, width: int) -> None:
         """A square: a row of `width` steps for each of as many lanes, stored as a row of lanes for each step."""
@@ -198,25 +198,27 @@ class _Emitter:
         scope.bound = bound
 
     @contextmanager
-    def counting(self, var: Var, extent: int) -> Iterator[str]:
-        """A loop of at least one round around what is written inside; gives the register that counts from 0."""
+    def counting(self, var: Var, extent: int) -> Iterator[Position]:
+        """A loop of at least one round around what is written inside; gives the round, from 0."""
+        if extent == 1:
+            yield Position()
+            return
         b, entries, first = self.b, self.scope.entries, len(self.b.lines)
-        preheader = Preheader()
-        entries[var] = Entry(preheader, dict(self.scope.temps))
         counter = b.name("".join(c for c in var.name if c.isalnum()) + ".")
         label, before = f"loop.{counter}", b.block
+        preheader = b.enter()
+        entries[var] = Entry(preheader, dict(self.scope.temps))
         b.jump(label)
         b.label(label)
         b.put(f"%{counter} = phi i64 [ 0, %{before} ], [ %{counter}.next, %{label}.latch ]")
-        b.preheaders.append(preheader)
         b.depths[f"%{counter}"] = len(b.preheaders)
-        yield f"%{counter}"
-        b.preheaders.pop()
+        yield Position(0, ((f"%{counter}", 1),))
         b.jump(f"{label}.latch")
         b.label(f"{label}.latch")
         b.put(f"%{counter}.next = add nuw nsw i64 %{counter}, 1")
         b.branch(b.op(f"icmp ult i64 %{counter}.next, {extent}"), label, f"{label}.end")
         b.label(f"{label}.end")
+        b.leave()
         b.lines[first:first] = preheader.lines
         del entries[var]
 
@@ -224,7 +226,7 @@ class _Emitter:
         """Whole vectors, then the remainder; partial results are set up before and folded after."""
         b, extent = self.b, loop.var.extent
         width = min(loop.width, _power_of_two(extent))
-        self.loop = gathered = VectorLoop(frozenset(self.scope.bound), len(b.preheaders))
+        self.loop = gathered = VectorLoop(frozenset(self.scope.bound), len(b.preheaders), b.block)
         places = self.scope.places
         wanted = self.streams.get(loop, {}) if self.first else {}
         ahead = {array: replace(places[array], ahead=n) for array, n in wanted.items()}
@@ -236,7 +238,7 @@ class _Emitter:
                 self.lanes(loop, width, width, Position(i * width, (), 1))
         elif whole:
             with self.counting(loop.var, whole) as counter:
-                self.lanes(loop, width, width, Position(0, ((counter, width),), 1))
+                self.lanes(loop, width, width, counter.plus(width, 1))
         if rest:
             self.lanes(loop, _power_of_two(rest), rest, Position(whole * width, (), 1))
         self.loop, self.scope.places = None, places
@@ -290,7 +292,8 @@ class _Emitter:
         yes, end = self.b.name("then"), self.b.name("end")
         self.b.branch(condition.text, yes, end)
         self.b.label(yes)
-        yield
+        with self.b.aside():
+            yield
         self.b.jump(end)
         self.b.label(end)
 
@@ -305,7 +308,8 @@ class _Emitter:
         self.b.branch(chosen.text, yes, no)
         for label, stmts in ((yes, then), (no, orelse)):
             self.b.label(label)
-            self.body(stmts)
+            with self.b.aside():
+                self.body(stmts)
             self.b.jump(end)
         self.b.label(end)
         if self.loop is not None:

@@ -1,11 +1,12 @@
 """A whole program as one LLVM module.
 
 In: a planned KernelProgram, its name, a target. Out: module text that exports NAME_size, NAME_init, NAME_close, NAME_<f>
-for each function and NAME_var_<v> for each variable (codegen/abi.py, codegen/header.py). Holds: every distinct kernel is
-there once; no mutable globals, no allocation; the same program gives the same text.
+for each function (codegen/abi.py, codegen/header.py). Holds: every distinct kernel is there once; no mutable globals, no
+allocation; the same program gives the same text.
 
-With `embed_initial` the module has room for the image (constants and initial state), filled in behind the linker by
-codegen/link.py; without it the host calls NAME_bind(net, image) after NAME_init and sets the state itself.
+With `embed_initial` the module is for C: it exports NAME_var_<v> for each variable, and has room for the image (constants and
+initial state), filled in behind the linker by codegen/link.py. Without it the host, who knows where variables are, calls
+NAME_bind(net, image) after NAME_init and sets the state itself.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class _Module:
             f'source_filename = "{self.name}"\ntarget triple = "{self.target.triple}"\n',
             *self._kernels,
             *functions,
-            *self._accessors(),
+            *(self._accessors() if self.embed else ()),
             *self._life(),
             emit_workers(self.target, self.layout.arguments),
             emit_python(self.name, self._called) if has_python(self.target) else "",

@@ -162,7 +162,7 @@ class Scope:
             if first.varies:
                 return None
             pointer = memory.or_zeros(self.b, memory.address(before.indexer, place, first), guard, size)
-        return replace(place, pointer=pointer), self.indexer.position(along)
+        return replace(place, pointer=pointer, whole=place.array), self.indexer.position(along)
 
 
 def _reach(added: Sequence[tuple[Var, int]]) -> int:

@@ -11,6 +11,7 @@ Additions of products are fused where the processor can. Float sums are reordere
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from graphc.dtype import DType, bool_
@@ -46,6 +47,7 @@ class VectorLoop:
 
     outer: frozenset[Var]  # variables bound outside: cells that depend on them alone stay the same
     depth: int  # loops around
+    block: str  # the block it begins in
     before: list[str] = field(default_factory=list)
     positions: dict[tuple[Position, ...], dict[Expr, Position]] = field(default_factory=dict)  # by values of unrolled variables
     partials: dict[tuple[object, ...], Partial] = field(default_factory=dict)
@@ -83,7 +85,7 @@ def finish(scope: Scope, partial: Partial) -> None:
     total = across(scope, partial.combine, found, _extreme if partial.numbers else combine)
     if partial.numbers:
         bits, half = types.vector("i1", found.lanes // 2), types.suffix("i1", found.lanes // 2)
-        clean = scope.b.op(f"load {bits}, ptr {partial.numbers}, align 8")
+        clean = scope.b.op(f"load {bits}, ptr {partial.numbers}, align 8", stays=False)
         every = Value(scope.b.call(f"llvm.vector.reduce.and.{half}", "i1", (bits, clean)), bool_)
         total = scope.say("select", (every, total, constant(float("nan"), total.dtype)))
     indexer = scope.indexer
@@ -132,9 +134,10 @@ def _parts(expr: Expr) -> list[Expr]:
 def _partial(scope: Scope, loop: VectorLoop, stmt: Accumulate, cell: Place) -> Partial:
     """The partial result for this cell and these lanes; made, and set to the neutral element, before the loop."""
     b, working = scope.b, stmt.array.dtype.accumulator
-    with b.writing_to(loop.before, loop.depth):
+    here = b.block == loop.block  # no block has begun since the loop did
+    with nullcontext() if here else b.writing_to(loop.before, loop.depth):
         unrolled = tuple(scope.bound[v] for v in _parts(stmt.index) if isinstance(v, Var) and scope.bound[v].is_constant)
-        known = loop.positions.setdefault(unrolled, {})
+        known = {} if here else loop.positions.setdefault(unrolled, {})
         outside = Scope(b, scope.places, scope.bound, _positions=known)
         position = outside.indexer.position(stmt.index)
         key = (stmt.array, stmt.combine, position, scope.lanes)
@@ -169,7 +172,7 @@ def _extreme_number(scope: Scope, stmt: Accumulate, old: Value, numbers: str) ->
     low, high = b.part(value, 0, half), b.part(value, half, half)
     bits = types.vector("i1", half)
     both = b.op(f"fcmp ord {types.vector(types.register(old.dtype), half)} {low.text}, {high.text}")
-    before = b.op(f"load {bits}, ptr {numbers}, align 8")
+    before = b.op(f"load {bits}, ptr {numbers}, align 8", stays=False)
     b.put(f"store {bits} {b.op(f'and {bits} {before}, {both}')}, ptr {numbers}, align 8")
     return _extreme(scope, stmt.combine, value, old)
 
@@ -182,8 +185,10 @@ def _extreme(scope: Scope, word: str, x: Value, y: Value) -> Value:
 
 
 def _combine_with(scope: Scope, stmt: Accumulate, old: Value) -> Value:
-    """old combine value, fused where value is a product of floats."""
+    """old combine value, fused where value is a product of floats; the value itself where nothing was there before."""
     value, dtype = stmt.value, old.dtype
+    if old.text == scope.b.widen(neutral(stmt.combine, dtype), old.lanes).text:
+        return convert(scope.b, scope.evaluate(value), dtype)
     fused = stmt.combine == "add" and scope.b.target.has_fma and dtype.is_float and dtype is stmt.value.dtype
     if fused and dtype.bits > 16 and isinstance(value, Call) and value.word == "mul":
         return scope.say("fma", (scope.evaluate(value.args[0]), scope.evaluate(value.args[1]), old))

@@ -84,7 +84,7 @@ class Indexer:
             case Const(value=number):
                 return Position(int(number))
             case Affine(terms=terms, constant=constant):
-                return self._sum(terms, constant, 32 if _stays_narrow(terms, constant) else 64)
+                return self._sum(terms, constant)
             case Div(index=inner, divisor=divisor) | Mod(index=inner, divisor=divisor):
                 return self._divide(inner, divisor, isinstance(index, Div))
         value = self.data(index)
@@ -92,9 +92,9 @@ class Indexer:
             return Position(int(value.known))
         return Position(0, ((value.text, 1),)) if value.lanes == 1 else Position(rest=(value.text, 64))
 
-    def _sum(self, parts: tuple[tuple[Expr, int], ...], constant: int, bits: int) -> Position:
+    def _sum(self, parts: tuple[tuple[Expr, int], ...], start: int) -> Position:
         terms: dict[str, int] = {}
-        lane, rest = 0, None
+        constant, lane, rest, bits = start, 0, None, 0
         for atom, factor in parts:
             p = self.position(atom)
             constant += p.constant * factor
@@ -102,6 +102,7 @@ class Indexer:
             for name, f in p.terms:
                 terms[name] = terms.get(name, 0) + f * factor
             if p.rest is not None:
+                bits = bits or (32 if _stays_narrow(parts, start) else 64)
                 rest = self._add(rest, self._scale(self._resize(p.rest, bits), factor, bits), bits)
         kept = tuple((name, f) for name, f in terms.items() if f)
         return Position(constant, kept, lane, None if rest is None else (rest, bits))

@@ -22,13 +22,20 @@ OPAQUE = "llvm.strip.invariant.group.p0"
 class Place:
     """Where an array lives. `local`: on the stack, with room for a vector beyond its end. `private`: it has an instance
     for each of so many lanes, element by element; 0 when lanes share it. `ahead`: rows of lanes fetch what lies so many bytes
-    behind them; 0 for nothing."""
+    behind them; 0 for nothing. `stays`: nothing is stored to it. `whole`: the array, where `pointer` does not point
+    to its first element."""
 
     pointer: str
     dtype: DType
     local: bool = False
     private: int = 0
     ahead: int = 0
+    stays: bool = False
+    whole: str = ""
+
+    @property
+    def array(self) -> str:
+        return self.whole or self.pointer
 
 
 def locate(x: Indexer, place: Place, p: Position) -> Position:
@@ -44,7 +51,18 @@ def locate(x: Indexer, place: Place, p: Position) -> Position:
 
 
 def address(x: Indexer, place: Place, p: Position) -> str:
-    """A pointer to the element of lane 0, `rest` left out. What inner loops do not change is added before them."""
+    """A pointer to the element of lane 0, `rest` left out."""
+    base = _base(x, place, p)
+    return x.b.op(f"getelementptr {types.memory(place.dtype)}, ptr {base}, i64 {p.constant}") if p.constant else base
+
+
+def _base(x: Indexer, place: Place, p: Position) -> str:
+    """A pointer to the element of lane 0, constant and `rest` left out."""
+    return x.b.memo((place.pointer, place.dtype, p.terms), lambda: _sum(x, place, p)) if p.terms else place.pointer
+
+
+def _sum(x: Indexer, place: Place, p: Position) -> str:
+    """The pointer, and what loops add to it. What inner loops do not change is added before them."""
     b, scalar, pointer = x.b, types.memory(place.dtype), place.pointer
     depths = sorted({b.depth(name) for name, _ in p.terms})
     for depth in depths:
@@ -52,8 +70,6 @@ def address(x: Indexer, place: Place, p: Position) -> str:
         pointer = b.early(f"getelementptr {scalar}, ptr {pointer}, i64 {offset}")
         if depth < max(len(b.preheaders), 1) and not place.local:
             pointer = _opaque(b, pointer)
-    if p.constant:
-        pointer = b.op(f"getelementptr {scalar}, ptr {pointer}, i64 {p.constant}")
     return pointer
 
 
@@ -92,16 +108,16 @@ def or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
 
 def _load_one(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
     b, dtype = x.b, place.dtype
-    pointer = address(x, place, p)
     if guard is None:
-        return _plain_load(b, pointer, dtype, 1)
+        return _plain_load(x, place, p, 1)
+    pointer = address(x, place, p)
     if guard.lanes == 1:
-        return _plain_load(b, or_zeros(b, pointer, guard, dtype.size), dtype, 1)
+        return _load_at(b, place, or_zeros(b, pointer, guard, dtype.size), 1)
     active = both(b, mask, guard, x.lanes)
     assert active is not None
     bits = types.vector("i1", x.lanes)
     some = b.call(f"llvm.vector.reduce.or.{types.suffix('i1', x.lanes)}", "i1", (bits, active.text))
-    found = _plain_load(b, or_zeros(b, pointer, Value(some, bool_), dtype.size), dtype, 1)
+    found = _load_at(b, place, or_zeros(b, pointer, Value(some, bool_), dtype.size), 1)
     return _or_zero(b, guard, b.widen(found, x.lanes))
 
 
@@ -115,25 +131,28 @@ def _or_zero(b: Builder, guard: Value, value: Value) -> Value:
 def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
     b, n, dtype = x.b, x.lanes, place.dtype
     if p.lane == -1:
-        first = _plain_load(b, address(x, place, replace(p, constant=p.constant - n + 1)), dtype, n)
+        first = _plain_load(x, place, replace(p, constant=p.constant - n + 1), n)
         kind = types.vector(types.register(dtype), n)
         order = types.vector_of([str(n - 1 - i) for i in range(n)], "i32")
         return Value(b.op(f"shufflevector {kind} {first.text}, {kind} poison, <{n} x i32> {order}"), dtype, n)
-    pointer = address(x, place, p)
     if place.local:
-        value = _plain_load(b, pointer, dtype, n)
+        value = _plain_load(x, place, p, n)
         return value if guard is None else _or_zero(b, guard, value)
+    if guard is None and mask is None:
+        if place.ahead:
+            _fetch_ahead(b, place, address(x, place, p), n, write=False)
+        return _plain_load(x, place, p, n)
+    pointer = address(x, place, p)
     if guard is not None and guard.lanes == 1:
         pointer, guard = or_zeros(b, pointer, guard, n * dtype.size), None
     active = both(b, mask, guard, n)
     if active is None:
         _fetch_ahead(b, place, pointer, n, write=False)
-        return _plain_load(b, pointer, dtype, n)
+        return _load_at(b, place, pointer, n)
     kind = types.vector(types.memory(dtype), n)
     name = f"llvm.masked.load.{types.suffix(types.memory(dtype), n)}.p0"
-    text = b.call(
-        name, kind, (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text), (kind, "zeroinitializer")
-    )
+    source, lanes = (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text)
+    text = b.call(name, kind, source, lanes, (kind, "zeroinitializer"), stays=place.stays)
     return _from_memory(b, text, dtype, n)
 
 
@@ -155,9 +174,20 @@ def _prefetch(b: Builder, pointer: str, write: bool, cache: int) -> None:
     b.once("llvm.prefetch.p0", ("ptr", pointer), *(("i32 immarg", str(number)) for number in (int(write), locality, 1)))
 
 
-def _plain_load(b: Builder, pointer: str, dtype: DType, n: int) -> Value:
-    text = b.op(f"load {types.vector(types.memory(dtype), n)}, ptr {pointer}, align {dtype.size}")
-    return _from_memory(b, text, dtype, n)
+def _plain_load(x: Indexer, place: Place, p: Position, n: int) -> Value:
+    """The `n` elements from `p` on, read where this block does not know them."""
+    if place.stays:
+        return _load_at(x.b, place, address(x, place, p), n)
+    row = place.array, _base(x, place, p), p.constant, n, types.memory(place.dtype)
+    return _from_memory(x.b, x.b.read(*row, lambda: _read(x.b, place, address(x, place, p), n)), place.dtype, n)
+
+
+def _load_at(b: Builder, place: Place, pointer: str, n: int) -> Value:
+    return _from_memory(b, _read(b, place, pointer, n), place.dtype, n)
+
+
+def _read(b: Builder, place: Place, pointer: str, n: int) -> str:
+    return b.op(f"load {types.vector(types.memory(place.dtype), n)}, ptr {pointer}, align {place.dtype.size}", place.stays)
 
 
 def _from_memory(b: Builder, text: str, dtype: DType, n: int) -> Value:
@@ -192,18 +222,19 @@ def _gather(x: Indexer, place: Place, p: Position, active: Value | None) -> Valu
         (f"{types.vector('ptr', n)} align {dtype.size}", _pointers(x, place, p)),
         (types.vector("i1", n), mask),
         (kind, "zeroinitializer"),
+        stays=place.stays,
     )
     return _from_memory(b, text, dtype, n)
 
 
 def store(x: Indexer, place: Place, p: Position, value: Value, mask: Value | None, guard: Value | None = None) -> None:
     """Stores the lanes that mask and guard allow, in the order of lanes. A uniform guard is the caller's branch."""
-    b, dtype = x.b, place.dtype
+    b = x.b
     if place.private:
         mask = None  # lanes beyond the end have instances of their own
     active = both(b, mask, guard, x.lanes)
     if not p.varies and value.lanes == 1 and guard is None:
-        b.put(f"store {types.memory(dtype)} {_to_memory(b, value)}, ptr {address(x, place, p)}, align {dtype.size}")
+        _write(x, place, p, _to_memory(b, value), 1)
         return
     value = b.widen(value, x.lanes)
     if p.rest is None and p.lane == 1:
@@ -215,25 +246,33 @@ def store(x: Indexer, place: Place, p: Position, value: Value, mask: Value | Non
 def _store_row(x: Indexer, place: Place, p: Position, value: Value, active: Value | None) -> None:
     b, n, dtype = x.b, x.lanes, place.dtype
     kind = types.vector(types.memory(dtype), n)
-    pointer = address(x, place, p)
     if active is not None and place.local:  # a blend leaves the stack slot free to become a register
-        old = _plain_load(b, pointer, dtype, n)
+        old = _plain_load(x, place, p, n)
         full, bits = types.vector(types.register(dtype), n), types.vector("i1", n)
         value = replace(value, text=b.op(f"select {bits} {active.text}, {full} {value.text}, {full} {old.text}"))
         active = None
     text = _to_memory(b, value)
     if active is None:
-        _fetch_ahead(b, place, pointer, n, write=True)
-        b.put(f"store {kind} {text}, ptr {pointer}, align {dtype.size}")
+        if place.ahead:
+            _fetch_ahead(b, place, address(x, place, p), n, write=True)
+        _write(x, place, p, text, n)
         return
-    name = f"llvm.masked.store.{types.suffix(types.memory(dtype), n)}.p0"
+    name, pointer = f"llvm.masked.store.{types.suffix(types.memory(dtype), n)}.p0", address(x, place, p)
     b.call(name, "void", (kind, text), (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text))
+    b.forget(place.array)
+
+
+def _write(x: Indexer, place: Place, p: Position, text: str, n: int) -> None:
+    kind = types.vector(types.memory(place.dtype), n)
+    x.b.put(f"store {kind} {text}, ptr {address(x, place, p)}, align {place.dtype.size}")
+    x.b.wrote(place.array, _base(x, place, p), p.constant, n, types.memory(place.dtype), text)
 
 
 def _scatter(x: Indexer, place: Place, p: Position, value: Value, active: Value | None) -> None:
     b, n, dtype = x.b, x.lanes, place.dtype
     scalar = types.memory(dtype)
     mask = active.text if active is not None else types.splat("true", "i1", n)
+    b.forget(place.array)
     b.call(
         f"llvm.masked.scatter.{types.suffix(scalar, n)}.{types.suffix('ptr', n)}",
         "void",

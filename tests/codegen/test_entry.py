@@ -31,7 +31,6 @@ def native():
         "close": function("close", [p]),
         "predict": function("predict", [p, p, p]),
         "bind": function("bind", [p, p], None),
-        "var_total": function("var_total", [p], p),
         "jit": jit,
     }
     return type("Native", (), {name: staticmethod(part) for name, part in parts.items()})
@@ -63,9 +62,11 @@ def test_wrong_use_gives_error_codes(native, net):
     assert native.predict(*call) == native.close(at) == abi.NOT_READY
 
 
-def test_accessors_point_into_the_net(native, net):
-    where = abi.layout(counter().program)
-    assert native.var_total(net[1]) == net[1] + where.state + 64
+def test_accessors_for_c_point_into_the_net(native, net):
+    where, p = abi.layout(counter().program), ctypes.c_void_p
+    jit = Jit(emit_program(counter().program, "net", host(), embed_initial=True), host())
+    total = ctypes.CFUNCTYPE(p, p)(jit.address("net_var_total"))
+    assert total(net[1]) == net[1] + where.state + 64
     assert native.size() == where.size == abi.HEADER_SIZE + 128 + 64 + 64
 
 
