@@ -36,6 +36,7 @@ from .tiles import (
 )
 
 BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
+AHEAD = 0.15  # of the time of vectors from the second cache that is seen: they are fetched before they are needed
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
 HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share
@@ -295,25 +296,33 @@ class _Way:
 
     def traffic(self, walk: Walk) -> float:
         """Cycles to bring operands and results into the first cache again, after the first time: what one step of a loop
-        touches is still there in the next if it fits, and comes again if not."""
+        touches is still there in the next if it fits, and comes again if not. The vectors to come lie beside these."""
         cycles = -self.once
-        for size, speed in ((self.l2, BEYOND_L2), (self.machine.l1, BEYOND_L1)):
-            for side, arrays in ((0, 1), (1, 1), (RESULT, self.results)):
+        for side, count, ahead in self.arrays:
+            for size, cost in ((self.l2 / (1 + ahead), 1 / BEYOND_L2), (self.machine.l1, _near(ahead))):
                 inside = dict(self.tile)
                 moved = touched = self.footprint(inside, side)
                 for axis, covered in reversed(walk):
                     steps, inside[axis] = ceil(covered / inside[axis]), covered
                     before, touched = touched, self.footprint(inside, side)
                     moved *= touched / max(before, 1) if before <= size * KEPT else steps
-                cycles += arrays * moved / speed
+                cycles += count * moved * cost
         return cycles
 
     @cached_property
     def once(self) -> float:
         """Cycles to bring everything from memory once, which no order avoids. Panels may repeat what is there once."""
-        moved = sum(min(self.footprint(self.whole, side), span_of(self.loops, side) * ELEMENT_BYTES) for side in (0, 1))
-        moved += self.results * self.footprint(self.whole, RESULT)
-        return moved * (1 / BEYOND_L2 + 1 / BEYOND_L1)
+        cycles = 0.0
+        for side, count, ahead in self.arrays:
+            moved = min(self.footprint(self.whole, side), span_of(self.loops, side) * ELEMENT_BYTES)
+            cycles += count * moved * (1 / BEYOND_L2 + _near(ahead))
+        return cycles
+
+    @cached_property
+    def arrays(self) -> tuple[tuple[int, int, bool], ...]:
+        """Operands and result: how many arrays are walked like each; whether it comes ahead, in vectors beside broadcasts."""
+        lhs, rhs = (moves(self.loops[self.schedule.lane], side) != 0 for side in (0, 1))
+        return (0, 1, lhs > rhs), (1, 1, rhs > lhs), (RESULT, self.results, False)
 
     @property
     def l2(self) -> int:
@@ -376,6 +385,11 @@ class _Way:
         """For operands and result the strides of the axes that move them, and these axes, by rising stride."""
         moved = [[(abs(moves(loop, side)), n) for n, loop in enumerate(self.loops)] for side in (0, 1, RESULT)]
         return [sorted(pair for pair in pairs if pair[0]) for pairs in moved]
+
+
+def _near(ahead: bool) -> float:
+    """Cycles that are seen of a byte from the second cache."""
+    return (AHEAD if ahead else 1) / BEYOND_L1
 
 
 def _divisors(n: int, most: int = MOST_TILES) -> list[int]:

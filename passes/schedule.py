@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf
 
 from .locality import alternatives, ordered
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, elements_of, span_of
+from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, elements_of, origin_cost, span_of
 
 TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
+NARROW = 1.05  # the cost of a tile that may win by its order, in that of the best tile
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
 DEARER = 1.1  # the cost of a schedule that fills less memory ahead, in that of the best one
 
@@ -38,6 +40,16 @@ class Problem:
             found.setdefault((candidate.lane, candidate.packed), []).append(candidate)
         return {way: sorted(tiles, key=lambda tile: tile.cost) for way, tiles in found.items()}
 
+    def least(self, tile: Schedule) -> float:
+        """What a tile costs in the best order that there may be: vectors are near, and visits pack what is in memory."""
+        tiled = (tile.lane, *dict(tile.tile))
+        spared = (
+            origin_cost(self.loops, tiled, side, True, self.width, self.origins[side], self.machine)
+            for side in tile.packed
+            if self.origins[side].alone
+        )
+        return tile.cost - tile.far - tile.stream - sum(spared)
+
     def ahead(self, schedule: Schedule) -> int:
         """Bytes that a schedule has filled before the first product: panels that are packed for it alone, and operands that are
         computed into memory."""
@@ -55,18 +67,20 @@ Scheduler = Callable[[Problem], Schedule]
 
 @lru_cache(maxsize=4096)
 def choose(problem: Problem) -> Schedule:
-    """The cheapest schedule: of each way to lay out lanes and panels the cheapest tile, and of these the one that neither
+    """The cheapest schedule: of each way to lay out lanes and panels the cheapest tiles, and of these the one that neither
     arithmetic nor the caches hold up."""
-    loops, machine, origins = problem.loops, problem.machine, problem.origins
-    best = [tiles[0] for tiles in problem.tiles().values()]
-    found = [(ordered(loops, tile, machine, problem.results, origins), tile.cost) for tile in best]
-
-    def preference(pair: tuple[Schedule, float]) -> tuple[float, float, int]:
-        """Where caches hold up several alike, the least arithmetic; then constants in panels, to be read from end to end."""
-        schedule, arithmetic = pair
-        return schedule.cost, arithmetic, -sum(origins[side].constant for side in schedule.packed)
-
-    return min(found, key=preference)[0]
+    best = ((problem.least(tile), tile) for tiles in problem.tiles().values() for tile in _best(tiles))
+    found, preference = None, (inf, inf, 0)
+    for least, tile in sorted(best, key=lambda pair: pair[0]):
+        if preference[0] < least:
+            break
+        schedule = ordered(problem.loops, tile, problem.machine, problem.results, problem.origins)
+        constants = sum(problem.origins[side].constant for side in schedule.packed)
+        # where caches hold up several alike: the least arithmetic; then constants in panels, to be read from end to end
+        if (key := (schedule.cost, tile.cost, -constants)) < preference:
+            found, preference = schedule, key
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,10 +117,23 @@ def _all(problem: Problem, slow: float) -> Iterator[Schedule]:
                 yield from alternatives(problem.loops, tile, problem.machine, problem.results, problem.origins)
 
 
+def _best(tiles: list[Schedule]) -> list[Schedule]:
+    """The cheapest tile; of each width, if the order decides, because vectors pass through the first cache."""
+    first, *others = _of_each_width(tiles)
+    return [first, *(tile for tile in others if first.stream and tile.cost <= NARROW * first.cost)]
+
+
 def _various(tiles: list[Schedule]) -> Iterable[Schedule]:
     """The cheapest tiles, and the cheapest one of each width."""
-    of_width = {tile.columns: tile for tile in reversed(tiles)}
-    return dict.fromkeys([*tiles[:TILES], *of_width.values()])
+    return dict.fromkeys([*tiles[:TILES], *_of_each_width(tiles)])
+
+
+def _of_each_width(tiles: list[Schedule]) -> list[Schedule]:
+    """The cheapest tile of each width, the cheapest of all first."""
+    found: dict[int, Schedule] = {}
+    for tile in tiles:
+        found.setdefault(tile.columns, tile)
+    return list(found.values())
 
 
 def _description(schedule: Schedule) -> Schedule:

@@ -29,7 +29,7 @@ COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COPY = 0.85  # the same where both copies together are larger than the second cache
 TURN_COST, FAR_TURN = 0.5, 1.0  # the same where rows are transposed in registers
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
-STREAM_COST = 0.5  # cycles per vector of a panel that does not stay in the first cache
+STREAM_COST = 0.12  # cycles per load of a step whose vectors do not stay in the first cache
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
 PAGE_BYTES = 4096  # lines so far apart share a set of the first cache
@@ -191,7 +191,7 @@ def _packed_schedules(
             loads += _uses(loops, tile, side) * each * (vectors if stride else 1)
             loads += _crowded(loops, tile, side, machine) if side not in packed and not stride else 0
         streamed = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side))
-        stream = STREAM_COST * streamed if steps * streamed * width * ELEMENT_BYTES > machine.l1 else 0.0
+        stream = STREAM_COST * loads if steps * streamed * width * ELEMENT_BYTES > machine.l1 else 0.0
         step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY) + sum(far.values()) + stream
         store = rows * vectors * _store_cost(loops[lane].out, width)
         tiles = _tiles_of(loops, tile | {lane: vectors * width})

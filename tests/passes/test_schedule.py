@@ -199,6 +199,27 @@ def test_tiles_run_in_the_order_that_keeps_the_smaller_operand_near() -> None:
     assert schedule.order == (1, 0) and schedule.lane == 1  # pixels stay near, and weights pass by once
 
 
+def test_what_streams_through_the_first_cache_is_loaded_least() -> None:
+    """Loads wait for lines that come in, so a wider tile wins, which loads less for each product."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    near, far = (choose(product(2048, steps, 2048), 16, machine) for steps in (256, 2048))
+
+    def loads(schedule: Schedule) -> float:
+        rows, vectors = dict(schedule.tile)[0], schedule.columns // 16
+        return (rows + vectors) / (rows * vectors)
+
+    assert far.columns > near.columns and loads(far) < loads(near)
+
+
+@pytest.mark.parametrize("sizes", [(64, 4096, 64), (128, 768, 3072), (1568, 256, 64), (8, 512, 1000)], ids=str)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_no_way_that_is_left_out_would_have_won(sizes: tuple[int, int, int], transposed: bool) -> None:
+    problem = Problem(product(*sizes, b_transposed=transposed), 16, Machine(64, 32, l1=48 << 10, l2=2 << 20))
+    first = (tiles[0] for tiles in problem.tiles().values())
+    costs = [ordered(problem.loops, tile, problem.machine).cost for tile in first]
+    assert choose_for(problem).cost <= min(costs)
+
+
 def test_dot_products_of_long_rows_are_not_read_again_for_every_tile() -> None:
     """Either order would bring 9 MB from behind the caches for every four rows."""
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
@@ -299,7 +320,7 @@ def test_a_long_operand_that_few_rows_need_is_packed_by_their_visits(transposed:
 def test_beside_other_panels_visits_pack_what_none_packs_again() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     few, many = (
-        choose(product(m, k, n, a_transposed=True), 16, machine, results=4) for m, k, n in ((128, 64, 784), (1024, 1024, 256))
+        choose(product(m, k, n, a_transposed=True), 16, machine, results=4) for m, k, n in ((256, 64, 784), (1024, 1024, 256))
     )
     assert few.packed == (0, 1) and few.near == (1,)
     assert many.packed == (0, 1) and not many.near
@@ -307,7 +328,7 @@ def test_beside_other_panels_visits_pack_what_none_packs_again() -> None:
 
 def test_where_memory_is_scarce_visits_pack_the_larger_operand() -> None:
     machine, small = Machine(64, 32, l1=48 << 10, l2=2 << 20), 1024 * 256 * 4
-    for side, m, n in ((0, 1000, 256), (1, 256, 1024)):
+    for side, m, n in ((0, 1000, 256), (1, 256, 1000)):
         problem = Problem(product(m, 1024, n, a_transposed=True), 16, machine, (STORED, computed(1024 * n, 4, 16)), results=4)
         best = choose_for(problem)
         assert best.packed == (0, 1) and not best.near and problem.ahead(best) == small + 4096 * max(m, n)
