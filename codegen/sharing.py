@@ -32,6 +32,7 @@ from graphc.ir.kernel import (
 # microseconds to come; one that spins reads what another has written at eight bytes a nanosecond, the first of them after 100.
 PARALLEL_WORK = 2_000_000  # a function with less runs on its caller's thread
 SHARED_WORK = 600_000  # a launch with less runs on worker 0
+HANDED_WORK = 200_000  # unless it has so much, and others share the launch that reads its results
 CHUNK_WORK = 1_000_000  # what is claimed at once at the end of a share, at most that of a launch by 2 ** MOST_CUTS
 MOST_CUTS = 12
 OPERATION = 8  # multiply-adds that any other operation takes as long as
@@ -83,7 +84,7 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
     launches = tuple(launch for launch in function.launches if launch.kernel.task.extent)
     costs = [_cost(launch, work(launch.kernel)) for launch in launches]
     total = sum(costs)
-    wide = [launch.kernel.task.extent > 1 and cost >= SHARED_WORK for launch, cost in zip(launches, costs, strict=True)]
+    wide = _wide(launches, costs)
     if total < PARALLEL_WORK or not any(wide):
         return Sharing(False, (Part(launches, False, False, 0),) if launches else (), False, total)
     parts: list[Part] = []
@@ -103,6 +104,21 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
         parts.append(Part((launch,), shared, barrier, start, _cuts(cost) if shared else 1))
         start += parts[-1].units
     return Sharing(True, tuple(parts), any(shared for _, shared in pending), total)
+
+
+def _wide(launches: tuple[Launch, ...], costs: list[int]) -> list[bool]:
+    """Which launches are shared: those with much work, and before them those that make what they read, so that each worker
+    has some of it."""
+    wide = [launch.kernel.task.extent > 1 and cost >= SHARED_WORK for launch, cost in zip(launches, costs, strict=True)]
+    read: set[Buffer] = set()
+    for i in reversed(range(len(launches))):
+        kernel, args = launches[i].kernel, launches[i].args
+        written = {buffer for param, buffer in zip(kernel.params, args, strict=True) if param in kernel.written}
+        wide[i] = wide[i] or (kernel.task.extent > 1 and costs[i] >= HANDED_WORK and bool(written & read))
+        read -= written
+        if wide[i]:
+            read |= set(args) - written
+    return wide
 
 
 def _cost(launch: Launch, work: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from nets import buffer, shift
 
 from graphc.codegen.fingerprint import fingerprint
-from graphc.codegen.sharing import MOST_CUTS, OPERATION, PARALLEL_WORK, SHARED_WORK, share, work
+from graphc.codegen.sharing import HANDED_WORK, MOST_CUTS, OPERATION, PARALLEL_WORK, SHARED_WORK, share, work
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, call, load
 from graphc.ir.kernel import ARENA, INPUT, OUTPUT, Accumulate, For, Kernel, KernelFunction, Launch, Store
@@ -76,6 +76,24 @@ def test_small_launches_run_alone_without_barriers_between():
     assert [(s.shared, s.barrier, len(s.launches)) for s in sharing.parts] == [(True, False, 1), (False, False, 2)]
     after = plan(Launch(small, (x, half)), Launch(large, (half, z)), offsets={half: 0})
     assert [(s.shared, s.barrier) for s in after.parts] == [(False, False), (True, True)]
+
+
+def test_what_a_shared_launch_reads_is_made_by_all_workers_too():
+    few, size = HANDED_WORK // (2 * OPERATION), SHARED_WORK // (2 * OPERATION) - 1
+    x, z = buffer("x", (size,), INPUT), buffer("z", (WIDE,), OUTPUT)
+    half, y = buffer("half", (size,), ARENA), buffer("y", (size,), OUTPUT)
+    reader = Launch(shift(WIDE, 1), (half, z))
+
+    def shared(*launches):
+        return [part.shared for part in plan(*launches, offsets={half: 0}).parts]
+
+    assert work(shift(size, 1)) < SHARED_WORK
+    assert shared(Launch(shift(size, 1), (x, half)), reader) == [True, True]
+    assert shared(Launch(shift(size, 1), (x, y)), reader) == [False, True]  # nobody reads it
+    assert shared(reader, Launch(shift(size, 1), (x, half))) == [True, False]  # it has been read
+    assert shared(Launch(shift(few - 1, 1), (x, half)), reader) == [False, True]
+    lone = Launch(shift(few - 1, 1), (x, half))  # makes it again before it is read
+    assert shared(Launch(shift(size, 1), (x, half)), lone, reader) == [False, True]
 
 
 def test_worker_zero_need_not_await_anybody_behind_its_own_steps():
