@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import nsmallest
 from itertools import islice, product
 from math import ceil, prod
@@ -26,10 +27,13 @@ HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
 ALIKE = 1.05  # the cost of an order that suits threads, in that of the best order for one
+FRESH = 2.0  # times what else moves: the cost to read what another thread has just written
 PARTS = (4, 2)  # of the outermost axis, so that as many threads find their shares apart
 STREAMS = 32  # rows that a processor fetches ahead in, side by side
 START = 150.0  # cycles until it does
+RESUMED = 75.0  # the same for rows of which another part has been read
 ALONE = 2 << 20  # multiply-adds that need no second thread
+BYTE = 3  # of these while a byte comes from behind the second cache
 PANEL = 1.5  # of the first cache: the panel that a group of tiles packs for itself, at most
 BLOCKS = 3  # sizes of such panels that are tried
 SUMS = 128 << 10  # bytes of sums that are kept between visits to such a panel, at most
@@ -101,10 +105,11 @@ class _Way(Tiles):
 
     def shared(self) -> Iterator[tuple[Schedule, float]]:
         """Orders in which threads that take consecutive tiles exchange the least, and what they move. Threads share what an
-        axis does not move: outermost is what moves both operands, then what moves the larger one. Beside a result that is
-        larger than both, as in the gradient of a weight, all are cut as the result lies in memory: so they are where it is
-        read. In part, the outermost axis is cut, and the rest of it runs inside of all others."""
-        sizes = [self.footprint(self.whole, side) for side in (0, 1)]
+        axis does not move: outermost is what moves both operands, then what moves the larger one, where panels that have just
+        been packed count double: each thread reads those that it packed. Beside a result that is larger than both, as in the
+        gradient of a weight, all are cut as the result lies in memory: so they are where it is read. In part, the outermost
+        axis is cut, and the rest of it runs inside of all others."""
+        sizes = [self.footprint(self.whole, side) * (FRESH if self.is_fresh(side) else 1) for side in (0, 1)]
         small = self.results * self.footprint(self.whole, RESULT) < sum(sizes)
         moved = {n: sum(sizes[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
@@ -171,11 +176,11 @@ class _Way(Tiles):
         for parts in (1, 2) if self.schedule.far else ():
             tasks = prod(map(self.tiles, apart)) * parts
             group = {n: ceil(self.tiles(n) / (parts if n == lane else 1)) for n in order if n not in apart}
-            if prod(group.values()) > MOST_TILES or (tasks == 1 and prod(loop.extent for loop in self.loops) > ALONE):
+            if prod(group.values()) > MOST_TILES or (tasks == 1 and self.work > ALONE):
                 continue
             size = max(n for n in _divisors(self.loops[steps[-1]].extent) if n <= STREAMS)
             rows = tasks * prod(self.reduced.values())
-            yield self.in_blocks(self.schedule.far - START * rows, order, group, (len(steps) - 1, size))
+            yield self.in_blocks(self.schedule.far - RESUMED * rows, order, group, (len(steps) - 1, size))
 
     def packed_near(self, computed: bool = False) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
@@ -256,6 +261,19 @@ class _Way(Tiles):
         for outer, axis in enumerate(self.schedule.steps):
             for size in reversed(_divisors(self.loops[axis].extent, most)):
                 yield outer, size
+
+    def is_fresh(self, side: int) -> bool:
+        """Whether all threads pack an operand just before the products, in panels that stay in the first cache whatever passes
+        by, and nobody writes the other one."""
+        if side not in self.schedule.packed or self.origins[side].constant or not self.origins[1 - side].given:
+            return False
+        return self.footprint(self.tile, side) <= self.machine.l1 * KEPT
+
+    @cached_property
+    def work(self) -> float:
+        """The time of the contraction in multiply-adds: theirs, or that in which far operands come."""
+        moved = self.operands(self.whole)
+        return max(prod(loop.extent for loop in self.loops), BYTE * moved if moved > self.l2 else 0)
 
 
 def _divisors(n: int, most: int = MOST_TILES) -> list[int]:

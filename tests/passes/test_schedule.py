@@ -157,10 +157,14 @@ def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
 
 
 def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() -> None:
-    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
-    for rows, tasks in ((1, 1), (16, 2)):  # a small product is left to one thread
+    machine, large = Machine(64, 32, l1=48 << 10, l2=2 << 20), Machine(64, 32, l1=48 << 10, l2=8 << 20)
+    for rows, cached, tasks in (
+        (1, large, 1),
+        (1, machine, 2),
+        (16, machine, 2),
+    ):  # one of cached operands is left to one thread
         loops = product(rows, 1024, 1024)[rows == 1 :]
-        schedule = choose(loops, 16, machine)
+        schedule = choose(loops, 16, cached)
         groups = dict(schedule.group)
         visited = {n: groups.get(n, 1) for n, loop in enumerate(loops) if not loop.reduced}
         assert schedule.packed == () and schedule.block == (0, STREAMS)
@@ -286,6 +290,15 @@ def test_threads_share_the_operand_that_is_small() -> None:
     for m, n, outermost in ((1024, 64, 0), (64, 1024, 1)):
         loops = product(m, 64, n)
         assert choose(loops, 16, machine).order[0] == outermost
+
+
+def test_threads_read_the_panels_that_they_have_packed() -> None:
+    """Of operands of one size that in panels is shared out, if these stay in the first cache and nobody writes the other."""
+    machine, callers = Machine(64, 32, 48 << 10, 2 << 20), Origin(given=True)
+    both, none, constant = (callers, callers), (STORED, STORED), (callers, CONSTANT)
+    for origins, size, outermost in ((both, 256, 1), (none, 256, 0), (constant, 256, 0), (both, 768, 0)):
+        schedule = choose(product(size, size, size, b_transposed=True), 16, machine, origins)
+        assert schedule.packed == (1,) and not schedule.near and schedule.order[0] == outermost
 
 
 def test_the_gradient_of_a_weight_is_cut_as_the_weight_lies() -> None:
