@@ -21,7 +21,7 @@ from .cluster import BORDER, LOOPS, Cluster
 from .inset import Insets
 
 FOLLOWERS = 4  # that may come between what makes something anew and what frees memory in the end
-WORTH = 1 << 20  # bytes: where less is held, nobody waits
+WORTH = 1 << 16  # bytes: where less is held, nobody waits
 
 Touched = Mapping[Cluster, set[Value]]  # what has memory of its own, and is read or written by a cluster
 
