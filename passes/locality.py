@@ -20,8 +20,8 @@ from math import ceil, prod
 from typing import Any
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, GATHER_COST, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
-from .traffic import BEYOND_L1, BEYOND_L2, KEPT, Tiles, beside
+from .tiles import BEYOND_L1, ELEMENT_BYTES, GATHER_COST, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
+from .traffic import BEYOND_L2, KEPT, Tiles, beside
 
 HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share

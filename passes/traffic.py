@@ -12,9 +12,9 @@ from functools import cached_property
 from math import ceil, prod
 
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, LINE_BYTES, RESULT, Loop, Schedule, moves, span_of
+from .tiles import BEYOND_L1, ELEMENT_BYTES, LINE_BYTES, RESULT, Loop, Schedule, moves, span_of
 
-BEYOND_L1, BEYOND_L2 = 32.0, 4.0  # bytes a cycle from the second cache, and from behind it
+BEYOND_L2 = 4.0  # bytes a cycle from behind the second cache
 AHEAD = 0.15  # of the time of vectors from the second cache that is seen: they are fetched before they are needed
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
 EXPOSED = 0.25  # of the lesser one of arithmetic and traffic that does not hide behind the other

@@ -25,8 +25,8 @@ from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_produ
 from .fold import array
 from .machine import Machine
 from .slices import MIN_SLICES
-from .tiles import ELEMENT_BYTES, GATHER_COST
-from .traffic import BEYOND_L1, BEYOND_L2, KEPT, beside
+from .tiles import BEYOND_L1, ELEMENT_BYTES, GATHER_COST
+from .traffic import BEYOND_L2, KEPT, beside
 
 WORTH = 1.15  # times as fast as the sum of products, by the estimate
 REACHED = 0.9  # of the peak of multiplications

@@ -215,6 +215,13 @@ def test_what_streams_through_the_first_cache_is_loaded_least() -> None:
     assert far.columns > near.columns and loads(far) < loads(near)
 
 
+def test_panels_that_one_row_reads_come_no_faster_than_the_rows_of_a_matrix() -> None:
+    """Nothing is used again, so vectors that do not stay near take as long as they take to come."""
+    loops = (Loop(128, 0, 784, 1, False), Loop(784, 1, 1, 0, True))
+    schedule = choose(loops, 16, Machine(64, 32, l1=48 << 10, l2=2 << 20), (STORED, CONSTANT))
+    assert schedule.lane == 1 and not schedule.packed
+
+
 @pytest.mark.parametrize("sizes", [(64, 4096, 64), (128, 768, 3072), (1568, 256, 64), (8, 512, 1000)], ids=str)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_no_way_that_is_left_out_would_have_won(sizes: tuple[int, int, int], transposed: bool) -> None:
