@@ -109,16 +109,16 @@ def share(function: KernelFunction, offsets: dict[Buffer, int], work: Callable[[
 def _wide(launches: tuple[Launch, ...], costs: list[int]) -> list[bool]:
     """Which launches are shared: those with much work, and before them those that make what they read, so that each worker
     has some of it."""
-    wide = [launch.kernel.task.extent > 1 and cost >= SHARED_WORK for launch, cost in zip(launches, costs, strict=True)]
+    wide: list[bool] = []
     read: set[Buffer] = set()
-    for i in reversed(range(len(launches))):
-        kernel, args = launches[i].kernel, launches[i].args
-        written = {buffer for param, buffer in zip(kernel.params, args, strict=True) if param in kernel.written}
-        wide[i] = wide[i] or (kernel.task.extent > 1 and costs[i] >= HANDED_WORK and bool(written & read))
+    for launch, cost in zip(reversed(launches), reversed(costs), strict=True):
+        written = launch.written
+        enough = SHARED_WORK if read.isdisjoint(written) else HANDED_WORK
+        wide.append(launch.kernel.task.extent > 1 and cost >= enough)
         read -= written
-        if wide[i]:
-            read |= set(args) - written
-    return wide
+        if wide[-1]:
+            read |= {*launch.args} - written
+    return wide[::-1]
 
 
 def _cost(launch: Launch, work: int) -> int:

@@ -66,7 +66,7 @@ class _Slices:
         for n, launch in enumerate(self.launches):
             for buffer in launch.args:
                 self.users[buffer].append(n)
-        self.written = [_written(launch) for launch in self.launches]
+        self.written = [launch.written for launch in self.launches]
         self.bits = {n: 1 << n for n in range(len(self.launches))}  # of what a node of the order stands for
         self.cuts: dict[tuple[Kernel, int], Cut] = {}
         self.first: dict[tuple[int, Buffer], Index | None] = {}
@@ -256,8 +256,3 @@ def scratch(buffer: Buffer, count: int) -> Buffer:
 
 def _param(launch: Launch, buffer: Buffer) -> Array:
     return launch.kernel.params[launch.args.index(buffer)]
-
-
-def _written(launch: Launch) -> set[Buffer]:
-    stored = launch.kernel.written
-    return {buffer for param, buffer in zip(launch.kernel.params, launch.args, strict=True) if param in stored}

@@ -247,6 +247,12 @@ class Launch:
     args: tuple[Buffer, ...]
     comment: str = ""  # the graph values it computes, for readers
 
+    @property
+    def written(self) -> frozenset[Buffer]:
+        """The buffers the kernel stores to."""
+        stored = self.kernel.written
+        return frozenset(buffer for param, buffer in zip(self.kernel.params, self.args, strict=True) if param in stored)
+
 
 @dataclass(frozen=True)
 class KernelFunction:

@@ -158,11 +158,7 @@ def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
 
 def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() -> None:
     machine, large = Machine(64, 32, l1=48 << 10, l2=2 << 20), Machine(64, 32, l1=48 << 10, l2=8 << 20)
-    for rows, cached, tasks in (
-        (1, large, 1),
-        (1, machine, 2),
-        (16, machine, 2),
-    ):  # one of cached operands is left to one thread
+    for rows, cached, tasks in ((1, large, 1), (1, machine, 2), (16, machine, 2)):  # one row is left alone where all is near
         loops = product(rows, 1024, 1024)[rows == 1 :]
         schedule = choose(loops, 16, cached)
         groups = dict(schedule.group)
