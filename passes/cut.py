@@ -63,11 +63,27 @@ def first_access(kernel: Kernel, array: Array) -> Index | None:
     return None
 
 
-def touched_at(index: Index, task: Var, number: Var) -> Touched:
-    """What a slice touches at this place of a task, in variables of loops."""
+def may_divide(index: Index, task: Var, number: Var, size: int) -> bool:
+    """Whether slices divide so many elements among them, as far as this place of a task shows (in variables of loops)."""
     tasks = task.extent // number.extent
+    if (_value(index, {task: tasks}) - _value(index, {})) * number.extent != size:  # the first two slices say no
+        return False
     step, rest = _split(Renamed({task: number * tasks + Var("task", tasks)}).index(index), number)
-    return Touched(1) if number in parts(rest) else Touched(1, rest.low, rest.high, step)
+    return number not in parts(rest) and Touched(1, rest.low, rest.high, step).is_part(size, number.extent)
+
+
+def _value(index: Expr, values: Mapping[Expr, int]) -> int:
+    """The index where variables have these values, and all others are 0."""
+    match index:
+        case Const(value=value):
+            return int(value)
+        case Affine(terms=terms, constant=constant):
+            return constant + sum(factor * _value(atom, values) for atom, factor in terms)
+        case Div(index=inner, divisor=divisor):
+            return _value(inner, values) // divisor
+        case Mod(index=inner, divisor=divisor):
+            return _value(inner, values) % divisor
+    return values.get(index, 0)
 
 
 class _Sliced(Rewriter):
@@ -176,4 +192,4 @@ class Moved(Rewriter):
         return new
 
 
-__all__ = ["Cut", "Moved", "Place", "Touched", "cut", "first_access", "touched_at"]
+__all__ = ["Cut", "Moved", "Place", "Touched", "cut", "first_access", "may_divide"]

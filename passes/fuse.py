@@ -104,9 +104,9 @@ class _Fusion:
     def reads_of(self, value: Value) -> list[Read]:
         """The leaves that computing `value` reads, at the symbolic index of its domain."""
         lower = value.op.lower
-        if isinstance(lower, Elementwise | Pointwise) and not is_joint(value):
+        if isinstance(lower, Pointwise) and not is_joint(value):
             return leaf_reads(value, positions(value.shape), self.is_leaf)
-        return [read for operand in value.operands for read in self.operand_reads(operand)]
+        return list(dict.fromkeys(read for operand in value.operands for read in self.operand_reads(operand)))
 
     def operand_reads(self, operand: Value) -> list[Read]:
         index = positions(operand.shape)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.ir.conditions import conjuncts, slack
-from graphc.ir.expr import Array, Expr, Index, Load, Var, as_index, combine, linear, load, unravel
+from graphc.ir.expr import Array, Expr, Index, Load, as_index, combine, linear, load, unravel
 from graphc.ir.op import Axis, ContractionSpec
 from graphc.ir.values import Value, splat
 
-from .element import Elements, Position, is_view, storage
+from .element import Elements, Position, is_view, positions, storage
 from .inset import NONE, Insets, position
 
 
@@ -61,7 +61,7 @@ def bounded_address(
         return Address(held, 0, strides)
     if splat(operand) is not None:
         return None
-    variables: list[Index] = [as_index(0) if axis.extent == 1 else Var(f"x{i}", axis.extent) for i, axis in enumerate(axes)]
+    variables = positions(tuple(axis.extent for axis in axes))
     leaves: dict[Array, Value] = {}
 
     def at_hand(value: Value, index: Position, guard: Expr | None) -> Expr | None:

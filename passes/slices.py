@@ -21,7 +21,7 @@ import networkx as nx
 from graphc.ir.expr import Array, Index, Var
 from graphc.ir.kernel import ARENA, Buffer, Kernel, KernelFunction, KernelProgram, Launch, Stmt
 
-from .cut import Cut, Moved, Place, Touched, cut, first_access, touched_at
+from .cut import Cut, Moved, Place, Touched, cut, first_access, may_divide
 from .machine import Machine
 
 NEAR = 0.25  # of the second cache: what a kernel leaves there for the next one
@@ -70,6 +70,7 @@ class _Slices:
         self.bits = {n: 1 << n for n in range(len(self.launches))}  # of what a node of the order stands for
         self.cuts: dict[tuple[Kernel, int], Cut] = {}
         self.first: dict[tuple[int, Buffer], Index | None] = {}
+        self.may: dict[tuple[int, Buffer, int], bool] = {}  # divide a buffer so often
         self.numbers: dict[int, Var] = {}  # of slices, by how many there are
 
     def merged(self) -> KernelFunction:
@@ -170,11 +171,14 @@ class _Slices:
     def _may_be_part(self, n: int, buffer: Buffer, count: int) -> bool:
         """Whether slices divide the buffer as far as that shows where a launch touches it first: cheaper to say than for all
         that it touches."""
-        launch = self.launches[n]
-        if (n, buffer) not in self.first:
-            self.first[n, buffer] = first_access(launch.kernel, _param(launch, buffer))
-        index = self.first[n, buffer]
-        return index is None or touched_at(index, launch.kernel.task, self._number(count)).is_part(buffer.size, count)
+        if (n, buffer, count) not in self.may:
+            kernel = self.launches[n].kernel
+            if (n, buffer) not in self.first:
+                self.first[n, buffer] = first_access(kernel, _param(self.launches[n], buffer))
+            index = self.first[n, buffer]
+            may = index is None or may_divide(index, kernel.task, self._number(count), buffer.size)
+            self.may[n, buffer, count] = may
+        return self.may[n, buffer, count]
 
     def _pays(self, group: _Group) -> bool:
         near = sum(group.touched.values()) <= KEPT * self.machine.l2

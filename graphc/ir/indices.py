@@ -7,6 +7,7 @@ extents remove divisions and comparisons that cannot matter. (Operators and the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import gcd, prod
 
 from ..dtype import bool_, int64
@@ -154,15 +155,18 @@ def _bounds(value: Expr) -> tuple[int, int]:
     return (value.low, value.high) if isinstance(value, Index) else value.bounds if isinstance(value, Temp) else UNBOUNDED
 
 
-def _affine(terms: dict[Expr, int], constant: int) -> Index:
-    kept = []
+def _span(terms: Iterable[tuple[Expr, int]], constant: int) -> tuple[int, int]:
+    """The bounds of a sum."""
     low = high = constant
-    for atom, factor in terms.items():
+    for atom, factor in terms:
         least, most = _bounds(atom)
-        if factor and (least or most):
-            kept.append((atom, factor))
-            low += factor * (least if factor > 0 else most)
-            high += factor * (most if factor > 0 else least)
+        low += factor * (least if factor > 0 else most)
+        high += factor * (most if factor > 0 else least)
+    return low, high
+
+
+def _affine(terms: dict[Expr, int], constant: int) -> Index:
+    kept = [term for term in terms.items() if term[1] and _bounds(term[0]) != (0, 0)]
     if constant == 0 and len(kept) == 1 and kept[0][1] == 1 and isinstance(kept[0][0], Index):
         return kept[0][0]
     key = (Affine, frozenset(kept), constant)  # the order of equal coefficients is no part of the identity
@@ -170,11 +174,13 @@ def _affine(terms: dict[Expr, int], constant: int) -> Index:
     if not isinstance(found, Affine):
         found = object.__new__(Affine)
         kept.sort(key=lambda term: -abs(term[1]))
-        found.dtype, found.terms, found.constant, found.low, found.high = int64, tuple(kept), constant, low, high
+        found.dtype, found.terms, found.constant = int64, tuple(kept), constant
+        found.low, found.high = _span(kept, constant)
         interned[key] = found
     return found
 
 
+@lru_cache(1 << 12)  # the same ones, again and again
 def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
     """(index // divisor, index % divisor): whole multiples leave the division, and what bounds decide is decided."""
     assert divisor > 0, divisor
@@ -211,8 +217,9 @@ def _coarse(terms: dict[Expr, int], constant: int, divisor: int) -> tuple[int, I
     for count in range(len(ordered)):
         large = ordered[count:]
         step = gcd(divisor, *(factor for _, factor in large))
-        small = _affine(dict(ordered[:count]), constant % step)
-        if step > 1 and 0 <= small.low and small.high < step:
+        low, high = _span(ordered[:count], constant % step)
+        if step > 1 and 0 <= low and high < step:
+            small = _affine(dict(ordered[:count]), constant % step)
             return step, _affine({atom: factor // step for atom, factor in large}, constant // step), small
     return None
 

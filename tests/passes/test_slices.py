@@ -15,7 +15,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.kernel import Kernel, KernelFunction, KernelProgram, Let, Store
 from graphc.ir.program_verify import verify_program
 from graphc.passes.buffers import overwrite_operands, place_buffers, plan_buffers
-from graphc.passes.cut import Touched, cut
+from graphc.passes.cut import Touched, cut, may_divide
 from graphc.passes.fuse import LOOPS, fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
@@ -140,3 +140,22 @@ def test_what_a_slice_touches() -> None:
 
 def test_a_name_keeps_the_slice_in_sight() -> None:
     assert kernel_with("n * 16 + t % 8")["n * 16 + t % 8"] == Touched(8, 0, 7, 16)
+
+
+@pytest.mark.parametrize(
+    "index,size,divides",
+    [
+        ("t * 2 + i", 64, False),  # five elements, where slices are two apart
+        ("t * 8 + i", 256, True),
+        ("t * 8 + i", 128, False),
+        ("t // 8 * 8 + i", 32, True),
+        ("t // 4 * 8 + i", 64, True),
+        ("t // 16 * 8 + i", 16, False),  # two slices share
+        ("(t % 8) * 5 + i", 40, False),
+        ("t * 8 + i - 1", 256, False),  # one element of the slice before
+        ("t // 2 * 8 + t % 3 + i", 128, False),  # the third slice differs
+    ],
+)
+def test_where_slices_may_divide_an_array(index: str, size: int, divides: bool) -> None:
+    task = Var("t", 32)
+    assert may_divide(eval(index, {"t": task, "i": Var("i", 5)}), task, Var("s", 4), size) == divides
