@@ -18,7 +18,7 @@ from .codegen import abi
 from .codegen.header import emit_header
 from .codegen.link import fill, link
 from .codegen.llvm.build import Jit, compile_module
-from .codegen.llvm.entry import emit_program
+from .codegen.llvm.entry import emit_modules, emit_program
 from .codegen.llvm.python_entry import has_python
 from .codegen.sharing import share, work
 from .codegen.target import Target
@@ -59,7 +59,8 @@ class Compilation:
         """The code in this process, for any number of programs. Raises CompileError when the target is not this machine."""
         if not runs(self.target.triple):
             raise CompileError(f"code for {self.target.triple} does not run here; save it, and load it there")
-        jit = Jit(emit_program(self.program, self.name, self.target, embed_initial=False), self.target)
+        frame, kernels = emit_modules(self.program, self.name, self.target)
+        jit = Jit(kernels, self.target, plain=[frame])
         set_state = partial(abi.set_state, self.program)
         return Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state)
 

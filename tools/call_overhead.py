@@ -47,7 +47,7 @@ def measure(calls: int = 2000, rounds: int = 201) -> dict[tuple[str, str], list[
         path = Path(folder, "net.so")
         compiled.save(path)
         loaded = gc.load(path)
-    loop = Jit(_LOOP, host())
+    loop = Jit([_LOOP], host())
     timers = {(where, what): timer for where, made in (("compiled", compiled), ("loaded", loaded))
               for what, timer in ways(made, loop).items()}  # fmt: skip
     seconds = [{key: timer(calls) for key, timer in timers.items()} for _ in range(rounds)]

@@ -48,7 +48,7 @@ class Compiled:
         text = emit_kernel(expand_kernel(kernel, speaker(host())), "kernel", host())
         names = ", ".join([*(f"ptr %p{i}" for i in range(len(kernel.params))), "i64 %begin", "i64 %end"])
         entry = f"define void @run({names}) {{\n call void @kernel({names})\n ret void\n}}"
-        self._code = Jit("\n".join([*sorted(text.declarations), text.text, entry]), host())
+        self._code = Jit(["\n".join([*sorted(text.declarations), text.text, entry])], host())
         pointers = [ctypes.c_void_p] * len(kernel.params)
         prototype = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_int64, ctypes.c_int64)
         self._run = prototype(self._code.address("run"))

@@ -7,8 +7,14 @@ the same bytes. Vectors are explicit in the text, so no vectoriser runs; text th
 from __future__ import annotations
 
 import re
+import sys
+import threading
 import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from itertools import chain, repeat
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,6 +24,9 @@ from ..target import Target
 # Loops come scheduled, vectorised and unrolled, and nothing in them is computed twice: what is left is to put stack slots into
 # registers and to join blocks. The code runs as fast as that of LLVM's -O2 and is ready in a fraction of the time.
 PASSES = ("sroa", "simplify_cfg")
+
+TURN = 0.0005  # seconds
+_TURNS = threading.Lock()  # so that what is put back is what was there
 
 
 def compile_module(text: str, target: Target, emit: str = "obj") -> bytes | str:
@@ -32,12 +41,25 @@ def compile_module(text: str, target: Target, emit: str = "obj") -> bytes | str:
 
 
 class Jit:
-    """The module's code in this process, for as long as the object lives. Symbols resolve against the process."""
+    """Modules' code in this process, for as long as the object lives. Symbols resolve against each other and the process.
 
-    def __init__(self, text: str, target: Target) -> None:
-        machine = _machine(target, jit=True)
-        self._module = _optimised(text, target, machine)
+    While LLVM compiles one of `modules`, Python may write the next. Code in `plain` ones runs for too short a time to be worth
+    optimising: a translation as it stands takes a quarter of the time.
+    """
+
+    def __init__(self, modules: Iterable[str], target: Target, plain: Sequence[str] = ()) -> None:
+        machine, plainly = _machine(target, jit=True), _machine(target, jit=True, level=0)
+
+        def compiled(text: str, machine: Any) -> bytes:
+            result: bytes = machine.emit_object(_optimised(text, target, machine))
+            return result
+
+        with _short_turns(), ThreadPoolExecutor(1, "graphc-llvm") as beside:
+            objects = list(beside.map(compiled, chain(plain, modules), chain([plainly] * len(plain), repeat(machine))))
+        self._module = llvm.parse_assembly("", llvm.create_context())
         self._engine = llvm.create_mcjit_compiler(self._module, machine)
+        for code in objects:
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         # Cyclic garbage is collected in any order, and a context must not go before what lives in it.
         # At the end of the process code stays: whoever still calls a closed program is told so by it.
@@ -48,6 +70,18 @@ class Jit:
         address: int = self._engine.get_function_address(symbol) or self._engine.get_global_value_address(symbol)
         assert address, f"no symbol {symbol} in the module"
         return address
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Threads wait for Python less long than the usual 5 ms: LLVM's thread, after each of its calls."""
+    with _TURNS:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(TURN)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(usual)
 
 
 def _dispose(engine: Any, module: Any) -> None:
@@ -62,14 +96,15 @@ def _initialize() -> None:
     llvm.initialize_native_asmparser()
 
 
-def _machine(target: Target, jit: bool) -> Any:
+def _machine(target: Target, jit: bool, level: int = 2) -> Any:
+    """Code that stays in this process names all places in full: its modules may lie anywhere."""
     _initialize()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
-        opt=2,
-        reloc="pic",
-        codemodel="jitdefault" if jit else "default",
+        opt=level,
+        reloc="static" if jit else "pic",
+        codemodel="large" if jit else "default",
         jit=jit,
     )
 

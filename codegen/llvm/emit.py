@@ -45,7 +45,7 @@ class KernelText:
     declarations: frozenset[str]
 
 
-def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
+def emit_kernel(kernel: Kernel, symbol: str, target: Target, linkage: str = "internal") -> KernelText:
     """The text of `kernel` as the function `symbol`. The same kernel gives the same text."""
     b = Builder(target)
     written = kernel.written
@@ -57,7 +57,7 @@ def emit_kernel(kernel: Kernel, symbol: str, target: Target) -> KernelText:
         f"ptr noalias nonnull captures(none){'' if array in written else ' readonly'} %p{i}"
         for i, array in enumerate(kernel.params)
     ]
-    head = f"define internal void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind {{"
+    head = f"define {linkage} void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind {{"
     lines = [head, "entry:", *b.slots, *b.lines, "}", ""]
     return KernelText(symbol, "\n".join(lines), frozenset(b.declarations))
 

@@ -1,4 +1,4 @@
-"""A whole program as one LLVM module.
+"""A whole program as one LLVM module, or as some that are compiled while others are written.
 
 In: a planned KernelProgram, its name, a target. Out: module text that exports NAME_size, NAME_init, NAME_close, NAME_<f>
 for each function (codegen/abi.py, codegen/header.py). Holds: every distinct kernel is there once; no mutable globals, no
@@ -12,7 +12,7 @@ NAME_bind(net, image) after NAME_init and sets the state itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from graphc.ir.kernel import (
     ALIGNMENT,
@@ -35,7 +35,7 @@ from ..peel import peel
 from ..rebase import rebase
 from ..sharing import Part, Sharing, share, work
 from ..target import Target
-from .emit import emit_kernel
+from .emit import KernelText, emit_kernel
 from .python_entry import emit_python, has_python
 from .shares import SELF
 from .words import speaker
@@ -44,37 +44,71 @@ from .workers import emit_workers, has_threads
 # Stands right before the image in every file that holds one.
 MARKER = hashlib.sha512(b"graphc: constants and initial state").digest()
 
+BATCH = 50_000  # characters of kernels that are a module of their own
+
 
 def emit_program(program: KernelProgram, name: str, target: Target, embed_initial: bool) -> str:
     """The text of the module. Raises CompileError for names that C cannot take."""
-    abi.check_names(program, name)
-    return _Module(program, name, target, embed_initial).text()
+    module = _Module(program, name, target, embed_initial)
+    frame = module.frame()
+    return module.text(list(module.kernels("internal")), frame)
+
+
+def emit_modules(program: KernelProgram, name: str, target: Target) -> tuple[str, Iterator[str]]:
+    """The same without `embed_initial`, as modules to be loaded together: all but the kernels; and the kernels, written when
+    they are asked for, so that some can be compiled before others are there."""
+    module = _Module(program, name, target, False)
+    frame = module.frame()
+    return module.text((), frame, *module.prototypes()), _batches(module)
+
+
+def _batches(module: _Module) -> Iterator[str]:
+    """Modules of kernels, of a size that is worth the effort of another one."""
+    batch: list[KernelText] = []
+    for kernel in module.kernels("hidden"):
+        batch.append(kernel)
+        if sum(len(each.text) for each in batch) >= BATCH:
+            yield module.text(batch)
+            batch = []
+    if batch:
+        yield module.text(batch)
 
 
 class _Module:
     def __init__(self, program: KernelProgram, name: str, target: Target, embed: bool) -> None:
+        abi.check_names(program, name)
         self.program, self.name, self.target, self.embed = program, name, target, embed
         self.layout = abi.layout(program)
         self._symbols: dict[int, tuple[str, tuple[int, ...]]] = {}  # kernel object -> function that runs it, and from where
-        self._distinct: dict[str, str] = {}  # fingerprint -> function
-        self._kernels: list[str] = []
-        self._declarations: set[str] = set()
+        self._distinct: dict[str, tuple[str, Kernel]] = {}  # fingerprint -> function, and what it runs
         self._called: list[tuple[KernelFunction, str, int]] = []  # functions, what runs them, their work
 
-    def text(self) -> str:
-        functions = [part for function in self.program.functions for part in self._function(function)]
+    def text(self, kernels: Sequence[KernelText], *others: str) -> str:
+        """A module of kernels and other functions."""
+        head = f'source_filename = "{self.name}"\ntarget triple = "{self.target.triple}"\n'
+        declarations = sorted(f"{line}\n" for line in set().union(*(kernel.declarations for kernel in kernels)))
+        return "\n".join([head, *(kernel.text for kernel in kernels), *others, *declarations, _MEMORY])
+
+    def frame(self) -> str:
+        """All but the kernels, which are known from then on."""
         parts = [
-            f'source_filename = "{self.name}"\ntarget triple = "{self.target.triple}"\n',
-            *self._kernels,
-            *functions,
+            *(part for function in self.program.functions for part in self._function(function)),
             *(self._accessors() if self.embed else ()),
             *self._life(),
             emit_workers(self.target, self.layout.arguments),
             emit_python(self.name, self._called) if has_python(self.target) else "",
-            *sorted(f"{line}\n" for line in self._declarations),
-            "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\ndeclare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n",
         ]
         return "\n".join(parts)
+
+    def kernels(self, linkage: str) -> Iterator[KernelText]:
+        """Each distinct kernel, written when it is asked for."""
+        for symbol, kernel in self._distinct.values():
+            yield emit_kernel(expand_kernel(peel(kernel), speaker(self.target)), symbol, self.target, linkage)
+
+    def prototypes(self) -> Iterator[str]:
+        """The kernels declared."""
+        for symbol, kernel in self._distinct.values():
+            yield f"declare hidden void @{symbol}({'ptr, ' * len(kernel.params)}i64, i64)"
 
     # ------------------------------------------------------------------------------------------------------------ functions
 
@@ -161,18 +195,14 @@ class _Module:
         return [*comment, *(line for _, setup in addresses for line in setup), f"  call void @{symbol}({operands}{tasks})"]
 
     def _kernel(self, kernel: Kernel) -> tuple[str, tuple[int, ...]]:
-        """The function that runs `kernel`, emitted when it is first met, and the element of each param at which it starts."""
+        """The function that runs `kernel`, and the element of each param at which it starts."""
         if id(kernel) in self._symbols:
             return self._symbols[id(kernel)]
         based, starts = rebase(kernel)
         key = fingerprint(based)
         if key not in self._distinct:
-            symbol = f"k{len(self._distinct)}.{abi.c_identifier(kernel.name)}"
-            text = emit_kernel(expand_kernel(peel(based), speaker(self.target)), symbol, self.target)
-            self._kernels.append(text.text)
-            self._declarations.update(text.declarations)
-            self._distinct[key] = symbol
-        self._symbols[id(kernel)] = self._distinct[key], starts
+            self._distinct[key] = f"k{len(self._distinct)}.{abi.c_identifier(kernel.name)}", based
+        self._symbols[id(kernel)] = self._distinct[key][0], starts
         return self._symbols[id(kernel)]
 
     # ------------------------------------------------------------------------------------------------------------ addresses
@@ -309,6 +339,8 @@ class _Module:
             "",
         )
 
+
+_MEMORY = "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\ndeclare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
 
 _CLOSE = ["  call void @graphc.stop(ptr %net)", "  store i64 0, ptr %net, align 8", f"  ret i32 {abi.OK}", "}", ""]
 

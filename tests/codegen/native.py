@@ -77,7 +77,7 @@ def run_native(
     kernels: Sequence[Kernel], arrays: Sequence[Sequence[np.ndarray]], target: Target | None = None, at_end: bool = True
 ) -> list[list[np.ndarray]]:
     """All tasks of each kernel over copies of its arrays, all compiled as one module."""
-    jit = Jit(text_of(kernels, target or host()), target or host())
+    jit = Jit([text_of(kernels, target or host())], target or host())
     results = []
     for i, (kernel, given) in enumerate(zip(kernels, arrays, strict=True)):
         fenced = [Fenced(array, at_end) for array in given]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+from collections.abc import Iterator
 
 import pytest
 
-from graphc.codegen.llvm.build import Jit, compile_module
+from graphc.codegen.llvm.build import TURN, Jit, compile_module
 from graphc.codegen.target import host, named
 
 ADD = "define i64 @add(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  %d = add i64 %c, 0\n  ret i64 %d\n}\n"
@@ -14,11 +16,29 @@ ADD = "define i64 @add(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  %d = add i64 
 
 def test_jit_runs_and_finds_symbols_of_the_process() -> None:
     text = ADD + "declare i64 @labs(i64)\ndefine i64 @size(i64 %x) {\n  %y = call i64 @labs(i64 %x)\n  ret i64 %y\n}\n"
-    jit = Jit(text, host())
+    jit = Jit([text], host())
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(jit.address("add"))(40, 2) == 42
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.address("size"))(-5) == 5
     with pytest.raises(AssertionError, match="no symbol missing"):
         jit.address("missing")
+
+
+def test_modules_find_each_other_and_the_next_is_written_meanwhile() -> None:
+    call = "declare hidden i64 @twice(i64)\ndefine i64 @f(i64 %x) {\n  %y = call i64 @twice(i64 %x)\n  ret i64 %y\n}\n"
+    twice = "define hidden i64 @twice(i64 %x) {\n  %y = call i64 @add(i64 %x, i64 %x)\n  ret i64 %y\n}\n"
+    waited, turn = [], sys.getswitchinterval()
+
+    def modules() -> Iterator[str]:
+        waited.append(sys.getswitchinterval())
+        yield "declare i64 @add(i64, i64)\n" + twice
+        yield ADD
+
+    jit = Jit(modules(), host(), plain=[call])
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.address("f"))(21) == 42
+    assert waited == [pytest.approx(TURN)] and sys.getswitchinterval() == turn
+    with pytest.raises(AssertionError, match="%missing"):
+        Jit([ADD, ADD.replace("%b\n", "%missing\n")], host())
+    assert sys.getswitchinterval() == turn
 
 
 @pytest.mark.parametrize("spec,magic", (("x86-64-v3", b"\x7fELF"), ("aarch64", b"\x7fELF"), ("wasm32", b"\0asm")))

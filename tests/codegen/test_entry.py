@@ -9,8 +9,9 @@ import pytest
 from nets import affine, buffer, counter, ring
 
 from graphc.codegen import abi
+from graphc.codegen.llvm import entry
 from graphc.codegen.llvm.build import Jit, compile_module
-from graphc.codegen.llvm.entry import emit_program
+from graphc.codegen.llvm.entry import emit_modules, emit_program
 from graphc.codegen.target import host, named
 from graphc.errors import CompileError
 from graphc.ir.kernel import ALIGNMENT, INPUT, KernelProgram
@@ -19,7 +20,7 @@ from graphc.ir.kernel import ALIGNMENT, INPUT, KernelProgram
 @pytest.fixture(scope="module")
 def native():
     """The functions of `counter` with ctypes signatures, and memory for one net."""
-    jit = Jit(emit_program(counter().program, "net", host(), embed_initial=False), host())
+    jit = Jit([emit_program(counter().program, "net", host(), embed_initial=False)], host())
 
     def function(name, arguments, result=ctypes.c_int32):
         return ctypes.CFUNCTYPE(result, *arguments)(jit.address(f"net_{name}"))
@@ -64,10 +65,22 @@ def test_wrong_use_gives_error_codes(native, net):
 
 def test_accessors_for_c_point_into_the_net(native, net):
     where, p = abi.layout(counter().program), ctypes.c_void_p
-    jit = Jit(emit_program(counter().program, "net", host(), embed_initial=True), host())
+    jit = Jit([emit_program(counter().program, "net", host(), embed_initial=True)], host())
     total = ctypes.CFUNCTYPE(p, p)(jit.address("net_var_total"))
     assert total(net[1]) == net[1] + where.state + 64
     assert native.size() == where.size == abi.HEADER_SIZE + 128 + 64 + 64
+
+
+def test_modules_hold_what_the_one_module_holds(monkeypatch):
+    monkeypatch.setattr(entry, "BATCH", 1)
+    whole = emit_program(counter().program, "net", host(), embed_initial=False)
+    frame, kernels = emit_modules(counter().program, "net", host())
+    kernels = list(kernels)
+    symbols = re.findall(r"define internal void (@k\d+\.\w+)", whole)
+    assert [re.findall(r"define hidden void (@k\d+\.\w+)", kernel) for kernel in kernels] == [[symbol] for symbol in symbols]
+    assert all(f"declare hidden void {symbol}(" in frame for symbol in symbols)
+    pieces = "\n".join([*kernels, frame]).replace("define hidden", "define internal").splitlines()
+    assert set(whole.splitlines()) <= set(pieces)
 
 
 def test_the_same_program_gives_the_same_text():

@@ -60,7 +60,7 @@ def test_late_workers_neither_repeat_a_task_nor_begin_one_early(monkeypatch, thr
     monkeypatch.setattr(workers, "SPINS_AT_BARRIER", spins)
     monkeypatch.setattr(workers, "SPINS_BETWEEN_JOBS", spins)
     program = ring(size, rounds).program
-    jit = Jit(delayed(emit_program(program, "ring", host(), embed_initial=False), every), host())
+    jit = Jit([delayed(emit_program(program, "ring", host(), embed_initial=False), every)], host())
 
     def function(name, *arguments, result=ctypes.c_int32):
         return ctypes.CFUNCTYPE(result, *arguments)(jit.address(f"ring_{name}"))

@@ -69,7 +69,7 @@ def peak_flops(threads: int) -> float:
     """float32 operations a second; a multiply-add counts as two."""
     target = host()
     lanes, chains = target.lanes(float32), min(24, target.vector_registers - 4)
-    jit = Jit(multiply_adds(lanes, chains, target), target)
+    jit = Jit([multiply_adds(lanes, chains, target)], target)
     run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(jit.address("multiply_adds"))
     results = np.zeros((threads, 64), np.float32)
     addresses = [row.ctypes.data for row in results]
