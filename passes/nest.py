@@ -162,7 +162,8 @@ class Nest:
         if any(a.reduced for a in self.axes):
             chunk = max(self.width, self._columns())
         else:
-            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent // MAP_TASKS)))
+            rows = prod(a.extent for a in self.axes if a is not self.vector)
+            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent * rows // MAP_TASKS)))
             chunk = -(-chunk // self.width) * self.width
         return chunk, extent // chunk, extent % chunk
 
