@@ -24,7 +24,8 @@ _SPOKEN_BY_ALL = ("cast", "bitcast", "select")
 
 FLOAT_RULES: dict[str, Rule] = {
     "exp": exponentials.exp, "expm1": exponentials.expm1, "sinh": exponentials.sinh, "cosh": exponentials.cosh,
-    "tanh": exponentials.tanh, "erf": exponentials.erf, "log": logarithms.log, "log1p": logarithms.log1p,
+    "tanh": exponentials.tanh, "erf": exponentials.erf, "ndtr": exponentials.ndtr,
+    "log": logarithms.log, "log1p": logarithms.log1p,
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan, "asin": trigonometry.asin,
     "acos": trigonometry.acos, "atan": trigonometry.atan, "atan2": trigonometry.atan2, "pow": powers.pow,
     "scalb": exponentials.scalb, "rsqrt": divisions.rsqrt, "sign": divisions.sign, "mod": divisions.mod,

@@ -41,7 +41,7 @@ FAR_BYTES = 1 << 20  # that a launch touches, from which they come from there
 ELEMENT_BYTES = 4  # that a multiply-add reads for itself, at most
 
 # Words that take many instructions: operations they count for.
-_HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf pow atan2".split(), 20)
+_HEAVY = dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf ndtr pow atan2".split(), 20)
 _HEAVY |= dict.fromkeys("div quot rem mod floordiv sqrt rsqrt".split(), 5)
 
 Region = tuple[Hashable, int, int]  # address space, first byte, byte behind the last

@@ -1,4 +1,4 @@
-"""exp, expm1, sinh, cosh, tanh and erf of float32 and float64.
+"""exp, expm1, sinh, cosh, tanh, erf and ndtr of float32 and float64.
 
 exp(x) = 2**n * exp(r) with n = round(x / ln2) and |r| <= ln2 / 2; n is found by adding a large number, so that it stands
 in the low bits of the sum, one shift away from the exponent field of 2**n. At most 2 units in the last place in float32,
@@ -74,6 +74,21 @@ def erf(x: Expr) -> Expr:
     scale = power(mark)
     rest = fma(n, number(-math.log(2), x), log)  # one rounding more does not matter where n is not 0
     return with_sign(fma(-scale, _expm1_near_zero(rest), 1 - scale), x)
+
+
+def ndtr(x: Expr) -> Expr:
+    """2**log / 2 below 0 and 1 - 2**log / 2 above, with log = log2(2 * ndtr(-|x|)), which is |x| times a polynomial. Beyond its
+    interval that falls on, to an exponent field of 0: the number 0."""
+    form = format_of(x)
+    if form is not F32:
+        return fma(call("erf", x * math.sqrt(0.5)), 0.5, 0.5)
+    size, halved = magnitude(x), form.bias - 1
+    log = call("max", size * polynomial(size, table.NDTR_32), number(-halved, x))
+    large = number(form.round_offset + halved, x)
+    mark = log + large
+    rest = log - (mark - large)
+    tail = power(mark) * fma(rest, polynomial(rest, table.EXP2_32), 1.0)
+    return select(x < 0, tail, 1 - tail)
 
 
 def _exp(x: Expr, halvings: int) -> Expr:

@@ -131,6 +131,7 @@ _FLOAT: dict[str, Function] = {
     "scalb": _scalb,
     "sign": _sign,
     "erf": math.erf,
+    "ndtr": lambda x: (1 + math.erf(x * math.sqrt(0.5))) / 2,
     "rsqrt": _rsqrt,
     "round": _numpy("rint"),
     "pow": _pow,

@@ -310,6 +310,13 @@ _unary(
     "the error function",
     heavy=True,
 )
+_unary(
+    "ndtr",
+    np.vectorize(lambda x: (1 + math.erf(x * math.sqrt(0.5))) / 2, otypes=[np.float64]),
+    lambda x, y, ct: ct * (1 / math.sqrt(2 * math.pi)) * make("exp", x * x * -0.5),
+    "the normal distribution function; its error is relative to 1",
+    heavy=True,
+)
 
 # Rounding and classes of floats.
 _unary("floor", _on_floats(np.floor), _STEPS, "round down", admits=NUMBERS, body=_float_word("floor", lambda x: x))

@@ -348,7 +348,7 @@ class Elementwise(Shapes):
             return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))).tanh())
         if approximate != "none":
             raise DTypeError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}", here())
-        return 0.5 * x * (1 + (x * math.sqrt(0.5)).erf())
+        return x * x._real("ndtr")
 
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
         """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""

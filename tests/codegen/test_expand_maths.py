@@ -48,6 +48,15 @@ def test_denormals(word: str, kind: DType) -> None:
     assert errors(speak(word, args), exact).max() <= BOUND[kind]
 
 
+@pytest.mark.parametrize("kind", [float32, float64], ids=str)
+def test_ndtr_is_exact_beside_one(kind: DType) -> None:
+    """What it falls to is 0, and it never rises on the way, nor leaves [0, 1]."""
+    x = np.concatenate([np.linspace(-9, 9, 40_001), -np.geomspace(9, 1e38, 5000)]).astype(kind.numpy)
+    result, exact = speak("ndtr", x), np.array([math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.tolist()])
+    assert np.abs(result - exact).max() <= np.finfo(kind.numpy).eps
+    assert result.min() == 0 and result.max() == 1 and (result[x < -14] == 0).all()
+
+
 def test_exp_underflows_gradually() -> None:
     x = np.linspace(-200, -86, 100_000).astype(np.float32)
     result = speak("exp", x)
@@ -65,6 +74,7 @@ SPECIAL: dict[str, list[tuple[float, float]]] = {
     "cosh": [(0, 1), (-0.0, 1), (INF, INF), (-INF, INF), (-1e5, INF)],
     "tanh": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (30, 1), (-30, -1)],
     "erf": [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (8, 1), (-8, -1)],
+    "ndtr": [(0, 0.5), (-0.0, 0.5), (INF, 1), (-INF, 0), (9, 1), (-40, 0), (3e38, 1), (-3e38, 0), (1e-40, 0.5)],
     "sin": [(0, 0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],
     "cos": [(0, 1), (-0.0, 1), (INF, NAN), (-INF, NAN)],
     "tan": [(0, 0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],

@@ -61,6 +61,7 @@ NUMPY_UNARY = {
     "trunc": np.trunc, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos,
     "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
     "tanh": np.tanh, "sign": np.sign, "rsqrt": lambda x: 1 / np.sqrt(x), "erf": np.vectorize(math.erf),
+    "ndtr": np.vectorize(lambda x: (1 + math.erf(x * math.sqrt(0.5))) / 2),
 }  # fmt: skip
 SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.1, -0.3, 1.0, -1.0, 7.25, 300.0, -300.0, 1e4, np.inf, -np.inf, np.nan]
 
