@@ -285,6 +285,7 @@ def span_of(loops: tuple[Loop, ...], side: int) -> int:
 
 def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
     at_hand = sum(origin.store for origin in origins)
+    lines = [2 if origin.given else 1 for origin in origins]  # in which a vector lies
     kept = [n for n, loop in enumerate(loops) if not loop.reduced and not loop.apart]
     for lane, along in enumerate(loops):
         if not (along.reduced and along.lhs == along.rhs == 1):
@@ -295,7 +296,7 @@ def _dot_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origin
             for column in [None, *kept[first + 1 :]]:
                 for tile in _dot_tiles(loops, row, column, machine):
                     accumulators = prod(tile.values())
-                    loads = _uses(loops, tile, 0) + _uses(loops, tile, 1)
+                    loads = sum(lines[side] * _uses(loops, tile, side) for side in (0, 1))
                     step = max(accumulators / 2, loads / LOADS, FMA_LATENCY)
                     cost = _tiles_of(loops, tile) * (steps * step + accumulators * HORIZONTAL_COST + TILE_COST) + at_hand
                     yield Schedule(lane, along.extent, tuple(tile.items()), (), width, cost)
