@@ -20,8 +20,21 @@ from math import ceil, prod
 from typing import Any
 
 from .machine import Machine
-from .tiles import BEYOND_L1, ELEMENT_BYTES, GATHER_COST, RESULT, STORED, Loop, Origins, Schedule, copying, moves, origin_cost
-from .traffic import BEYOND_L2, KEPT, Tiles, beside
+from .tiles import (
+    BEYOND_L1,
+    ELEMENT_BYTES,
+    GATHER_COST,
+    PAGE_BYTES,
+    RESULT,
+    STORED,
+    Loop,
+    Origins,
+    Schedule,
+    copying,
+    moves,
+    origin_cost,
+)
+from .traffic import BEYOND_L2, KEPT, Extents, Tiles, beside
 
 HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share
@@ -29,9 +42,12 @@ MOST_TILES = 64  # of one group
 ALIKE = 1.05  # the cost of an order that suits threads, in that of the best order for one
 FRESH = 2.0  # times what else moves: the cost to read what another thread has just written
 PARTS = (4, 2)  # of the outermost axis, so that as many threads find their shares apart
-STREAMS = 32  # rows that a processor fetches ahead in, side by side
+STREAMS = (8, 32)  # rows that a processor fetches ahead in, side by side
+FOLLOWED = 40  # pages, at most, on which it goes on by itself
+MISSED = 52.0  # cycles for a piece of a row where it does not
 START = 150.0  # cycles until it does
-RESUMED = 75.0  # the same for rows of which another part has been read
+RESUMED, BESIDE = 60.0, 0.5  # the same for rows of which another part has been read, and for each that is read beside
+FAR_APART = 1024  # bytes between rows that a processor does not read as one
 ALONE = 2 << 20  # multiply-adds that need no second thread
 BYTE = 3  # of these while a byte comes from behind the second cache
 PANEL = 1.5  # of the first cache: the panel that a group of tiles packs for itself, at most
@@ -178,9 +194,11 @@ class _Way(Tiles):
             group = {n: ceil(self.tiles(n) / (parts if n == lane else 1)) for n in order if n not in apart}
             if prod(group.values()) > MOST_TILES or (tasks == 1 and self.work > ALONE):
                 continue
-            size = max(n for n in _divisors(self.loops[steps[-1]].extent) if n <= STREAMS)
             rows = tasks * prod(self.reduced.values())
-            yield self.in_blocks(self.schedule.far - RESUMED * rows, order, group, (len(steps) - 1, size))
+            for streams in STREAMS:
+                size = max(n for n in _divisors(self.loops[steps[-1]].extent) if n <= streams)
+                slow = (RESUMED + BESIDE * size) * rows
+                yield self.in_blocks(self.schedule.far - slow, order, group, (len(steps) - 1, size))
 
     def packed_near(self, computed: bool = False) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first
@@ -238,12 +256,27 @@ class _Way(Tiles):
             spared += self.schedule.stream
         if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
+        spared -= MISSED * again * self.lost(side, part)
         beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
         cell = prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
         inside = self.footprint(self.tile, other) + (2 * blocks * cell if blocks > 1 else 0)
         traffic = tasks * (beyond / BEYOND_L2 + prod(sizes.values()) * inside / BEYOND_L1) - self.once
         several = tuple((n, size) for n, size in sizes.items() if size > 1)
         return self.costing(traffic, spared, order=order, group=several, block=block, near=(side,))
+
+    def lost(self, side: int, part: Extents) -> float:
+        """How many pieces of rows visits read from behind the second cache on more pages than the processor follows."""
+        covered, piece, pages = self.tile | part, 1, 1.0
+        for stride, axis in self.strides[side]:
+            apart = stride * ELEMENT_BYTES
+            if stride in (1, piece) or apart < FAR_APART:
+                piece *= covered[axis]
+            else:
+                pages *= covered[axis] * min(apart / PAGE_BYTES, 1.0)
+        if pages <= FOLLOWED:
+            return 0.0
+        total = self.operands(self.whole) + self.footprint(self.whole, RESULT)
+        return prod(self.whole[axis] for _, axis in self.strides[side]) / piece * max(1 - self.l2 / total, 0.0)
 
     def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that are visited block by block."""

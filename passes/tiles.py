@@ -41,7 +41,7 @@ MAX_ROWS = 14
 WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
 MAX_DOTS = 6
 MAX_VECTORS = 4
-MOST_VECTORS = 12  # of a single row, which shares nothing with others
+MOST_VECTORS = 12  # of a single row, which shares nothing with others, unless each step is on another page
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ def _packed_schedules(
     steps = prod(loop.extent for loop in loops if loop.reduced)
     far = {side: _far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed}
     vectors_far = sum(cycles for side, cycles in far.items() if moves(loops[lane], side))
-    for tile, vectors in _register_tiles(loops, lane, axes, width, machine):
+    most = MAX_VECTORS if axes or vectors_far else MOST_VECTORS
+    for tile, vectors in _register_tiles(loops, lane, axes, width, most, machine):
         rows = prod(tile.values())
         loads = 0.0
         for side in (0, 1):
@@ -236,12 +237,11 @@ def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -
 
 
 def _register_tiles(
-    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], width: int, machine: Machine
+    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], width: int, most: int, machine: Machine
 ) -> Iterator[tuple[dict[int, int], int]]:
-    """(elements along each axis, vectors) whose accumulators, one row of vectors and a broadcast fit the registers. Of two
-    axes the first is taken whole."""
+    """(elements along each axis, vectors, up to `most`) whose accumulators, one row of vectors and a broadcast fit the
+    registers. Of two axes the first is taken whole."""
     whole = {n: loops[n].extent for n in axes[:-1]}
-    most = MAX_VECTORS if axes else MOST_VECTORS
     for vectors in range(1, min(most, ceil(loops[lane].extent / width)) + 1):
         for rows in range(1, min(MAX_ROWS, loops[axes[-1]].extent) + 1) if axes else (1,):
             if prod(whole.values()) * rows * vectors + vectors + 1 < machine.vector_registers:

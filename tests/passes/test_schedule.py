@@ -158,12 +158,17 @@ def test_reading_in_place_costs_more_where_lines_lie_far_apart() -> None:
 
 def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() -> None:
     machine, large = Machine(64, 32, l1=48 << 10, l2=2 << 20), Machine(64, 32, l1=48 << 10, l2=8 << 20)
-    for rows, cached, tasks in ((1, large, 1), (1, machine, 2), (16, machine, 2)):  # one row is left alone where all is near
+    few, many = STREAMS
+    for rows, cached, tasks, streams in (
+        (1, large, 1, few),  # one row is left alone where all is near
+        (1, machine, 2, few),
+        (16, machine, 2, many),  # whose sums take longer to come and go
+    ):
         loops = product(rows, 1024, 1024)[rows == 1 :]
         schedule = choose(loops, 16, cached)
         groups = dict(schedule.group)
         visited = {n: groups.get(n, 1) for n, loop in enumerate(loops) if not loop.reduced}
-        assert schedule.packed == () and schedule.block == (0, STREAMS)
+        assert schedule.packed == () and schedule.block == (0, streams)
         assert prod(-(-schedule.tiles(loops, n) // count) for n, count in visited.items()) == tasks
     assert choose(product(256, 1024, 1024), 16, machine).packed  # panels serve many rows
     assert not choose(product(16, 1024, 64), 16, machine).group  # rows that lie together
@@ -324,7 +329,7 @@ def scratch(loops: tuple[Loop, ...], schedule: Schedule) -> tuple[int, int]:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_long_operand_that_few_rows_need_is_packed_by_their_visits(transposed: bool) -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
-    loops = product(64, 4096, 64, b_transposed=True) if transposed else product(128, 3072, 768)
+    loops = product(64, 4096, 64, b_transposed=True) if transposed else product(128, 2048, 256)
     schedule = choose(loops, 16, machine)
     assert schedule.packed == schedule.near == (1,) and schedule.order == (1, 0) and schedule.block[0] == 0
     panel, sums = scratch(loops, schedule)
@@ -349,7 +354,7 @@ def test_where_memory_is_scarce_visits_pack_the_larger_operand() -> None:
         best = choose_for(problem)
         assert best.packed == (0, 1) and not best.near and problem.ahead(best) == small + 4096 * max(m, n)
         assert Frugal(choose_for, problem.ahead(best))(problem) == best
-        less = Frugal(choose_for, problem.ahead(best) - 1)(problem)
+        less = Frugal(choose_for, small)(problem)
         assert less.near == (side,) and problem.ahead(less) == small and less.cost <= DEARER * best.cost
 
 
@@ -373,6 +378,28 @@ def test_what_many_rows_need_is_packed_once_for_all() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     schedule = choose(product(2048, 2048, 2048), 16, machine)
     assert schedule.packed == (1,) and not schedule.near
+
+
+def test_rows_on_more_pages_than_a_processor_follows_are_packed_whole() -> None:
+    near, far = (Machine(64, 32, l1=48 << 10, l2=size << 20) for size in (32, 2))
+    for loops in (product(128, 3072, 768), product(512, 512, 512)):
+        assert choose(loops, 16, far).packed == (1,) and not choose(loops, 16, far).near
+    assert choose(product(128, 3072, 768), 16, near).near  # nothing is far there
+
+
+def test_vectors_in_two_lines_are_loaded_twice() -> None:
+    """Dot products load all that they multiply; in panels vectors lie in one line."""
+    loops, machine = product(1024, 1024, 16, b_transposed=True), Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    assert loops[choose(loops, 16, machine, (STORED, STORED)).lane].reduced
+    assert not loops[choose(loops, 16, machine, (Origin(given=True), Origin(given=True))).lane].reduced
+
+
+def test_a_row_that_reads_far_apart_takes_no_more_vectors_than_tiles_of_several() -> None:
+    far, near = (
+        max(s.columns for s in candidates(product(1, 1024, n)[1:], 16, Machine(64, 32)) if not s.packed and not s.tile)
+        for n in (1024, 192)
+    )
+    assert far == MAX_VECTORS * 16 and near == MOST_VECTORS * 16
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
