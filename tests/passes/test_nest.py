@@ -157,6 +157,13 @@ def test_long_maps_are_cut_into_chunks_and_a_rest() -> None:
     assert (whole.var.extent, rest.var.extent) == (MAP_CHUNK, 5)
 
 
+@pytest.mark.parametrize(("rows", "tasks"), [(1, 4), (3, 12), (64, 64)])
+def test_a_small_map_is_cut_by_all_its_elements(rows: int, tasks: int) -> None:
+    x, bias = tensor("x", rows, 4 * MIN_CHUNK), tensor("bias", 4 * MIN_CHUNK)
+    (found,) = launches(Graph("f", (x, bias), (exp(x + broadcast(bias, x.shape, (1,))),)))
+    assert found.kernel.task.extent == tasks
+
+
 def test_maps_of_whole_chunks_have_no_rest() -> None:
     x = tensor("x", MAP_CHUNK * 16)
     found = launch(x, x + 1.0)
