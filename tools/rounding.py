@@ -34,6 +34,7 @@ EXACT = frozenset(
     "reduce_max reduce_min max min".split()
 )
 EXTREMES = frozenset("max min reduce_max reduce_min".split())
+BESIDE_ONE = frozenset({"ndtr"})  # ops whose errors are small beside 1, however small their results are
 # Ops whose own coefficients have signs, and how they apply their matrix.
 PATCHES: dict[str, Callable[..., np.ndarray]] = {"winograd_points": on_patches, "winograd_result": on_points}
 # Beyond these the target documents its own result (codegen/words).
@@ -148,7 +149,7 @@ class _Mover:
         if name in EXACT or isinstance(lower, Source) or (isinstance(lower, Pointwise) and lower.view):
             return result
         wide = result.astype(np.float64)
-        unit = epsilon(value.dtype) * np.abs(wide)
+        unit = epsilon(value.dtype) * (np.ones(result.shape) if name in BESIDE_ONE else np.abs(wide))
         doubt = np.zeros(result.shape, bool)
         if sums(value):
             finite = [np.where(np.isfinite(x), np.abs(x), 0).astype(x.dtype) if _is_float(x) else x for x in operands]
