@@ -106,7 +106,8 @@ class _Fusion:
         lower = value.op.lower
         if isinstance(lower, Pointwise) and not is_joint(value):
             return leaf_reads(value, positions(value.shape), self.is_leaf)
-        return list(dict.fromkeys(read for operand in value.operands for read in self.operand_reads(operand)))
+        reads = [read for operand in value.operands for read in self.operand_reads(operand)]
+        return list(dict.fromkeys(reads)) if isinstance(lower, Elementwise) else reads
 
     def operand_reads(self, operand: Value) -> list[Read]:
         index = positions(operand.shape)

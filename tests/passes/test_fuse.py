@@ -176,6 +176,13 @@ def test_nothing_is_computed_inside_the_loops_of_a_contraction() -> None:
     assert [c.members for c in cluster.prologues.values()] == [[exp(x)]]
 
 
+def test_what_a_contraction_reads_as_both_operands_is_computed_once() -> None:
+    x = tensor("x", 48, 48)
+    squared = dot(exp(x), exp(x))
+    fused = fused_of([squared], [x])
+    assert apart(fused, exp(x), squared) and not fused.home[squared].prologues
+
+
 def test_a_reduction_of_a_contraction_is_a_kernel_of_its_own() -> None:
     x, w = tensor("x", 5, 7), tensor("w", 7, 13)
     fused = check_kernels(Graph("f", (x, w), (reduce_sum(dot(x, w), (1,)),)))
