@@ -140,7 +140,7 @@ class Nest:
 
     def launch(self, name: str, comment: str) -> Launch:
         """The kernel and its arguments."""
-        outer = [a for a in self.axes if not a.reduced and a is not self.vector]
+        outer = self._outer()
         chunk, chunks, tail = self._chunks()
         task, parts, named = self.frame.task((*(a.extent for a in outer), chunks + (tail > 0)))
         start = parts[-1] * chunk
@@ -152,6 +152,10 @@ class Nest:
             body = self._task(indices, start, chunk if chunks else tail)
         return self.frame.launch(name, task, (*named, *body), comment)
 
+    def _outer(self) -> list[Axis]:
+        """The axes that only tasks walk."""
+        return [a for a in self.axes if not a.reduced and a is not self.vector]
+
     def _chunks(self) -> tuple[int, int, int]:
         """(chunk size, whole chunks, rest) of the vector axis; a reduced vector axis is never split."""
         if self.vector is None:
@@ -162,7 +166,7 @@ class Nest:
         if any(a.reduced for a in self.axes):
             chunk = max(self.width, self._columns())
         else:
-            rows = prod(a.extent for a in self.axes if a is not self.vector)
+            rows = prod(a.extent for a in self._outer())
             chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent * rows // MAP_TASKS)))
             chunk = -(-chunk // self.width) * self.width
         return chunk, extent // chunk, extent % chunk
@@ -170,7 +174,7 @@ class Nest:
     def _columns(self) -> int:
         """Columns that a task folds: fewer where there would be too few tasks."""
         columns = COLUMN_LANES
-        rows = prod(a.extent for a in self.axes if not a.reduced and a is not self.vector)
+        rows = prod(a.extent for a in self._outer())
         assert self.vector is not None
         while columns > self.machine.columns and rows * -(-self.vector.extent // columns) < self.machine.trees.tasks:
             columns //= 2
