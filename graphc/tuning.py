@@ -151,14 +151,19 @@ def race(calls: Sequence[Callable[[], object]], seconds: float, now: Callable[[]
     and the first of all; so there are as many times of the first as of any."""
 
     def turn(n: int, repeats: int) -> float:
-        start = now()
-        for _ in range(repeats):
-            calls[n]()
-        return (now() - start) / repeats
+        elapsed = 0.0
+        while not elapsed > 0:  # the clock of a thread stands still at times, though seldom
+            start = now()
+            for _ in range(repeats):
+                calls[n]()
+            elapsed = now() - start
+        return elapsed / repeats
 
     times: list[list[float]] = [[] for _ in calls]
     running = list(range(len(calls)))
-    repeats = ceil(TURN / max(*(turn(n, 1) for n in running), TURN / MOST_REPEATS))
+    for call in calls:  # their code is cold
+        call()
+    repeats = ceil(TURN / max(min(turn(n, 1) for n in running), TURN / MOST_REPEATS))
     for _ in range(HEATS):
         rounds, end = 0, perf_counter() + seconds / HEATS
         while rounds < ROUNDS or perf_counter() < end:
