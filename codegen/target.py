@@ -24,7 +24,9 @@ class Target:
     """A machine: how LLVM names it, its vector registers, and its memory.
 
     `features` is LLVM's comma-separated list; `page_bytes` is the largest page the system may use (memory that is
-    protected or mapped is aligned to it); `l2_bytes` counts the share of one core.
+    protected or mapped is aligned to it); `l2_bytes` counts the share of one core. `tune` names the processor for which
+    LLVM orders the instructions of register tiles that leave few registers, if not `cpu`: for some it moves loads so far ahead
+    of their use that sums have to wait in memory.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Target:
     l1_bytes: int = 32 << 10
     l2_bytes: int = 256 << 10
     page_bytes: int = 4096
+    tune: str = ""
 
     @property
     def arch(self) -> str:
@@ -61,8 +64,12 @@ _NAMED = {
         Target("x86-64", _LINUX_X86, "x86-64"),
         Target("x86-64-v2", _LINUX_X86, "x86-64-v2"),
         Target("x86-64-v3", _LINUX_X86, "x86-64-v3", vector_bits=256, has_fma=True),
-        Target("x86-64-v4", _LINUX_X86, "x86-64-v4", "-prefer-256-bit", 512, 32, True, 32 << 10, 1 << 20),
-        Target("aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32, True, 64 << 10, 512 << 10, 65536),
+        Target(
+            "x86-64-v4", _LINUX_X86, "x86-64-v4", "-prefer-256-bit", 512, 32, True, 32 << 10, 1 << 20, tune="sapphirerapids"
+        ),
+        Target(
+            "aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32, True, 64 << 10, 512 << 10, 65536, "neoverse-v2"
+        ),
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c,+v", 128, 32, True),
         Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128", 128, 16, False, page_bytes=65536),
     )

@@ -25,7 +25,7 @@ from .expressions import Entry, Scope
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
-from .nests import Fetch, Fetches, at_once, together
+from .nests import Fetch, Fetches, at_once, crowded, together
 from .panels import next_panels
 from .results import tile_results
 from .rows import next_rows
@@ -57,7 +57,8 @@ def emit_kernel(kernel: Kernel, symbol: str, target: Target, linkage: str = "int
         f"ptr noalias nonnull captures(none){'' if array in written else ' readonly'} %p{i}"
         for i, array in enumerate(kernel.params)
     ]
-    head = f"define {linkage} void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind {{"
+    tune = f' "tune-cpu"="{target.tune}"' if target.tune and crowded(kernel.body, target) else ""
+    head = f"define {linkage} void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind{tune} {{"
     lines = [head, "entry:", *b.slots, *b.lines, "}", ""]
     return KernelText(symbol, "\n".join(lines), frozenset(b.declarations))
 

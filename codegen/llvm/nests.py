@@ -17,6 +17,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Stmt
 from ..target import Target
 
 BLOCK = 16  # rounds, at most, that fetch together
+CROWDED = 0.75  # of the registers: more sums than these leave little room for what is loaded
 AT_ONCE, ENOUGH = 4, 48  # rounds, at most, that make a block without a branch, and the vectors of products that need no more
 
 
@@ -83,6 +84,11 @@ def _step(loop: For) -> For | None:
     if not isinstance(inner, For) or inner.kind != VECTOR:
         return None
     return inner if [type(stmt) for stmt in inner.body] == [Accumulate] else None
+
+
+def crowded(body: tuple[Stmt, ...], target: Target) -> bool:
+    """Whether the sums of a register tile leave few registers for operands, so that it matters how early these are loaded."""
+    return any(_products(nest.loops[-1]) > CROWDED * target.vector_registers for nest in nests(body))
 
 
 def together(loop: For) -> int:
