@@ -55,7 +55,8 @@ class Jit:
             return result
 
         with _short_turns(), ThreadPoolExecutor(1, "graphc-llvm") as beside:
-            objects = list(beside.map(compiled, chain(plain, modules), chain([plainly] * len(plain), repeat(machine))))
+            each = beside.map if _starts_threads(beside) else map
+            objects = list(each(compiled, chain(plain, modules), chain([plainly] * len(plain), repeat(machine))))
         self._module = llvm.parse_assembly("", llvm.create_context())
         self._engine = llvm.create_mcjit_compiler(self._module, machine)
         for code in objects:
@@ -70,6 +71,15 @@ class Jit:
         address: int = self._engine.get_function_address(symbol) or self._engine.get_global_value_address(symbol)
         assert address, f"no symbol {symbol} in the module"
         return address
+
+
+def _starts_threads(executor: ThreadPoolExecutor) -> bool:
+    """Python has none to give any more when what was registered with atexit runs."""
+    try:
+        executor.submit(int)
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -170,6 +170,16 @@ def test_a_call_at_the_very_end_of_the_process_is_refused(saved, make):
     assert "was closed" in run(code)
 
 
+def test_the_end_of_the_process_may_compile():
+    code = (
+        "import atexit\n"
+        "import numpy as np\n"
+        "from nets import counter\n"
+        "atexit.register(lambda: print(counter().load().predict(np.ones(6, np.float32)).sum()))\n"
+    )
+    assert run(code) == "18.0\n"
+
+
 def test_the_library_knows_no_name_of_python(saved):
     for word in (b"PyObject", b"PyEval", b"PyList", b"Py_"):
         assert word not in saved.read_bytes()
