@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
+from random import Random
 from statistics import median
 from time import perf_counter, thread_time
 
@@ -147,8 +148,8 @@ def clock(threads: int | None) -> Callable[[], float]:
 
 
 def race(calls: Sequence[Callable[[], object]], seconds: float, now: Callable[[], float]) -> list[list[float]]:
-    """The times of calls that take turns; short ones are repeated within a turn. After each heat only the faster half goes on,
-    and the first of all; so there are as many times of the first as of any."""
+    """The times of calls that take turns, in another order each round; short ones are repeated within a turn. After each heat
+    only the faster half goes on, and the first of all; so there are as many times of the first as of any."""
 
     def turn(n: int, repeats: int) -> float:
         elapsed = 0.0
@@ -160,7 +161,7 @@ def race(calls: Sequence[Callable[[], object]], seconds: float, now: Callable[[]
         return elapsed / repeats
 
     times: list[list[float]] = [[] for _ in calls]
-    running = list(range(len(calls)))
+    running, order = list(range(len(calls))), Random(0)
     for call in calls:  # their code is cold
         call()
     repeats = ceil(TURN / max(min(turn(n, 1) for n in running), TURN / MOST_REPEATS))
@@ -168,7 +169,7 @@ def race(calls: Sequence[Callable[[], object]], seconds: float, now: Callable[[]
         rounds, end = 0, perf_counter() + seconds / HEATS
         while rounds < ROUNDS or perf_counter() < end:
             rounds += 1
-            for n in running:
+            for n in order.sample(running, len(running)):  # what ran before decides what caches hold
                 times[n].append(turn(n, repeats))
         fastest = sorted(running, key=lambda n: _score(times[n], times[0]))
         running = sorted({0, *fastest[: ceil(len(fastest) / 2)]})
