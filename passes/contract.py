@@ -22,7 +22,7 @@ from math import ceil, prod
 from graphc.dtype import int64
 from graphc.ir import kernel
 from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, combine, const, load, temp, unravel
-from graphc.ir.kernel import ARENA, SERIAL, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store
+from graphc.ir.kernel import ARENA, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store, nested
 from graphc.ir.values import Value
 
 from .element import Elements
@@ -117,7 +117,7 @@ class Contract:
     def _visits(self, variables: list[Var], *body: Stmt) -> tuple[Stmt, ...]:
         """`body` for every tile of the group, inside loops over blocks, if any."""
         guard, whole = self.visited, (*self.visit_lets, *body)
-        return _loops(variables, *(whole if guard is None else (If(guard, whole),)))
+        return nested(variables, *(whole if guard is None else (If(guard, whole),)))
 
     def _tile_starts(self, tiles: Mapping[int, Index]) -> tuple[dict[int, Index], list[Stmt], dict[int, Index]]:
         """The first index of the tile on each kept axis, and for axes whose last tile overlaps, the first index to store."""
@@ -146,31 +146,28 @@ class Contract:
         blocks, steps, moved = self._step_vars()
         visits, at = self._packing_visits(blocks, steps, moved), at | moved
 
-        def over_tile(along: Var, *body: Stmt) -> Stmt:
-            nest: Stmt = For(along, body, VECTOR, self.schedule.width)
-            for var in reversed(tile):
-                nest = For(var, (nest,), UNROLLED)
-            return nest
+        def over_tile(along: Var, *body: Stmt) -> tuple[Stmt, ...]:
+            return nested(tile, For(along, body, VECTOR, self.schedule.width), kind=UNROLLED)
 
-        def epilogue(array: Array, cell: Index) -> Stmt:
+        def epilogue(array: Array, cell: Index) -> tuple[Stmt, ...]:
             return over_tile(column, *self._epilogue(load(array, cell + column), at | {axis: at[axis] + column}, guards))
 
         inside, used = at | {axis: at[axis] + lane}, lane < self.schedule.columns
         product = Accumulate(acc, row + lane, "add", self._operand(0, inside, used) * self._operand(1, inside, used))
-        summed = _loops(list(steps.values()), over_tile(lane, product))
+        summed = nested(list(steps.values()), *over_tile(lane, product))
         zero = const(0, self.dtype)
         group = list(self.group.values())
         if not blocks:
-            whole = [*lets, Local(acc), over_tile(lane, Store(acc, row + lane, zero)), *summed, epilogue(acc, row)]
+            whole = [*lets, Local(acc), *over_tile(lane, Store(acc, row + lane, zero)), *summed, *epilogue(acc, row)]
             return [*visits(*whole)]
         sums, cell = self.frame.scratch("sums", self.dtype, prod(v.extent for v in group) * size), _flat(group) * size + row
         fetch = over_tile(lane, Store(acc, row + lane, load(sums, cell + lane)))
         keep = over_tile(lane, Store(sums, cell + lane, load(acc, row + lane)))
         return [
             Local(sums),
-            *_loops(group, over_tile(lane, Store(sums, cell + lane, zero))),
-            *visits(*lets, Local(acc), fetch, *summed, keep),
-            *self._visits(group, *lets, epilogue(sums, cell)),
+            *nested(group, *over_tile(lane, Store(sums, cell + lane, zero))),
+            *visits(*lets, Local(acc), *fetch, *summed, *keep),
+            *self._visits(group, *lets, *epilogue(sums, cell)),
         ]
 
     @property
@@ -188,10 +185,7 @@ class Contract:
         _, steps, moved = self._step_vars()
         at |= moved
 
-        def over_tile(*body: Stmt) -> tuple[Stmt, ...]:
-            for var in reversed(tile):
-                body = (For(var, body, UNROLLED),)
-            return body
+        over_tile = partial(nested, tile, kind=UNROLLED)
 
         def over_lanes(*body: Stmt) -> tuple[Stmt, ...]:
             return over_tile(For(lane, body, VECTOR, width))
@@ -203,14 +197,14 @@ class Contract:
 
         whole, rest = divmod(self.schedule.columns, width)
         chunk = Var("c", whole)
-        summed = [*_loops([chunk], *products(chunk * width, None))] if whole else []
+        summed = [*nested([chunk], *products(chunk * width, None))] if whole else []
         summed += products(as_index(whole * width), lane < rest) if rest else ()
         zero = const(0, self.dtype)
         return [
             *lets,
             Local(sums),
             *over_lanes(Store(sums, cell * width + lane, zero)),
-            *_loops(list(steps.values()), *summed),
+            *nested(list(steps.values()), *summed),
             Local(acc),
             *over_tile(Store(acc, cell, zero)),
             *over_lanes(Accumulate(acc, cell, "add", load(sums, cell * width + lane))),
@@ -296,8 +290,8 @@ class Contract:
         def visits(*body: Stmt) -> tuple[Stmt, ...]:
             body = self._visits(loops[deepest:], *body)
             for depth in reversed(range(deepest + 1)):
-                body = _loops(loops[depth - 1 : depth], *packs.get(depth, ()), *body)
-            return _loops(blocks, *body)
+                body = nested(loops[depth - 1 : depth], *packs.get(depth, ()), *body)
+            return nested(blocks, *body)
 
         return visits
 
@@ -322,8 +316,8 @@ class Contract:
             return self._element(self.frame, side, start + within * whole.axis.stride, all_of(within < whole.tile))
 
         filled = fill(layout, panels, _flat(loops), position, held, list(stepped.values()), self.schedule.width)
-        body = *lets, *starts, filled
-        return Local(panels), *_loops(loops, *(body if visited is None else (If(visited, body),)))
+        body = *lets, *starts, *filled
+        return Local(panels), *nested(loops, *(body if visited is None else (If(visited, body),)))
 
     def _panel_axis(self, side: int) -> int:
         """The axis along which a panel of the operand is contiguous: the lanes, or the rows of the tile."""
@@ -372,10 +366,3 @@ def _flat(variables: list[Var]) -> Index:
     for var in variables:
         position = position * var.extent + var
     return position
-
-
-def _loops(variables: list[Var], *body: Stmt) -> tuple[Stmt, ...]:
-    """`body` inside loops, the first one outermost."""
-    for var in reversed(variables):
-        body = (For(var, body, SERIAL),)
-    return body

@@ -19,7 +19,7 @@ from math import prod
 
 from graphc.dtype import DType
 from graphc.ir.expr import Array, Expr, Index, Temp, Var, as_index, cast, const, linear, load, ravel, temp, unravel
-from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, operands
+from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, nested, operands
 from graphc.ir.op import Pointwise, Reduction
 from graphc.ir.values import Value
 
@@ -344,9 +344,7 @@ class Nest:
         array = self.frame.scratch("window", dtype, self.extent)
         loops = [Var(f"{array.name}_{n}", extent) for n, extent in enumerate(extents)]
         at = self.lane
-        body: tuple[Stmt, ...] = (self._lanes((Accumulate(array, at, combine, term(tuple(loops))),)),)
-        for var in reversed(loops):
-            body = (For(var, body, SERIAL),)
+        body = nested(loops, self._lanes((Accumulate(array, at, combine, term(tuple(loops))),)))
         neutral = Store(array, at, const(COMBINES[combine](dtype), dtype))
         self.prelude += [Local(array), self._lanes((neutral,)), *body]
         return load(array, at)

@@ -17,7 +17,7 @@ import numpy as np
 
 from graphc.dtype import DType, int64
 from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, combine, const, ravel, temp
-from graphc.ir.kernel import SERIAL, VECTOR, Buffer, For, Launch, Let, Stmt, Store
+from graphc.ir.kernel import VECTOR, Buffer, For, Launch, Let, Stmt, Store, nested
 from graphc.ir.values import Value
 
 from .axes import merged, plain_loops, spec_of
@@ -161,9 +161,8 @@ def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Eleme
     def held(inside: Index) -> Expr:
         return element((start + inside) * layout.axis.stride + moved + layout.offset, all_of(inside < layout.tile))
 
-    body: tuple[Stmt, ...] = (*lets, fill(layout, frame.array(target), panel, at, held, [within, *steps], width))
-    if together:
-        body = (For(panels, body, SERIAL),)
+    filled = fill(layout, frame.array(target), panel, at, held, [within, *steps], width)
+    body = nested([panels] if together else [], *lets, *filled)
     return frame.launch(f"{name}_pack", task, (*named, *body), "panels of an operand")
 
 
@@ -175,14 +174,11 @@ def fill(
     held: Callable[[Index], Expr],
     steps: Sequence[Var],
     width: int,
-) -> Stmt:
+) -> tuple[Stmt, ...]:
     """Fill the panel of one tile: loops over `steps`, which move the indices `at` of other axes, and over what is `held`
     inside the tile, a vector of lines at a time, which stays in the first cache."""
     lane = Var("v", min(layout.width, width))
     group = Var("w", ceil(layout.width / lane.extent))
     inside = group * lane.extent + lane
     store = Store(panels, layout.position(tile, at, inside), held(inside), all_of(inside < layout.width))
-    body: Stmt = For(lane, (store,), VECTOR, width)
-    for var in reversed([group, *steps]):
-        body = For(var, (body,), SERIAL)
-    return body
+    return nested([group, *steps], For(lane, (store,), VECTOR, width))

@@ -22,6 +22,7 @@ from . import folds, memory, types
 from .builder import Builder, Value
 from .epilogues import epilogue_rows
 from .expressions import Entry, Scope
+from .fills import next_fills
 from .folds import VectorLoop
 from .indices import Position
 from .memory import Place
@@ -76,7 +77,8 @@ class _Emitter:
         self.before: Fetches = epilogue_rows(kernel, self.b.target)  # fetched before a loop starts
         panels, results = next_panels(kernel, self.b.target), tile_results(kernel, self.b.target)
         self.beside = {loop: panels.get(loop, []) + results.get(loop, []) for loop in {**panels, **results}}  # in each round
-        self.ahead = next_rows(kernel, self.b.target, self.beside)  # before each block of rounds
+        fills = next_fills(kernel, self.b.target)
+        self.ahead = fills | next_rows(kernel, self.b.target, {**self.beside, **fills})  # before each block of rounds
         self.first = True  # of the copies that unrolled loops make: the one that fetches ahead for all
 
     def tasks(self) -> None:
@@ -140,7 +142,7 @@ class _Emitter:
             for fetch in self.ahead[loop]:
                 self.scope.forget()
                 self.fetch(fetch)
-            self.rounds(loop, Var(loop.var.name, size), start)
+            self.rounds(loop, Var(loop.var.name, size), start, self.beside.get(loop, ()))
 
     def rounds(self, loop: For, var: Var, start: Position, fetches: Sequence[Fetch] = ()) -> None:
         """As many rounds of a loop as `var` counts, from `start` on, some of them one after another."""

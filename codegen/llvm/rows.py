@@ -13,6 +13,7 @@ and again, loops that fetch something else, and rows of which a block of steps w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Div, Expr, Index, Mod, Temp, Var, as_index, combine, linear, ravel, unravel
@@ -55,42 +56,19 @@ class _Rows:
 
     def fetch(self) -> Fetch | None:
         """What a block of steps fetches; None where there is nothing to gain."""
-        box, (shared, after) = self._box(), self._next()
-        if self.nest.step.var in self.terms or box is None or after is None:
+        shared, after = self._next()
+        if self.nest.step.var in self.terms or after is None or self._is_dense():
             return None
-        run, strides = box
-        rounds = [*shared, *self._blocks()]
-        count, runs = prod(extent for _, extent in rounds), prod(extent for _, extent in strides)
-        line = LINE // self.array.dtype.size
-        lines = ceil(run / line)
-        each = ceil(lines / max(count // runs, 1))
-        if count < runs or each > MOST_LINES:
-            return None
-        pieces = ceil(lines / each)
-        number = ravel([at for at, _ in rounds], tuple(extent for _, extent in rounds)) * (runs * pieces) // count
-        *at, piece = unravel(number, (*(extent for _, extent in strides), pieces))
-        start = Renamed({var: as_index(0) for var in self.inside}).index(after)
-        moved = combine((place, stride) for place, (stride, _) in zip(at, strides, strict=True))
-        within = Var("next", each * line)
-        return Fetch(self.array, start + moved + piece * (each * line) + within, ((within, line),))
+        return spread(self.array, after, self.inside, [*shared, *blocks_of(self.steps)])
 
-    def _blocks(self) -> Rounds:
-        """The steps of a tile, of the innermost loop whole blocks."""
-        *outer, last = self.steps
-        size = together(last)
-        return [*((as_index(loop.var), loop.var.extent) for loop in outer), (last.var // size, last.var.extent // size)]
-
-    def _box(self) -> tuple[int, list[tuple[int, int]]] | None:
-        """What a tile reads: runs of so many elements, by which strides apart, and how many of each; None for a single run
-        without gaps or overlaps, and where one goes backwards."""
-        walked = sorted((self.terms[var], var.extent) for var in self.inside)
-        run, dense, strides = 1, True, []
-        for stride, extent in walked:
-            if stride > run:
-                strides.append((stride, extent))
-            else:
-                dense, run = dense and stride == run, run + (extent - 1) * stride
-        return None if not walked or walked[0][0] < 1 or (dense and not strides) else (run, strides)
+    def _is_dense(self) -> bool:
+        """Whether a tile reads a single run without gaps or overlaps."""
+        run = 1
+        for stride, extent in sorted((self.terms[var], var.extent) for var in self.inside):
+            if stride != run:
+                return False
+            run *= extent
+        return True
 
     def _next(self) -> tuple[Rounds, Index | None]:
         """Who reads the same rows one after another, and what is read then; nothing where this is near or always the same."""
@@ -119,6 +97,47 @@ class _Rows:
         while isinstance(inner, Div | Mod):
             inner = inner.index
         return part if inner is self.task and isinstance(part, Index) else None
+
+
+def spread(array: Array, index: Index, inside: Sequence[Var], rounds: Rounds, more: int = 0) -> Fetch | None:
+    """What each of `rounds` fetches, so that together they fetch all that `index` reads while the variables `inside` run, and
+    so many lines `more` of each run; None where that is much, and where something is read backwards."""
+    box = _box(index, inside)
+    if box is None:
+        return None
+    run, strides = box
+    extents, line = tuple(extent for _, extent in strides), LINE // array.dtype.size
+    count, runs, lines = prod(extent for _, extent in rounds), prod(extents), ceil(run / line) + more
+    several, each = ceil(runs / max(count, 1)), ceil(lines / max(count // runs, 1))  # runs, and lines of each, in a round
+    if not count or several * each > MOST_LINES:
+        return None
+    parts = ceil(runs / several), ceil(lines / each)
+    number = ravel([at for at, _ in rounds], tuple(extent for _, extent in rounds)) * prod(parts) // count
+    (first, piece), beside, within = unravel(number, parts), Var("run", several), Var("next", each * line)
+    start = Renamed({var: as_index(0) for var in inside}).index(index)
+    at = unravel(first * several + beside, extents)
+    moved = combine((place, stride) for place, (stride, _) in zip(at, strides, strict=True))
+    return Fetch(array, start + moved + piece * (each * line) + within, ((beside, 1), (within, line)))
+
+
+def _box(index: Index, inside: Sequence[Var]) -> tuple[int, list[tuple[int, int]]] | None:
+    """What is read: runs of so many elements, by which strides apart, and how many of each."""
+    terms = linear(index)[0]
+    walked = sorted((terms[var], var.extent) for var in inside if var in terms)
+    run, strides = 1, []
+    for stride, extent in walked:
+        if stride > run:
+            strides.append((stride, extent))
+        else:
+            run += (extent - 1) * stride
+    return None if not walked or walked[0][0] < 1 else (run, strides)
+
+
+def blocks_of(loops: Sequence[For]) -> Rounds:
+    """The rounds of loops over steps, of the innermost one whole blocks."""
+    *outer, last = loops
+    size = together(last)
+    return [*((as_index(loop.var), loop.var.extent) for loop in outer), (last.var // size, last.var.extent // size)]
 
 
 def _makes_tiles(loop: For) -> bool:

@@ -20,7 +20,7 @@ Expressions are evaluated where their statement stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -146,6 +146,13 @@ def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
         elif isinstance(stmt, If):
             yield from walk(stmt.then)
             yield from walk(stmt.orelse)
+
+
+def nested(variables: Sequence[Var], *body: Stmt, kind: str = SERIAL) -> tuple[Stmt, ...]:
+    """`body` inside loops, the first one outermost."""
+    for var in reversed(variables):
+        body = (For(var, body, kind),)
+    return body
 
 
 def sequences(body: tuple[Stmt, ...]) -> Iterator[tuple[Stmt, ...]]:

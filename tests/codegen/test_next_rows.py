@@ -80,12 +80,13 @@ def _variables(*indices: Index) -> set[Var]:
 
 def fetched(kernel: Kernel, fetch: Fetch, inner: For, outer: list[At]) -> set[int]:
     """The lines that blocks of steps fetch, in some tasks and rounds of outer loops."""
-    ((within, step),) = fetch.over
     blocks = range(0, inner.var.extent, together(inner))
+    over = product(*([(var.name, n) for n in range(0, var.extent, step)] for var, step in fetch.over))
+    parts = list(map(dict, over))
     return {
-        value(kernel, fetch.index, at | {"ky": ky, "kx": kx, "k": k, within.name: n}) // LINE
+        value(kernel, fetch.index, at | {"ky": ky, "kx": kx, "k": k} | part) // LINE
         for at in outer
-        for ky, kx, k, n in product(range(TAPS), range(TAPS), blocks, range(0, within.extent, step))
+        for ky, kx, k, part in product(range(TAPS), range(TAPS), blocks, parts)
     }
 
 
