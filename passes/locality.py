@@ -24,6 +24,7 @@ from .tiles import (
     BEYOND_L1,
     ELEMENT_BYTES,
     GATHER_COST,
+    LINE_BYTES,
     PAGE_BYTES,
     RESULT,
     STORED,
@@ -243,26 +244,36 @@ class _Way(Tiles):
 
     def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
-        rows. An operand that comes in place from behind the second cache comes slowly at the start of each block."""
+        rows. An operand that comes in place from behind the second cache comes slowly at the start of each block; one that is
+        packed, and only once, comes while the tiles before are computed, if these take long enough."""
         part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
         again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
         elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
         ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
-        copied = near if elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
+        fetched = again == 1 and self.is_fetched(side, sizes, self.schedule.cost - ahead)
+        copied = near if fetched or elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
         copied *= APART if near == GATHER_COST else 1.0
         spared = ahead - again * elements * (self.origins[side].compute + copied)
         if self.footprint(part | {n: self.tile[n] for n in order}, side) <= self.machine.l1:
             spared += self.schedule.stream
         if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
-        spared -= MISSED * again * self.lost(side, part)
+        spared -= 0 if fetched else MISSED * again * self.lost(side, part)
         beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
         cell = prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
         inside = self.footprint(self.tile, other) + (2 * blocks * cell if blocks > 1 else 0)
         traffic = tasks * (beyond / BEYOND_L2 + prod(sizes.values()) * inside / BEYOND_L1) - self.once
         several = tuple((n, size) for n, size in sizes.items() if size > 1)
         return self.costing(traffic, spared, order=order, group=several, block=block, near=(side,))
+
+    def is_fetched(self, side: int, sizes: dict[int, int], cycles: float) -> bool:
+        """Whether panels from behind the second cache come while tiles use others: each of their steps fetches a line, and all
+        of the operand comes in fewer than so many cycles."""
+        size = self.footprint(self.whole, side)
+        uses = prod(count for axis, count in sizes.items() if not moves(self.loops[axis], side))
+        lines = self.schedule.columns * ELEMENT_BYTES / LINE_BYTES
+        return size > self.l2 and lines <= uses and size / BEYOND_L2 <= cycles
 
     def lost(self, side: int, part: Extents) -> float:
         """How many pieces of rows visits read from behind the second cache on more pages than the processor follows."""
