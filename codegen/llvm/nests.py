@@ -16,6 +16,7 @@ from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Stmt
 
 from ..target import Target
 
+PASSING = 2  # operands of more than one such part of the second cache seldom wait there until tiles come to them
 BLOCK = 16  # rounds, at most, that fetch together
 CROWDED = 0.75  # of the registers: more sums than these leave little room for what is loaded
 AT_ONCE, ENOUGH = 4, 48  # rounds, at most, that make a block without a branch, and the vectors of products that need no more
@@ -118,6 +119,6 @@ def _products(loop: For) -> int:
     return vectors
 
 
-def is_far(array: Array, target: Target) -> bool:
-    """Whether the second cache is too small for it."""
-    return array.size * array.dtype.size > target.l2_bytes
+def is_far(array: Array, target: Target, part: int = 1) -> bool:
+    """Whether it is larger than one `part` of the second cache."""
+    return part * array.size * array.dtype.size > target.l2_bytes

@@ -22,7 +22,7 @@ from graphc.ir.expr import Array, Call, Div, Expr, Index, Load, Mod, Temp, Var, 
 from graphc.ir.kernel import For, Kernel, Let, evaluated, walk
 
 from ..target import Target
-from .nests import Fetch, Fetches, nests
+from .nests import PASSING, Fetch, Fetches, is_far, nests
 
 LARGE = 8  # panels of more than this part of the second cache do not wait there for the next run
 
@@ -35,10 +35,9 @@ def next_panels(kernel: Kernel, target: Target) -> Fetches:
         innermost, step = nest.loops[-1], nest.step
         rows = {stmt.var for stmt in walk(innermost.body) if isinstance(stmt, For)} - {step.var}
         for array, index in loads(step):
-            size = array.size * array.dtype.size
-            if array in kernel.params and size * LARGE > target.l2_bytes:
+            if array in kernel.params and is_far(array, target, LARGE):
                 panel = _Panel(index, step.var, rows, (*nest.around, *nest.loops), kernel.task, names)
-                position = panel.position(len(nest.loops), alone=panel.is_rows and size > target.l2_bytes)
+                position = panel.position(len(nest.loops), alone=panel.is_rows and is_far(array, target, PASSING))
                 if position is not None:
                     found.setdefault(innermost, []).append(Fetch(array, position))
     return found

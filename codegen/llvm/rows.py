@@ -22,7 +22,7 @@ from graphc.ir.kernel_rewrite import Renamed
 
 from ..target import Target
 from .memory import LINE
-from .nests import Fetch, Fetches, Nest, is_far, nests, together
+from .nests import PASSING, Fetch, Fetches, Nest, is_far, nests, together
 from .panels import loads, straight
 
 MOST_LINES = 16  # that a block of steps fetches
@@ -36,7 +36,7 @@ def next_rows(kernel: Kernel, target: Target, known: Fetches) -> Fetches:
     found: Fetches = {}
     for nest in nests(kernel.body):
         for array, index in loads(nest.step) if nest.loops[-1] not in known else ():
-            if array in kernel.params and is_far(array, target):
+            if array in kernel.params and is_far(array, target, PASSING):
                 fetch = _Rows(nest, array, straight(index, names), kernel.task, names).fetch()
                 if fetch is not None:
                     found.setdefault(nest.loops[-1], []).append(fetch)

@@ -226,6 +226,11 @@ def test_groups_of_tiles_fetch_rows(rest: int, columns: int) -> None:
     assert lines >= wanted and len(lines) <= 2 * len(wanted)
 
 
+def test_rows_that_take_most_of_the_second_cache_are_fetched_for_a_single_tile() -> None:
+    kernel, x, _ = rows(60, 1000, 1)
+    assert TARGET.l2_bytes / 2 < x.size * 4 < TARGET.l2_bytes and next_panels(kernel, TARGET)
+
+
 def test_rows_that_are_few_or_lie_apart_are_left_alone() -> None:
     kernel, x, inner = rows(200, 1000, 1, group=4, blocks=2)  # of each row the next tile reads only a part
     assert x not in [fetch.array for fetch in next_panels(kernel, TARGET)[inner]]
