@@ -234,9 +234,7 @@ class Nest:
         self.rows.update(pending)
         self.named = {}
         self.elements.forget()
-        nest: tuple[Stmt, ...] = (*self.prelude, self._lanes(tuple(inner)))
-        for _, var in reversed(self.loops):
-            nest = (For(var, nest, SERIAL),)
+        nest = nested([var for _, var in self.loops], *self.prelude, self._lanes(tuple(inner)))
         return [*before, *nest]
 
     def _name(self, needed: set[Value]) -> list[Stmt]:

@@ -16,12 +16,11 @@ from collections.abc import Iterator
 
 from graphc.ir.expr import Array, Expr, Index, Temp, Var, as_index, linear, ravel, unravel
 from graphc.ir.kernel import SERIAL, VECTOR, For, If, Kernel, Let, Stmt, walk
-from graphc.ir.kernel_rewrite import Renamed
 
 from ..target import Target
 from .nests import Fetches, is_far, nests
 from .panels import loads, straight
-from .rows import MOST_LINES, blocks_of, spread
+from .rows import MOST_LINES, blocks_of, moved, spread
 
 Phase = tuple[tuple[Var, ...], tuple[Stmt, ...], tuple[Stmt, ...]]
 Read = tuple[Array, Index, tuple[Var, ...]]  # and the loops around
@@ -33,7 +32,7 @@ def next_fills(kernel: Kernel, target: Target) -> Fetches:
     found: Fetches = {}
     for around, first, rest in _phases(kernel.body, (kernel.task,)):
         nest, *others = nests(rest)
-        rounds = [*((as_index(loop.var), loop.var.extent) for loop in nest.around), *blocks_of(nest.loops)]
+        rounds = blocks_of((*nest.around, *nest.loops))
         fetches = [
             fetch
             for array, index, inside in _reads(first, ())
@@ -72,13 +71,5 @@ def _after(index: Index, around: tuple[Var, ...], names: dict[Temp, Expr]) -> In
     is the same, or not known yet."""
     extents = tuple(var.extent for var in around)
     following = unravel(ravel([as_index(var) for var in around], extents) + 1, extents)
-    moved: dict[Var | Temp, Index] = dict(zip(around, following, strict=True))
-    later = Renamed(dict(moved))
-    for atom in linear(index)[0]:
-        if isinstance(atom, Temp):
-            part = names[atom]
-            if not isinstance(part, Index):
-                return None
-            moved[atom] = later.index(part)
-    after = Renamed(moved).index(index)
-    return None if after == index else after
+    after = moved(index, dict(zip(around, following, strict=True)), names)
+    return None if after == index or any(isinstance(atom, Temp) for atom in linear(after)[0]) else after

@@ -13,7 +13,7 @@ and again, loops that fetch something else, and rows of which a block of steps w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, prod
 
 from graphc.ir.expr import Array, Div, Expr, Index, Mod, Temp, Var, as_index, combine, linear, ravel, unravel
@@ -57,18 +57,11 @@ class _Rows:
     def fetch(self) -> Fetch | None:
         """What a block of steps fetches; None where there is nothing to gain."""
         shared, after = self._next()
-        if self.nest.step.var in self.terms or after is None or self._is_dense():
+        if self.nest.step.var in self.terms or after is None:
+            return None
+        if _box(after, self.inside) == (prod(var.extent for var in self.inside), []):  # without gaps or overlaps
             return None
         return spread(self.array, after, self.inside, [*shared, *blocks_of(self.steps)])
-
-    def _is_dense(self) -> bool:
-        """Whether a tile reads a single run without gaps or overlaps."""
-        run = 1
-        for stride, extent in sorted((self.terms[var], var.extent) for var in self.inside):
-            if stride != run:
-                return False
-            run *= extent
-        return True
 
     def _next(self) -> tuple[Rounds, Index | None]:
         """Who reads the same rows one after another, and what is read then; nothing where this is near or always the same."""
@@ -80,15 +73,9 @@ class _Rows:
             var = loops[-1].var
             return shared, Renamed({var: var + 1}).index(self.index) if shared else None
         count = min((_repeats(part) for atom in self.terms if (part := self._part(atom)) is not None), default=0)
-        return [(as_index(self.task) % count, count), *shared] if count else [], self._later(count) if count else None
-
-    def _later(self, count: int) -> Index:
-        """What is read so many tasks later."""
-        later = Renamed({self.task: self.task + count})
-        parts = {atom: part for atom in self.terms if isinstance(atom, Temp) and (part := self._part(atom)) is not None}
-        return Renamed({self.task: self.task + count, **{atom: later.index(part) for atom, part in parts.items()}}).index(
-            self.index
-        )
+        if not count:
+            return [], None
+        return [(as_index(self.task) % count, count), *shared], moved(self.index, {self.task: self.task + count}, self.names)
 
     def _part(self, atom: Expr) -> Index | None:
         """The part of the task that an atom stands for."""
@@ -97,6 +84,16 @@ class _Rows:
         while isinstance(inner, Div | Mod):
             inner = inner.index
         return part if inner is self.task and isinstance(part, Index) else None
+
+
+def moved(index: Index, variables: Mapping[Var | Temp, Index], names: Mapping[Temp, Expr]) -> Index:
+    """The index where variables are others, also in the parts of the task that temporaries stand for."""
+    others = dict(variables)
+    rename = Renamed(variables)
+    for atom in linear(index)[0]:
+        if isinstance(atom, Temp) and isinstance(part := names.get(atom), Index):
+            others[atom] = rename.index(part)
+    return Renamed(others).index(index)
 
 
 def spread(array: Array, index: Index, inside: Sequence[Var], rounds: Rounds, more: int = 0) -> Fetch | None:
@@ -116,8 +113,8 @@ def spread(array: Array, index: Index, inside: Sequence[Var], rounds: Rounds, mo
     (first, piece), beside, within = unravel(number, parts), Var("run", several), Var("next", each * line)
     start = Renamed({var: as_index(0) for var in inside}).index(index)
     at = unravel(first * several + beside, extents)
-    moved = combine((place, stride) for place, (stride, _) in zip(at, strides, strict=True))
-    return Fetch(array, start + moved + piece * (each * line) + within, ((beside, 1), (within, line)))
+    there = combine((place, stride) for place, (stride, _) in zip(at, strides, strict=True))
+    return Fetch(array, start + there + piece * (each * line) + within, ((beside, 1), (within, line)))
 
 
 def _box(index: Index, inside: Sequence[Var]) -> tuple[int, list[tuple[int, int]]] | None:

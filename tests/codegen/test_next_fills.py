@@ -73,7 +73,7 @@ class Walk:
             self.names[loop.var] = as_index(n)
             for fetch in self.ahead.get(loop, []) if n % together(loop) == 0 else ():
                 for at in product(*(range(0, var.extent, step) for var, step in fetch.over)):
-                    self.names |= {var: as_index(n) for (var, _), n in zip(fetch.over, at, strict=True)}
+                    self.names |= {var: as_index(place) for (var, _), place in zip(fetch.over, at, strict=True)}
                     self.fetched.add(self.known(fetch.index) // LINE)
             if loop not in self.ahead:
                 self.body(loop.body)
