@@ -63,14 +63,16 @@ STALLED = 0.5  # of the arithmetic's time spent on traffic, from which blocks ar
 def ordered(
     loops: tuple[Loop, ...], schedule: Schedule, machine: Machine, results: int = 1, origins: Origins = (STORED, STORED)
 ) -> Schedule:
-    """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic.
+    """The schedule in the order and blocks that move the least between caches, which may cost more than the arithmetic. An
+    order that suits threads may cost a little more than the best one, with which visits are compared all the same.
     `results`: how many arrays the epilogue reads and writes at the place of a result."""
     way = _Way(loops, replace(schedule, steps=_steps(loops, schedule)), machine, results, origins)
-    found, excess = way.best(way.orders(rows_last=True))
+    best, excess = way.best(way.orders(rows_last=True))
     if loops[schedule.lane].reduced or not all(loop.extent for loop in loops):
-        return found
-    found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * found.cost), (found, excess))
-    found = min([found, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)
+        return best
+    found = min([best, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)
+    if found is best:
+        found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * best.cost), (best, excess))
     if excess < STALLED * schedule.cost:
         return found
     other, _ = way.best(way.orders(rows_last=False))
