@@ -2,9 +2,10 @@
 
 In: a schedule whose register tile is chosen. Out: the same with the order of its tiles. Where operands are too large for any
 order a task owns a group of tiles: it visits them in turn, so that the group's part of one operand stays in the second cache
-while all of the other passes by; or once for every block of the reduced axes, with the sums of the whole group kept in
-scratch memory. A few rows of tiles take short blocks, so that an operand that lies in place passes by from end to end. Where
-few rows need a long operand, visits pack panels of it themselves, a block at a time, and no panel goes through memory.
+while all of the other passes by; or in the first cache, where panels fill much of the second; or once for every block of the
+reduced axes, with the sums of the whole group kept in scratch memory. A few rows of tiles take short blocks, so that an
+operand that lies in place passes by from end to end. Where few rows need a long operand, visits pack panels of it themselves,
+a block at a time, and no panel goes through memory.
 
 Costs are cycles of arithmetic and of what is moved (traffic.py), side by side.
 """
@@ -27,6 +28,7 @@ from .tiles import (
     LINE_BYTES,
     PAGE_BYTES,
     RESULT,
+    STAYING,
     STORED,
     Loop,
     Origins,
@@ -37,6 +39,7 @@ from .tiles import (
 )
 from .traffic import BEYOND_L2, KEPT, Extents, Tiles, beside
 
+SHARED = 0.4  # of the second cache: what stays there even where a neighbour uses it, too
 HELD = 0.5  # of the second cache that a group of tiles may fill
 MANY_TASKS = 4  # that groups leave for the threads to share
 MOST_TILES = 64  # of one group
@@ -51,8 +54,7 @@ RESUMED, BESIDE = 60.0, 0.5  # the same for rows of which another part has been 
 FAR_APART = 1024  # bytes between rows that a processor does not read as one
 ALONE = 2 << 20  # multiply-adds that need no second thread
 BYTE = 3  # of these while a byte comes from behind the second cache
-PANEL = 1.5  # of the first cache: the panel that a group of tiles packs for itself, at most
-BLOCKS = 3  # sizes of such panels that are tried
+BLOCKS = 3  # sizes of panels that a group of tiles packs for itself that are tried
 SUMS = 128 << 10  # bytes of sums that are kept between visits to such a panel, at most
 APART = 4.0  # times the cycles to gather an element into a panel by itself, without the neighbours that lie in its line
 FEW = 32 << 20  # multiply-adds for which two tasks are enough
@@ -73,10 +75,10 @@ def ordered(
     found = min([best, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)
     if found is best:
         found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * best.cost), (best, excess))
-    if excess < STALLED * schedule.cost:
-        return found
-    other, _ = way.best(way.orders(rows_last=False))
-    return min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
+    if excess >= STALLED * schedule.cost:
+        other, _ = way.best(way.orders(rows_last=False))
+        found = min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
+    return way.in_turns(found)
 
 
 def alternatives(
@@ -169,6 +171,21 @@ class _Way(Tiles):
             if prod(map(self.tiles, order)) // prod(n for _, n in group) >= MANY_TASKS:
                 yield self.costing(self.traffic(walk), order=order, group=group)
 
+    def in_turns(self, found: Schedule) -> Schedule:
+        """Where tiles of rows pass by all panels one after another, and these fill much of the second cache, which neighbours
+        may share: as many such tiles as stay in the first cache take each panel in turn."""
+        lane = self.schedule.lane
+        side = 0 if moves(self.loops[lane], 1) else 1
+        axis = found.order[-2] if found.order[-1:] == (lane,) and len(found.order) > 1 else lane
+        plain = axis in dict(found.tile) and not found.group and found.block == (-1, 0)
+        passing = self.footprint(self.tile | {lane: self.loops[lane].extent}, 1 - side)
+        if not plain or moves(self.loops[lane], side) or passing <= SHARED * self.l2:
+            return found
+        count, rows = self.tiles(axis), self.tile[axis]
+        fits = [n for n in range(1, count + 1) if self.footprint(self.tile | {axis: n * rows}, side) <= KEPT * self.machine.l1]
+        size = ceil(count / ceil(count / max(fits, default=1)))
+        return replace(found, group=((axis, size),)) if size > 1 else found
+
     def blocked(self, order: tuple[int, ...]) -> Iterator[Schedule]:
         """Groups of tiles of all possible shapes, each with the largest block that stays in the cache, where reading in place
         is not far any more."""
@@ -221,12 +238,12 @@ class _Way(Tiles):
                             yield self.packing(side, (*apart, *across, *rows), sizes, block)
 
     def panels(self, side: int) -> Iterator[tuple[int, int]]:
-        """The largest blocks of which a panel stays in the first cache, or almost."""
+        """The largest blocks of which a panel stays in the first cache."""
         kept = {n: extent for n, extent in self.tile.items() if not self.loops[n].reduced}
         fitting = (
             block
             for block in ((-1, 0), *self.blocks(self.machine.l1))
-            if self.footprint(kept | self.part(block), side) <= PANEL * self.machine.l1
+            if self.footprint(kept | self.part(block), side) <= STAYING * self.machine.l1
         )
         return islice(fitting, BLOCKS)
 
@@ -257,7 +274,7 @@ class _Way(Tiles):
         copied = near if fetched or elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
         copied *= APART if near == GATHER_COST else 1.0
         spared = ahead - again * elements * (self.origins[side].compute + copied)
-        if self.footprint(part | {n: self.tile[n] for n in order}, side) <= self.machine.l1:
+        if self.footprint(self.tile, side) > self.machine.l1:
             spared += self.schedule.stream
         if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))

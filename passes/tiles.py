@@ -29,14 +29,15 @@ COPY_COST = 0.3  # cycles per element copied in a row
 FAR_COPY = 0.85  # the same where both copies together are larger than the second cache
 TURN_COST, FAR_TURN = 0.5, 1.0  # the same where rows are transposed in registers
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
-BEYOND_L1 = 30.0  # bytes a cycle from the second cache
-STREAM_COST = 0.12  # cycles per load of a step whose vectors come from there
+BEYOND_L1 = 24.0  # bytes a cycle from the second cache
+STAYING = 0.6  # of the first cache: vectors of all steps, at most, that stay there while rows pass by
+STREAM_COST = 0.12  # cycles per load of a step whose vectors come from the second cache
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
 PAGE_BYTES = 4096  # lines so far apart share a set of the first cache
 FAR_STORE = 4.0  # what a store to a line of its own costs at most, in stores to a shared line
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
-TILE_COST = 8.0  # cycles to start a tile
+TILE_COST = 4.0  # cycles to start a tile
 MAX_ROWS = 14
 WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
 MAX_DOTS = 6
@@ -181,22 +182,24 @@ def _packed_schedules(
     lines, which are loaded both."""
     steps = prod(loop.extent for loop in loops if loop.reduced)
     far = {side: _far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed}
-    vectors_far = sum(cycles for side, cycles in far.items() if moves(loops[lane], side))
+    in_vectors = [side for side in (0, 1) if moves(loops[lane], side)]
+    vectors_far = sum(cycles for side, cycles in far.items() if side in in_vectors)
+    gathered = [side for side in in_vectors if moves(loops[lane], side) != 1 and side not in packed]
+    each = [GATHER_COST * width if side in gathered else 2 if side in split else 1 for side in (0, 1)]
+    fitting = {side: _fitting(loops, axes, side, machine) for side in (0, 1) if side not in packed and side not in in_vectors}
+    store_vector = _store_cost(loops[lane].out, width)
     most = MAX_VECTORS if axes or vectors_far else MOST_VECTORS
     for tile, vectors in _register_tiles(loops, lane, axes, width, most, machine):
         rows = prod(tile.values())
-        loads = 0.0
-        for side in (0, 1):
-            stride = moves(loops[lane], side)
-            gathers = stride not in (0, 1) and side not in packed
-            each = GATHER_COST * width if gathers else 2 if side in split else 1
-            loads += _uses(loops, tile, side) * each * (vectors if stride else 1)
-            loads += _crowded(loops, tile, side, machine) if side not in packed and not stride else 0
+        uses = [_uses(loops, tile, side) for side in (0, 1)]
+        loads = sum(uses[side] * each[side] * (vectors if side in in_vectors else 1) for side in (0, 1))
+        loads += sum(max(uses[side] - held, 0) for side, held in fitting.items())
         step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY)
-        read = sum(_uses(loops, tile, side) * vectors for side in (0, 1) if moves(loops[lane], side)) * width * ELEMENT_BYTES
-        stream = max(read / BEYOND_L1 - step, 0.0) + STREAM_COST * loads if steps * read > machine.l1 else 0.0
+        read = sum(uses[side] for side in in_vectors) * vectors * width * ELEMENT_BYTES
+        stays = steps * read <= STAYING * machine.l1
+        stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + STREAM_COST * loads
         step += sum(far.values()) + stream
-        store = rows * vectors * _store_cost(loops[lane].out, width)
+        store = rows * vectors * store_vector
         tiles = _tiles_of(loops, tile | {lane: vectors * width})
         columns = min(vectors * width, loops[lane].extent)
         cost = tiles * (steps * step + store + TILE_COST) + at_hand
@@ -212,10 +215,9 @@ def _packed_schedules(
         )
 
 
-def _crowded(loops: tuple[Loop, ...], tile: dict[int, int], side: int, machine: Machine) -> int:
-    """Rows of a tile that do not stay in the first cache, because all lie in the same few sets of it."""
-    apart = gcd(PAGE_BYTES, *(moves(loops[n], side) * ELEMENT_BYTES for n in tile))
-    return max(_uses(loops, tile, side) - machine.l1 // apart, 0)
+def _fitting(loops: tuple[Loop, ...], axes: tuple[int, ...], side: int, machine: Machine) -> int:
+    """Rows along some axes that stay in the first cache, though all may lie in the same few sets of it."""
+    return machine.l1 // gcd(PAGE_BYTES, *(moves(loops[n], side) * ELEMENT_BYTES for n in axes))
 
 
 def _store_cost(stride: int, width: int) -> float:

@@ -12,7 +12,7 @@ from functools import cached_property
 from math import ceil, prod
 
 from .machine import Machine
-from .tiles import BEYOND_L1, ELEMENT_BYTES, LINE_BYTES, RESULT, Loop, Schedule, moves, span_of
+from .tiles import BEYOND_L1, ELEMENT_BYTES, LINE_BYTES, RESULT, STAYING, Loop, Schedule, moves, span_of
 
 BEYOND_L2 = 4.0  # bytes a cycle from behind the second cache
 AHEAD = 0.15  # of the time of vectors from the second cache that is seen: they are fetched before they are needed
@@ -45,16 +45,19 @@ class Tiles:
     def traffic(self, walk: Walk) -> float:
         """Cycles to bring operands and results into the first cache again, after the first time: what one step of a loop
         touches is still there in the next if it fits, and comes again if not. In the second cache vectors lie beside those of
-        the next tile."""
+        the next tile, unless they are all that there are."""
         cycles = -self.once
         for side, count, ahead in self.arrays:
-            for size, cost in ((self.l2 / (1 + ahead), 1 / BEYOND_L2), (self.machine.l1, _near(ahead))):
+            all_of_it = self.footprint(self.whole, side)
+            share = STAYING if ahead else KEPT
+            for size, next_too, cost in ((self.l2, ahead, 1 / BEYOND_L2), (self.machine.l1, False, _near(ahead))):
                 inside = dict(self.tile)
                 moved = touched = self.footprint(inside, side)
                 for axis, covered in reversed(walk):
                     steps, inside[axis] = ceil(covered / inside[axis]), covered
                     before, touched = touched, self.footprint(inside, side)
-                    moved *= touched / max(before, 1) if before <= size * KEPT else steps
+                    held = before + min(before, all_of_it - before) if next_too else before
+                    moved *= touched / max(before, 1) if held <= size * share else steps
                 cycles += count * moved * cost
         return cycles
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.passes.locality import PANEL, STREAMS, SUMS, ordered
+from graphc.passes.locality import STREAMS, SUMS, ordered
 from graphc.passes.machine import Machine
 from graphc.passes.schedule import DEARER, Frugal, Problem
 from graphc.passes.schedule import choose as choose_for
@@ -19,6 +19,7 @@ from graphc.passes.tiles import (
     MAX_ROWS,
     MAX_VECTORS,
     MOST_VECTORS,
+    STAYING,
     STORED,
     Loop,
     Origin,
@@ -207,7 +208,7 @@ def test_tiles_run_in_the_order_that_keeps_the_smaller_operand_near() -> None:
 def test_what_streams_through_the_first_cache_is_loaded_least() -> None:
     """Loads wait for lines that come in, so a wider tile wins, which loads less for each product."""
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
-    near, far = (choose(product(2048, steps, 2048), 16, machine) for steps in (256, 2048))
+    near, far = (choose(product(2048, steps, 2048), 16, machine) for steps in (128, 2048))
 
     def loads(schedule: Schedule) -> float:
         rows, vectors = dict(schedule.tile)[0], schedule.columns // 16
@@ -285,11 +286,11 @@ def test_operands_are_counted_in_whole_lines_where_they_lie() -> None:
 
 
 def test_windows_that_overlap_are_not_written_out() -> None:
-    """Panels of all taps would be nine times the picture: blocks of it stay near where it lies."""
+    """Panels of all taps would be nine times the picture: it is read where it lies, a large one in blocks that stay near."""
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
-    for pixels, channels in ((28, 128), (14, 256)):
+    for pixels, channels, blocks in ((28, 128, True), (14, 256, False)):
         schedule = choose(kernel_gradient(pixels, channels, channels, border=1), 16, machine, results=4)
-        assert schedule.packed == (1,) and schedule.block[1]
+        assert schedule.packed == (1,) and bool(schedule.block[1]) is blocks
 
 
 def test_threads_share_the_operand_that_is_small() -> None:
@@ -300,11 +301,20 @@ def test_threads_share_the_operand_that_is_small() -> None:
         assert choose(loops, 16, machine).order[0] == outermost
 
 
+def test_rows_take_panels_in_turn_where_these_fill_what_neighbours_may_share() -> None:
+    """Panels of 1 MiB, each read by tiles of rows that stay in the first cache; smaller ones are left in any order."""
+    machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    shared, alone = (choose(product(1536, 256, n), 16, machine, (STORED, CONSTANT)) for n in (1024, 512))
+    ((axis, tiles),) = shared.group
+    assert axis == 0 and 1 < tiles and tiles * dict(shared.tile)[0] * 256 * 4 <= machine.l1
+    assert shared.order == alone.order == (0, 1) and not alone.group
+
+
 def test_threads_read_the_panels_that_they_have_packed() -> None:
     """Of operands of one size that in panels is shared out, if these stay in the first cache and nobody writes the other."""
     machine, callers = Machine(64, 32, 48 << 10, 2 << 20), Origin(given=True)
     both, none, constant = (callers, callers), (STORED, STORED), (callers, CONSTANT)
-    for origins, size, outermost in ((both, 256, 1), (none, 256, 0), (constant, 256, 0), (both, 768, 0)):
+    for origins, size, outermost in ((both, 128, 1), (none, 128, 0), (constant, 128, 0), (both, 768, 0)):
         schedule = choose(product(size, size, size, b_transposed=True), 16, machine, origins)
         assert schedule.packed == (1,) and not schedule.near and schedule.order[0] == outermost
 
@@ -333,7 +343,7 @@ def test_a_long_operand_that_few_rows_need_is_packed_by_their_visits(transposed:
     schedule = choose(loops, 16, machine)
     assert schedule.packed == schedule.near == (1,) and schedule.order == (1, 0) and schedule.block[0] == 0
     panel, sums = scratch(loops, schedule)
-    assert 0 < panel <= PANEL * machine.l1 and 0 < sums <= SUMS
+    assert 0 < panel <= STAYING * machine.l1 and 0 < sums <= SUMS
     for origin in (CONSTANT, Origin(readers=4)):  # packed by the compiler, or once for several
         assert not choose(loops, 16, machine, (STORED, origin)).near
 
@@ -394,7 +404,7 @@ def test_what_is_packed_once_comes_while_tiles_are_computed_if_these_take_long_e
 
 def test_vectors_in_two_lines_are_loaded_twice() -> None:
     """Dot products load all that they multiply; in panels vectors lie in one line."""
-    loops, machine = product(1024, 1024, 16, b_transposed=True), Machine(64, 32, l1=48 << 10, l2=2 << 20)
+    loops, machine = product(64, 2048, 16, b_transposed=True), Machine(64, 32, l1=48 << 10, l2=2 << 20)
     assert loops[choose(loops, 16, machine, (STORED, STORED)).lane].reduced
     assert not loops[choose(loops, 16, machine, (Origin(given=True), Origin(given=True))).lane].reduced
 
@@ -414,4 +424,4 @@ def test_scratch_memory_is_bounded(m: int, k: int, n: int, transposed: bool, mac
     schedule = choose(loops, machine.vector_bytes // 4, machine)
     if schedule.near:
         panel, sums = scratch(loops, schedule)
-        assert panel <= PANEL * machine.l1 and sums <= SUMS
+        assert panel <= STAYING * machine.l1 and sums <= SUMS
