@@ -264,7 +264,8 @@ class _Way(Tiles):
     def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
         rows. An operand that comes in place from behind the second cache comes slowly at the start of each block; one that is
-        packed, and only once, comes while the tiles before are computed, if these take long enough."""
+        packed, and only once, comes while the tiles before are computed, if these take long enough. Blocks of a panel stay in
+        the first cache, where all of it may not."""
         part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
         again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
