@@ -12,6 +12,7 @@ Costs are cycles of arithmetic and of what is moved (traffic.py), side by side.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -130,9 +131,9 @@ class _Way(Tiles):
         been packed count double: each thread reads those that it packed. Beside a result that is larger than both, as in the
         gradient of a weight, all are cut as the result lies in memory: so they are where it is read. In part, the outermost
         axis is cut, and the rest of it runs inside of all others."""
-        sizes = [self.footprint(self.whole, side) * (FRESH if self.is_fresh(side) else 1) for side in (0, 1)]
-        small = self.results * self.footprint(self.whole, RESULT) < sum(sizes)
-        moved = {n: sum(sizes[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
+        weights = [self.sizes[side] * (FRESH if self.is_fresh(side) else 1) for side in (0, 1)]
+        small = self.results * self.sizes[RESULT] < sum(weights)
+        moved = {n: sum(weights[side] for side in (0, 1) if moves(loop, side)) * small for n, loop in enumerate(self.loops)}
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         order = tuple(sorted(kept, key=lambda n: (not self.loops[n].apart, -moved[n], -self.loops[n].out)))
         traffic = self.traffic(self.walk(order))
@@ -156,18 +157,13 @@ class _Way(Tiles):
         for outer, axis in enumerate(others):
             inner = tuple(others[outer + 1 :])
             part = self.tile | {n: self.loops[n].extent for n in inner}
-            count, rows = self.tiles(axis), self.tile[axis]
-            fits = [
-                n
-                for n in range(1, 1 if self.loops[axis].apart else count)
-                if self.operands(part | {axis: n * rows}) <= self.l2 * HELD
-            ]
-            if not fits:
+            most = 0 if self.loops[axis].apart else self.tiles(axis) - 1
+            size = self.evenly(axis, most, part, (0, 1), self.l2 * HELD)
+            if not size:
                 continue
-            size = ceil(count / ceil(count / fits[-1]))
             order = (*others[: outer + 1], lane, *inner)
             group = ((axis, size), *((n, self.tiles(n)) for n in inner))
-            walk = [*self.walk((*others[: outer + 1], lane)), (axis, size * rows), *self.walk(inner)]
+            walk = [*self.walk((*others[: outer + 1], lane)), (axis, size * self.tile[axis]), *self.walk(inner)]
             if prod(map(self.tiles, order)) // prod(n for _, n in group) >= MANY_TASKS:
                 yield self.costing(self.traffic(walk), order=order, group=group)
 
@@ -175,16 +171,23 @@ class _Way(Tiles):
         """Where tiles of rows pass by all panels one after another, and these fill much of the second cache, which neighbours
         may share: as many such tiles as stay in the first cache take each panel in turn."""
         lane = self.schedule.lane
-        side = 0 if moves(self.loops[lane], 1) else 1
-        axis = found.order[-2] if found.order[-1:] == (lane,) and len(found.order) > 1 else lane
-        plain = axis in dict(found.tile) and not found.group and found.block == (-1, 0)
-        passing = self.footprint(self.tile | {lane: self.loops[lane].extent}, 1 - side)
-        if not plain or moves(self.loops[lane], side) or passing <= SHARED * self.l2:
+        vectors = next((side for side, _, ahead in self.arrays if ahead), None)
+        axis = next((n for n in dict(found.tile) if found.order[-2:] == (n, lane)), None)
+        if vectors is None or axis is None or found.group or found.block != (-1, 0):
             return found
-        count, rows = self.tiles(axis), self.tile[axis]
-        fits = [n for n in range(1, count + 1) if self.footprint(self.tile | {axis: n * rows}, side) <= KEPT * self.machine.l1]
-        size = ceil(count / ceil(count / max(fits, default=1)))
+        if self.footprint(self.tile | {lane: self.loops[lane].extent}, vectors) <= SHARED * self.l2:
+            return found
+        size = self.evenly(axis, self.tiles(axis), self.tile, (1 - vectors,), self.machine.l1 * KEPT)
         return replace(found, group=((axis, size),)) if size > 1 else found
+
+    def evenly(self, axis: int, most: int, part: Extents, sides: tuple[int, ...], room: float) -> int:
+        """Tiles of an axis in each of equal groups, as few as there can be of no more than `most` tiles that with `part` of the
+        other axes, touch no more of some operands than fits the room (bytes); 0 if one tile touches more."""
+        count, rows = self.tiles(axis), self.tile[axis]
+        fits = bisect_right(
+            range(1, most + 1), room, key=lambda n: sum(self.footprint(part | {axis: n * rows}, side) for side in sides)
+        )
+        return ceil(count / ceil(count / fits)) if fits else 0
 
     def blocked(self, order: tuple[int, ...]) -> Iterator[Schedule]:
         """Groups of tiles of all possible shapes, each with the largest block that stays in the cache, where reading in place
@@ -277,7 +280,7 @@ class _Way(Tiles):
         spared = ahead - again * elements * (self.origins[side].compute + copied)
         if self.footprint(self.tile, side) > self.machine.l1:
             spared += self.schedule.stream
-        if blocks > 1 and other not in self.schedule.packed and self.footprint(self.whole, other) > self.l2:
+        if blocks > 1 and other not in self.schedule.packed and self.sizes[other] > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
         spared -= 0 if fetched else MISSED * again * self.lost(side, part)
         beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
@@ -290,7 +293,7 @@ class _Way(Tiles):
     def is_fetched(self, side: int, sizes: dict[int, int], cycles: float) -> bool:
         """Whether panels from behind the second cache come while tiles use others: each of their steps fetches a line, and all
         of the operand comes in fewer than so many cycles."""
-        size = self.footprint(self.whole, side)
+        size = self.sizes[side]
         uses = prod(count for axis, count in sizes.items() if not moves(self.loops[axis], side))
         lines = self.schedule.columns * ELEMENT_BYTES / LINE_BYTES
         return size > self.l2 and lines <= uses and size / BEYOND_L2 <= cycles
@@ -306,8 +309,7 @@ class _Way(Tiles):
                 pages *= covered[axis] * min(apart / PAGE_BYTES, 1.0)
         if pages <= FOLLOWED:
             return 0.0
-        total = self.operands(self.whole) + self.footprint(self.whole, RESULT)
-        return prod(self.whole[axis] for _, axis in self.strides[side]) / piece * max(1 - self.l2 / total, 0.0)
+        return prod(self.whole[axis] for _, axis in self.strides[side]) / piece * max(1 - self.l2 / sum(self.sizes), 0.0)
 
     def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that are visited block by block."""
@@ -336,7 +338,7 @@ class _Way(Tiles):
     @cached_property
     def work(self) -> float:
         """The time of the contraction in multiply-adds: theirs, or that in which far operands come."""
-        moved = self.operands(self.whole)
+        moved = self.sizes[0] + self.sizes[1]
         return max(prod(loop.extent for loop in self.loops), BYTE * moved if moved > self.l2 else 0)
 
 

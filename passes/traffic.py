@@ -48,7 +48,6 @@ class Tiles:
         the next tile, unless they are all that there are."""
         cycles = -self.once
         for side, count, ahead in self.arrays:
-            all_of_it = self.footprint(self.whole, side)
             share = STAYING if ahead else KEPT
             for size, next_too, cost in ((self.l2, ahead, 1 / BEYOND_L2), (self.machine.l1, False, _near(ahead))):
                 inside = dict(self.tile)
@@ -56,7 +55,7 @@ class Tiles:
                 for axis, covered in reversed(walk):
                     steps, inside[axis] = ceil(covered / inside[axis]), covered
                     before, touched = touched, self.footprint(inside, side)
-                    held = before + min(before, all_of_it - before) if next_too else before
+                    held = before + min(before, self.sizes[side] - before) if next_too else before
                     moved *= touched / max(before, 1) if held <= size * share else steps
                 cycles += count * moved * cost
         return cycles
@@ -66,7 +65,7 @@ class Tiles:
         """Cycles to bring everything from memory once, which no order avoids. Panels may repeat what is there once."""
         cycles = 0.0
         for side, count, ahead in self.arrays:
-            moved = min(self.footprint(self.whole, side), span_of(self.loops, side) * ELEMENT_BYTES)
+            moved = min(self.sizes[side], span_of(self.loops, side) * ELEMENT_BYTES)
             cycles += count * moved * (1 / BEYOND_L2 + _near(ahead))
         return cycles
 
@@ -83,6 +82,11 @@ class Tiles:
     @cached_property
     def whole(self) -> Extents:
         return {n: loop.extent for n, loop in enumerate(self.loops)}
+
+    @cached_property
+    def sizes(self) -> list[float]:
+        """Bytes of all of the operands and of a result."""
+        return [self.footprint(self.whole, side) for side in (0, 1, RESULT)]
 
     @cached_property
     def reduced(self) -> Extents:
