@@ -169,12 +169,11 @@ def _timed(
     results = list(before)
     held = {(c.threads, c.workload.name) for c in before if set(taking_part(c.workload, names)) <= set(c.entries)}
     todo = [(count, workload) for count in threads for workload in workloads if (count, workload.name) not in held]
-    limits = {count: machine.limits(count) for count in dict(todo)}
     with Console(stderr=True).status("") as status:
         for number, (count, workload) in enumerate(todo, 1):
             place = f"{number}/{len(todo)} {workload.name}, {count} threads: "
             note = lambda text, place=place: status.update(place + text)  # noqa: E731
-            results = merged([*results, contest(workload, count, names, rules, limits[count], note)])
+            results = merged([*results, contest(workload, count, names, rules, note)])
             keep(results)
     return results
 

@@ -24,7 +24,7 @@ from graphc.codegen.target import host, named
 
 TINY, TINY_TRAIN = workloads.named("tiny"), workloads.named("tiny_train")
 QUICK = ["--threads", "1", "--rounds", "2", "--seconds", "0.005"]
-LIMITS = Limits(flops=2e9, bytes=1e9)
+LIMITS = [Limits(flops=2e9, bytes=1e9)] * 2
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -49,7 +49,11 @@ def test_every_installed_framework_runs_and_agrees(tmp_path: Path, quick_limits:
     assert list(inference["frameworks"]) == installed
     assert list(training["frameworks"]) == [name for name in installed if FRAMEWORKS[name].trains]
     for result in (inference, training):
-        assert result["limits"]["flops"] > 0 and result["limit_ms"] > 0 and result["share_of_limit"] > 0
+        assert (
+            [each["flops"] > 0 < each["bytes"] for each in result["limits"]] == [True, True]
+            and result["limit_ms"] > 0
+            and result["share_of_limit"] > 0
+        )
         assert (result["ratio"] is None) == (len(result["frameworks"]) == 1)
         for entry in result["frameworks"].values():
             assert not entry["error"], entry
@@ -134,8 +138,8 @@ def test_noise_is_told() -> None:
     noisy = Entry("torch", [1.0, 2.0, 3.0, 4.0, 5.0])
     assert quiet.spread("wall") < results.NOISY < noisy.spread("wall")
     assert (quiet.noisy_rounds("wall"), noisy.noisy_rounds("wall")) == (1, 4)
-    result = Contest(TINY, 1, LIMITS, {"graphc": quiet, "torch": noisy})
-    assert result.least_seconds() == 0.5 and result.share_of_limit("wall") == 0.5
+    result = Contest(TINY, 1, LIMITS[:1] * 5, {"graphc": quiet, "torch": noisy})
+    assert result.least_seconds() == [0.5] * 5 and result.share_of_limit("wall") == 0.5
     assert list(report._cells(result, ["torch"], "wall"))[:2] == ["1000.0", "~3000.0"]
     assert "torch: 67%" in report._caption([result], "wall") and "graphc:" not in report._caption([result], "wall")
 
@@ -144,6 +148,8 @@ def test_ratios_compare_rounds_side_by_side() -> None:
     """The machine was twice as slow in the second round, for everybody."""
     result = Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [1.0, 2.0, 1.0]), "torch": Entry("torch", [3.0, 6.0, 3.0])})
     assert result.ratio("wall") == 3.0
+    ours, limits = Entry("graphc", [1.0, 2.0], facts={"flops": 1e9}), [Limits(flops, 1.0) for flops in (2e9, 1e9)]
+    assert Contest(TINY, 1, limits, {"graphc": ours}).share_of_limit("wall") == 0.5
     assert "behind" not in report._caption([result], "wall")
     assert Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [1.0])}).ratio("wall") is None
     slow = Contest(TINY, 1, LIMITS, {"graphc": Entry("graphc", [4.0, 4.0]), "torch": Entry("torch", [2.0, 2.0])})
@@ -215,7 +221,7 @@ def test_runs_are_merged_and_the_last_counts(tmp_path: Path) -> None:
     code, output = run("--merge", *map(str, files), "--json", str(together))
     assert code == 0 and "1 thread," in output and "2 threads," in output and "x 1 thread" in output
     assert "2 threads multiply 1.0 times as fast as 1" in output  # LIMITS are the same for both
-    assert report._shortage(6.0, 4, [2.0]) and not report._shortage(6.0, 4, []) and not report._shortage(7.5, 4, [2.0, 2.0])
+    assert report._shortage(6.0, 4, 2.0) and not report._shortage(6.0, 4, 0.0) and not report._shortage(7.5, 4, 2.0)
     assert report.read(together)[0] == [second[0], second[1], first[0]]
     report.write(second, {"cpu": "another"}, "wall", files[1])
     code, output = run("--merge", *map(str, files))

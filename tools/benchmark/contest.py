@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from .machine import Limits
+from . import machine
 from .prepared import CHANNELS_LAST
 from .processes import Dead, Worker
 from .results import CLOCKS, Contest, Entry
@@ -74,11 +74,10 @@ def contest(
     threads: int,
     names: Sequence[str],
     rules: Rules,
-    limits: Limits,
     note: Callable[[str], None] = lambda _: None,
 ) -> Contest:
     """Prepare, compare, time. `note` hears what is under way."""
-    result = Contest(workload, threads, limits, {name: Entry(name) for name in taking_part(workload, names)})
+    result = Contest(workload, threads, entries={name: Entry(name) for name in taking_part(workload, names)})
     with TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         if any(FRAMEWORKS[name].exported for name in result.entries):
@@ -99,6 +98,7 @@ def contest(
         _compare(result, {name: worker.outputs() for name, worker in workers.items()})
         for number in range(rules.rounds):
             note(f"round {number + 1} of {rules.rounds}")
+            result.limits.append(machine.limits(threads))
             for name, worker in workers.items():
                 _round(result.entries[name], worker, rules)
     return result

@@ -2,7 +2,7 @@
 
 In: a number of threads. Out: the highest rate of float32 multiply-adds, from a loop of nothing else in the widest vectors,
 and of bytes read and written by a copy of WORKING_SET bytes (the size of the memory-bound workloads). The best of several
-runs, since everything that disturbs makes them slower.
+runs in a row, since everything that disturbs makes them slower.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
@@ -24,14 +25,14 @@ from graphc.dtype import float32
 from graphc.runtime.host import cpu_name
 
 WORKING_SET = 16 << 20
-REPEATS = 25
+REPEATS = 10
 ROUNDS = 400_000  # of the loop of multiply-adds: some milliseconds
 PACKAGES = ("graphc", "numpy", "llvmlite", "torch", "onnxruntime", "openvino", "jax")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a number of threads can do at best: float32 operations, and bytes copied, a second."""
+    """What a number of threads can do at best at some time: float32 operations, and bytes copied, a second."""
 
     flops: float
     bytes: float
@@ -69,11 +70,16 @@ def peak_flops(threads: int) -> float:
     """float32 operations a second; a multiply-add counts as two."""
     target = host()
     lanes, chains = target.lanes(float32), min(24, target.vector_registers - 4)
-    jit = Jit([multiply_adds(lanes, chains, target)], target)
+    jit = _compiled(lanes, chains, target)
     run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(jit.address("multiply_adds"))
     results = np.zeros((threads, 64), np.float32)
     addresses = [row.ctypes.data for row in results]
     return threads * 2 * lanes * chains * ROUNDS / _fastest(threads, lambda i: run(addresses[i], ROUNDS))
+
+
+@cache
+def _compiled(lanes: int, chains: int, target: Target) -> Jit:
+    return Jit([multiply_adds(lanes, chains, target)], target)
 
 
 def copy_bandwidth(threads: int) -> float:

@@ -28,8 +28,8 @@ def table(results: Sequence[Contest], clock: str, others: Iterable[Contest] = ()
     peers = list(dict.fromkeys(name for result in results for name in result.entries if name != OURS))
     threads = results[0].threads
     single = {result.workload.name: result for result in others if result.threads == 1 < threads}
-    flops, copied = median(r.limits.flops for r in results), median(r.limits.bytes for r in results)
-    caption = _caption(results, clock) + _shortage(flops, threads, [result.limits.flops for result in single.values()])
+    (flops, copied), (alone, _) = _limits(results), _limits(single.values())
+    caption = _caption(results, clock) + _shortage(flops, threads, alone)
     title = (
         f"{threads} thread{'s' * (threads > 1)}, ms a call ({clock}); "
         f"multiply-adds {flops / 1e9:.0f} GFLOP/s, copy {copied / 1e9:.0f} GB/s"
@@ -54,9 +54,15 @@ def table(results: Sequence[Contest], clock: str, others: Iterable[Contest] = ()
     return shown
 
 
-def _shortage(flops: float, threads: int, single: Sequence[float]) -> str:
+def _limits(results: Iterable[Contest]) -> tuple[float, float]:
+    """Operations and bytes a second, the medians of all rounds; 0 without any."""
+    rounds = [limits for result in results for limits in result.limits]
+    return (median(r.flops for r in rounds), median(r.bytes for r in rounds)) if rounds else (0.0, 0.0)
+
+
+def _shortage(flops: float, threads: int, alone: float) -> str:
     """A line where the threads had no processors of their own, by what they and one thread can compute."""
-    times = flops / median(single) if single else threads
+    times = flops / alone if alone else threads
     return f"\nother programs took processors: {threads} threads multiply {times:.1f} times as fast as 1" * (
         times < 0.8 * threads
     )

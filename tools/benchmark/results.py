@@ -7,7 +7,7 @@ written and read again is the same, so tables of several runs on one machine can
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
@@ -57,11 +57,11 @@ class Entry:
 
 @dataclass
 class Contest:
-    """What came out, for one workload and number of threads, on a machine with these limits."""
+    """What came out, for one workload and number of threads, and in each round the limits of the machine just before it."""
 
     workload: Workload
     threads: int
-    limits: Limits
+    limits: list[Limits] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def timed(self) -> list[Entry]:
@@ -82,16 +82,18 @@ class Contest:
             return None
         return median(b / a for a, b in zip(ours.rounds(clock), best.rounds(clock), strict=True))
 
-    def least_seconds(self) -> float | None:
-        """How long a call must take, by what bounds the workload; graphc's graphs say how much there is to do."""
+    def least_seconds(self) -> list[float]:
+        """How long a call must take, by round, by what bounds the workload; graphc's graphs say how much there is to do, and
+        where they do not, or there is nothing, it is not known."""
         facts = self.entries[OURS].facts if OURS in self.entries else {}
-        if self.workload.bound == BYTES:
-            return facts["bytes"] / self.limits.bytes if "bytes" in facts else None
-        return facts["flops"] / self.limits.flops if facts.get("flops") else None
+        rates = [limits.bytes if self.workload.bound == BYTES else limits.flops for limits in self.limits]
+        amount = facts.get("bytes" if self.workload.bound == BYTES else "flops")
+        return [amount / rate for rate in rates] if amount else []
 
     def share_of_limit(self, clock: str) -> float | None:
+        """The least time of a call in graphc's: the median over rounds."""
         ours, least = self.ours(), self.least_seconds()
-        return least / ours.time(clock) if ours and least else None
+        return median(a / b for a, b in zip(least, ours.rounds(clock), strict=True)) if ours and least else None
 
 
 def merged(contests: Iterable[Contest]) -> list[Contest]:
@@ -108,11 +110,11 @@ def to_json(contest: Contest, clock: str) -> dict[str, Any]:
         "workload": contest.workload.name,
         "training": contest.workload.training,
         "threads": contest.threads,
-        "limits": {"flops": contest.limits.flops, "bytes": contest.limits.bytes},
+        "limits": [asdict(limits) for limits in contest.limits],
         "bound": contest.workload.bound,
         "best_peer": best.name if best else None,
         "ratio": contest.ratio(clock),
-        "limit_ms": least and least * 1e3,
+        "limit_ms": median(least) * 1e3 if least else None,
         "share_of_limit": contest.share_of_limit(clock),
         "noisy": any(entry.spread(clock) > NOISY for entry in contest.timed()),
         "frameworks": {name: _entry_to_json(entry, clock) for name, entry in contest.entries.items()},
@@ -136,4 +138,4 @@ def from_json(plain: dict[str, Any]) -> Contest | None:
         name: Entry(name, **entry.get("seconds", {}), facts=entry["facts"], variant=entry["variant"], error=entry["error"])
         for name, entry in plain["frameworks"].items()
     }
-    return Contest(workload, plain["threads"], Limits(**plain["limits"]), entries)
+    return Contest(workload, plain["threads"], [Limits(**limits) for limits in plain["limits"]], entries)
