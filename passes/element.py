@@ -50,6 +50,7 @@ def is_joint(value: Value) -> bool:
     return all(n == 1 for n in value.shape[: value.attrs["axis"]])
 
 
+@cache
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without dimensions of one element, which hold no positions to tell apart."""
     return tuple(n for n in shape if n != 1)
@@ -67,6 +68,7 @@ def variables(extents: tuple[int, ...]) -> Position:
     return tuple(Var(f"d{i}", n) for i, n in enumerate(extents))
 
 
+@cache
 def positions(shape: tuple[int, ...]) -> Position:
     """The symbolic index of a shape. Shapes that differ in dimensions of one element only share their variables."""
     return spread(variables(squeezed(shape)), shape)

@@ -14,9 +14,8 @@ from math import inf
 
 from .locality import alternatives, ordered
 from .machine import Machine
-from .tiles import ELEMENT_BYTES, STORED, Loop, Origins, Schedule, candidates, elements_of, origin_cost, span_of
+from .tiles import ELEMENT_BYTES, STORED, TILES, Loop, Origins, Schedule, candidates, elements_of, origin_cost, span_of
 
-TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
 NARROW = 1.05  # the cost of a tile that may win by its order, in that of the best tile
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
 DEARER = 1.125  # the cost of a schedule that fills less memory ahead, in that of the best one

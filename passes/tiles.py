@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import combinations
 from math import ceil, gcd, prod
 
@@ -38,6 +39,7 @@ PAGE_BYTES = 4096  # lines so far apart share a set of the first cache
 FAR_STORE = 4.0  # what a store to a line of its own costs at most, in stores to a shared line
 HORIZONTAL_COST = 10.0  # cycles to sum the lanes of one accumulator
 TILE_COST = 4.0  # cycles to start a tile
+TILES = 3  # of each way to lay out lanes and panels that are offered, beside the best of each width
 MAX_ROWS = 14
 WHOLE_AXIS = 8  # an axis this short may be held whole in a tile, beside rows of another
 MAX_DOTS = 6
@@ -188,31 +190,32 @@ def _packed_schedules(
     each = [GATHER_COST * width if side in gathered else 2 if side in split else 1 for side in (0, 1)]
     fitting = {side: _fitting(loops, axes, side, machine) for side in (0, 1) if side not in packed and side not in in_vectors}
     store_vector = _store_cost(loops[lane].out, width)
-    most = MAX_VECTORS if axes or vectors_far else MOST_VECTORS
-    for tile, vectors in _register_tiles(loops, lane, axes, width, most, machine):
-        rows = prod(tile.values())
-        uses = [_uses(loops, tile, side) for side in (0, 1)]
+    whole, height = {n: loops[n].extent for n in axes[:-1]}, loops[axes[-1]].extent if axes else 1
+    first = [_uses(loops, whole, side) for side in (0, 1)]  # elements of an operand for one row, and for each further one
+    others = [n if axes and moves(loops[axes[-1]], side) else 0 for side, n in enumerate(first)]
+    outside = _tiles_of(loops, {n: loops[n].extent for n in (lane, *axes)})
+
+    def priced(rows: int, vectors: int) -> tuple[float, float, float]:
+        """The cycles of all tiles; those for vectors that are far apart, and those for panels that do not stay."""
+        uses = [n + more * (rows - 1) for n, more in zip(first, others, strict=True)]
         loads = sum(uses[side] * each[side] * (vectors if side in in_vectors else 1) for side in (0, 1))
         loads += sum(max(uses[side] - held, 0) for side, held in fitting.items())
-        step = max(rows * vectors / 2, loads / LOADS, FMA_LATENCY)
+        products = prod(whole.values()) * rows * vectors
+        step = max(products / 2, loads / LOADS, FMA_LATENCY)
         read = sum(uses[side] for side in in_vectors) * vectors * width * ELEMENT_BYTES
         stays = steps * read <= STAYING * machine.l1
         stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + STREAM_COST * loads
         step += sum(far.values()) + stream
-        store = rows * vectors * store_vector
-        tiles = _tiles_of(loops, tile | {lane: vectors * width})
-        columns = min(vectors * width, loops[lane].extent)
-        cost = tiles * (steps * step + store + TILE_COST) + at_hand
-        yield Schedule(
-            lane,
-            columns,
-            tuple(tile.items()),
-            packed,
-            width,
-            cost,
-            far=tiles * steps * vectors_far,
-            stream=tiles * steps * stream,
-        )
+        tiles = outside * ceil(loops[lane].extent / (vectors * width)) * ceil(height / rows)
+        cost = tiles * (steps * step + products * store_vector + TILE_COST) + at_hand
+        return cost, tiles * steps * vectors_far, tiles * steps * stream
+
+    for vectors in range(1, min(MAX_VECTORS if axes or vectors_far else MOST_VECTORS, ceil(loops[lane].extent / width)) + 1):
+        found = ((priced(rows, vectors), rows) for rows in _rows(loops, axes, vectors, machine))
+        for (cost, apart, stream), rows in nsmallest(TILES, found, key=lambda pair: pair[0][0]):
+            tile = tuple((whole | dict.fromkeys(axes[-1:], rows)).items())
+            columns = min(vectors * width, loops[lane].extent)
+            yield Schedule(lane, columns, tile, packed, width, cost, far=apart, stream=stream)
 
 
 def _fitting(loops: tuple[Loop, ...], axes: tuple[int, ...], side: int, machine: Machine) -> int:
@@ -238,16 +241,12 @@ def _far_cost(loops: tuple[Loop, ...], lane: int, side: int, machine: Machine) -
     return cost if elements * ELEMENT_BYTES > machine.l1 else 0.0
 
 
-def _register_tiles(
-    loops: tuple[Loop, ...], lane: int, axes: tuple[int, ...], width: int, most: int, machine: Machine
-) -> Iterator[tuple[dict[int, int], int]]:
-    """(elements along each axis, vectors, up to `most`) whose accumulators, one row of vectors and a broadcast fit the
-    registers. Of two axes the first is taken whole."""
-    whole = {n: loops[n].extent for n in axes[:-1]}
-    for vectors in range(1, min(most, ceil(loops[lane].extent / width)) + 1):
-        for rows in range(1, min(MAX_ROWS, loops[axes[-1]].extent) + 1) if axes else (1,):
-            if prod(whole.values()) * rows * vectors + vectors + 1 < machine.vector_registers:
-                yield whole | dict.fromkeys(axes[-1:], rows), vectors
+def _rows(loops: tuple[Loop, ...], axes: tuple[int, ...], vectors: int, machine: Machine) -> Iterator[int]:
+    """Elements along the last of some axes, the others being taken whole, whose accumulators fit the registers beside a row of
+    so many vectors and a broadcast."""
+    each = prod(loops[n].extent for n in axes[:-1]) * vectors
+    most = min(MAX_ROWS, loops[axes[-1]].extent) if axes else 1
+    yield from (rows for rows in range(1, most + 1) if each * rows + vectors + 1 < machine.vector_registers)
 
 
 def origin_cost(
