@@ -26,6 +26,7 @@ from .frame import Frame
 
 PACK_BLOCK = 32  # steps of the slowest axis that one task of a packing kernel takes, at most
 PACK_TASKS = 16  # tasks that make it worth to fill all panels in one
+PACK_PANELS = 4  # that are filled at a time, at most
 SOON = 24  # contractions: for a reader behind so many others panels are filled again rather than kept
 
 Element = Callable[[Index, Expr | None], Expr]  # of the operand, at a flat position, where a guard holds
@@ -142,28 +143,32 @@ def tile_start(tile: Index, size: int, extent: int, name: str) -> tuple[Index, l
 
 def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Element, width: int) -> Launch:
     """The kernel that fills panels. A task is a block of the slowest reduced axis, of one panel or (where there are blocks
-    enough, and panels lie beside each other) of all, so that neighbouring panels are filled from the same lines of memory."""
+    enough, and panels lie beside each other) of all. What lies beside each other is copied row by row, to a few panels at a
+    time: processors fetch ahead in long rows, and lines that go to many places drive each other out of the cache."""
     extents = [walk.extent for walk in layout.reduced]
     extent = extents[0] if extents else 1
     block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
     blocks = extent // block
     kept = [walk.extent for walk in layout.kept]
-    together = layout.tiles > 1 and layout.axis.stride == 1 and prod(kept) * blocks >= PACK_TASKS
+    in_rows = layout.axis.stride == 1
+    together = in_rows and layout.tiles > 1 and prod(kept) * blocks >= PACK_TASKS
     task, (*apart, panel, number), named = frame.task((*kept, 1 if together else layout.tiles, blocks))
-    within, steps = Var("b", block), [Var(f"k{n}", size) for n, size in enumerate(extents[1:])]
-    panels = Var("p", layout.tiles)
+    count = max(n for n in range(1, PACK_PANELS + 1) if layout.tiles % n == 0)
+    group, beside = Var("g", layout.tiles // count), Var("p", count)
     if together:
-        panel = as_index(panels)
-    at: list[Index] = [*apart, number * block + within, *steps][: len(kept) + len(extents)]
+        panel = group * count + beside
+    within = Var("b", block)
+    steps = [within, *(Var(f"k{n}", size) for n, size in enumerate(extents[1:]))]
+    at: list[Index] = [*apart, number * block + within, *steps[1:]][: len(kept) + len(extents)]
     start, lets = tile_start(panel, layout.tile, layout.axis.extent, "start")
     moved = combine(zip(at, (w.stride for w in (*layout.kept, *layout.reduced)), strict=True))
 
     def held(inside: Index) -> Expr:
         return element((start + inside) * layout.axis.stride + moved + layout.offset, all_of(inside < layout.tile))
 
-    filled = fill(layout, frame.array(target), panel, at, held, [within, *steps], width)
-    body = nested([panels] if together else [], *lets, *filled)
-    return frame.launch(f"{name}_pack", task, (*named, *body), "panels of an operand")
+    outside = [group, *steps, beside] if together else steps if in_rows else []
+    filled = fill(layout, frame.array(target), panel, at, held, [] if in_rows else steps, width)
+    return frame.launch(f"{name}_pack", task, (*named, *nested(outside, *lets, *filled)), "panels of an operand")
 
 
 def fill(
