@@ -181,8 +181,8 @@ class _Way(Tiles):
         return replace(found, group=((axis, size),)) if size > 1 else found
 
     def evenly(self, axis: int, most: int, part: Extents, sides: tuple[int, ...], room: float) -> int:
-        """Tiles of an axis in each of equal groups, as few as there can be of no more than `most` tiles that with `part` of the
-        other axes, touch no more of some operands than fits the room (bytes); 0 if one tile touches more."""
+        """Tiles of an axis in each of equal groups, as few groups as can be: of no more than `most` tiles, which with `part` of
+        the other axes touch no more bytes of some operands than there is room for; 0 if one tile touches more."""
         count, rows = self.tiles(axis), self.tile[axis]
         fits = bisect_right(
             range(1, most + 1), room, key=lambda n: sum(self.footprint(part | {axis: n * rows}, side) for side in sides)

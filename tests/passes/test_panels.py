@@ -7,8 +7,9 @@ import pytest
 from programs import check_kernels
 
 from graphc.dtype import float32
+from graphc.ir.expr import Load, as_index, linear
 from graphc.ir.graph import Graph
-from graphc.ir.kernel import ARENA, VARIABLE, Launch
+from graphc.ir.kernel import ARENA, VARIABLE, For, Launch, evaluated, walk
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, make
 from graphc.ops.contract import dot_general
@@ -19,7 +20,7 @@ from graphc.ops.source import placeholder, variable
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.panels import SOON, Common
+from graphc.passes.panels import PACK_PANELS, SOON, Common
 
 MACHINE = Machine(64, 32)
 W = variable("w", np.linspace(-1, 1, 64 * 512, dtype=np.float32).reshape(512, 64))
@@ -90,6 +91,23 @@ def test_panels_are_not_kept_for_readers_far_behind() -> None:
     assert found.alike(first, 1) == found.alike(next_, 1) == [first, next_]
     assert found.alike(last, 1) == [last]
     assert Common().of_function([first, next_, *others[1:], last]).alike(last, 1) == [first, next_, last]
+
+
+def test_rows_are_packed_from_end_to_end_into_a_few_panels() -> None:
+    x, w = tensor("x", 512, 512), tensor("w", 512, 512)
+    graph = Graph("f", (x, w), (dot_general(x, w, contract=((1,), (0,))),))
+    (function,) = lower([fuse(graph)], Machine(64, 32, l1=48 << 10, l2=2 << 20)).functions
+    (pack,) = (launch for launch in function.launches if launch.kernel.name.endswith("_pack"))
+    loops = [stmt for stmt in walk(pack.kernel.body) if isinstance(stmt, For)]
+    (index,) = {expr.index for stmt in walk(pack.kernel.body) for expr in evaluated(stmt) if isinstance(expr, Load)}
+    strides = linear(as_index(index))[0]
+    group, row, panel, *inside = [(strides[loop.var], loop.var.extent) for loop in loops]
+    assert row[0] == 512 and panel[1] == PACK_PANELS
+    run = 1
+    for stride, extent in reversed([group, panel, *inside]):  # each goes on where the one inside of it ends
+        assert stride == run
+        run *= extent
+    assert run == 512
 
 
 @pytest.mark.parametrize(("rows", "packed"), [(256, {"rhs_panels"}), (1280, {"lhs_panels", "rhs_panels"})])
