@@ -147,13 +147,13 @@ def pack(name: str, layout: Layout, target: Buffer, frame: Frame, element: Eleme
     time: processors fetch ahead in long rows, and lines that go to many places drive each other out of the cache."""
     extents = [walk.extent for walk in layout.reduced]
     extent = extents[0] if extents else 1
-    block = max(n for n in range(1, PACK_BLOCK + 1) if extent % n == 0)
+    block = _divisor(extent, PACK_BLOCK)
     blocks = extent // block
     kept = [walk.extent for walk in layout.kept]
     in_rows = layout.axis.stride == 1
     together = in_rows and layout.tiles > 1 and prod(kept) * blocks >= PACK_TASKS
     task, (*apart, panel, number), named = frame.task((*kept, 1 if together else layout.tiles, blocks))
-    count = max(n for n in range(1, PACK_PANELS + 1) if layout.tiles % n == 0)
+    count = _divisor(layout.tiles, PACK_PANELS)
     group, beside = Var("g", layout.tiles // count), Var("p", count)
     if together:
         panel = group * count + beside
@@ -187,3 +187,8 @@ def fill(
     inside = group * lane.extent + lane
     store = Store(panels, layout.position(tile, at, inside), held(inside), all_of(inside < layout.width))
     return nested([group, *steps], For(lane, (store,), VECTOR, width))
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest one up to `most`."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
