@@ -72,8 +72,10 @@ def _workloads(context: click.Context, option: click.Parameter, patterns: tuple[
     "-p", "--peers", "frameworks", callback=_frameworks, help=f"Of {', '.join(FRAMEWORKS)}. Default: without the last."
 )
 @click.option("--compile", "slow", is_flag=True, help="torch.compile, too: it takes seconds for each workload.")
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True, help="Of each round.")
+@click.option("--rounds", type=click.IntRange(min=1), default=Rules.rounds, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=Rules.seconds, show_default=True, help="Of each round."
+)
 @click.option(
     "--clock", type=click.Choice(CLOCKS), default="wall", show_default=True, help="Others than wall: on a busy machine."
 )
