@@ -213,6 +213,7 @@ def test_runs_are_merged_and_the_last_counts(tmp_path: Path) -> None:
         report.write(contests_, {"cpu": "one"}, "wall", file)
     read, machine_ = report.read(files[0])
     assert read == first and machine_ == {"cpu": "one"}
+    assert len(files[0].read_text().splitlines()) == len(first) + 2  # a line each
     assert results.merged([*first, *second]) == [second[0], second[1], first[0]]
     together = tmp_path / "both.json"
     code, output = run("--merge", *map(str, files), "--json", str(together))

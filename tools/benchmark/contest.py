@@ -58,8 +58,8 @@ def missing(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Rules:
-    """How to time: how many rounds of how many seconds, and how long a framework may take to get ready. Rounds
-    are short and many: the less time one takes, the more alike the machine is for all frameworks in it."""
+    """How to time: how many rounds of how many seconds, and how long a framework may take to get ready. Rounds are
+    short and many: the less time one takes, the more alike the machine is for all frameworks in it."""
 
     rounds: int = 11
     seconds: float = 0.05

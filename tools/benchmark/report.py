@@ -155,10 +155,10 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 def write(results: Iterable[Contest], machine: dict[str, Any], clock: str, file: Path) -> None:
     """Everything, as one JSON document with a line for each contest. A reader finds the file as it was, or whole."""
-    head = json.dumps({"machine": machine, "clock": clock}).removesuffix("}")
     lines = ",\n".join(json.dumps(to_json(result, clock)) for result in results)
+    document = f'{{"machine": {json.dumps(machine)}, "clock": {json.dumps(clock)}, "results": [\n{lines}\n]}}\n'
     whole = file.with_name(file.name + ".new")
-    whole.write_text(f'{head}, "results": [\n{lines}\n]}}\n')
+    whole.write_text(document)
     whole.replace(file)
 
 
