@@ -25,7 +25,7 @@ from .codegen.target import Target
 from .errors import CompileError
 from .ir.kernel import Buffer, KernelProgram
 from .runtime import artifact
-from .runtime.host import required_features, runs
+from .runtime.host import required_features, runs, thread_count
 from .runtime.library import Library, Product
 from .runtime.manifest import BARE, Manifest, Port, Signature, Variable
 from .runtime.program import Program
@@ -60,7 +60,7 @@ class Compilation:
         if not runs(self.target.triple):
             raise CompileError(f"code for {self.target.triple} does not run here; save it, and load it there")
         frame, kernels = emit_modules(self.program, self.name, self.target)
-        jit = Jit(kernels, self.target, plain=[frame])
+        jit = Jit(kernels, self.target, plain=[frame], threads=thread_count())
         set_state = partial(abi.set_state, self.program)
         return Library(self.manifest(), jit.address, self.product, abi.constants(self.program), set_state)
 

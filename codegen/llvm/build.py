@@ -6,6 +6,7 @@ the same bytes. Vectors are explicit in the text, so no vectoriser runs; text th
 
 from __future__ import annotations
 
+import ctypes
 import re
 import sys
 import threading
@@ -13,8 +14,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from itertools import chain, repeat
+from functools import cache, partial
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -36,29 +36,27 @@ def compile_module(text: str, target: Target, emit: str = "obj") -> bytes | str:
     module = _optimised(text, target, machine)
     if emit == "ll":
         return str(module)
-    result: bytes | str = machine.emit_object(module) if emit == "obj" else machine.emit_assembly(module)
-    return result
+    return _object(module, machine) if emit == "obj" else str(machine.emit_assembly(module))
 
 
 class Jit:
     """Modules' code in this process, for as long as the object lives. Symbols resolve against each other and the process.
 
-    While LLVM compiles one of `modules`, Python may write the next. Code in `plain` ones runs for too short a time to be worth
-    optimising: a translation as it stands takes a quarter of the time.
+    While LLVM compiles `threads` of the `modules`, Python may write the next. Code in `plain` ones runs for too short a time to
+    be worth optimising: a translation as it stands takes a quarter of the time.
     """
 
-    def __init__(self, modules: Iterable[str], target: Target, plain: Sequence[str] = ()) -> None:
-        machine, plainly = _machine(target, jit=True), _machine(target, jit=True, level=0)
+    def __init__(self, modules: Iterable[str], target: Target, plain: Sequence[str] = (), threads: int = 1) -> None:
+        def compiled(text: str, level: int = 2) -> bytes:
+            machine = _machine(target, jit=True, level=level)
+            return _object(_optimised(text, target, machine), machine)
 
-        def compiled(text: str, machine: Any) -> bytes:
-            result: bytes = machine.emit_object(_optimised(text, target, machine))
-            return result
-
-        with _short_turns(), ThreadPoolExecutor(1, "graphc-llvm") as beside:
+        with _short_turns(), ThreadPoolExecutor(threads, "graphc-llvm") as beside:
             each = beside.map if _starts_threads(beside) else map
-            objects = list(each(compiled, chain(plain, modules), chain([plainly] * len(plain), repeat(machine))))
+            soon, later = each(partial(compiled, level=0), plain), each(compiled, modules)
+            objects = [*soon, *later]
         self._module = llvm.parse_assembly("", llvm.create_context())
-        self._engine = llvm.create_mcjit_compiler(self._module, machine)
+        self._engine = llvm.create_mcjit_compiler(self._module, _machine(target, jit=True))
         for code in objects:
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
@@ -129,6 +127,30 @@ def _optimised(text: str, target: Target, machine: Any) -> Any:
         getattr(manager, f"add_{name}_pass")()
     manager.run(module, builder)
     return module
+
+
+def _object(module: Any, machine: Any) -> bytes:
+    """The machine code of a module that nobody else works on, nor with its context or the machine."""
+    lib = llvm.ffi.lib
+    with llvm.ffi.OutputString() as error:
+        code = _unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, True, error)
+        assert code, f"LLVM cannot compile what it has read: {error}"
+    try:
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(code), lib.LLVMPY_GetBufferSize(code))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(code)
+
+
+@cache
+def _unlocked(name: str) -> Any:
+    """A function of llvmlite's library without the lock around all of them, which threads would wait for that share nothing:
+    LLVM needs none then. With the lock, should llvmlite not tell any more where its library is."""
+    locked, handle = getattr(llvm.ffi.lib, name), llvm.ffi.lib._handle
+    if not isinstance(handle, int):
+        return locked
+    free = ctypes.CDLL(None, handle=handle)[name]
+    free.argtypes, free.restype = locked.argtypes, locked.restype
+    return free
 
 
 def _parsed(text: str) -> Any:

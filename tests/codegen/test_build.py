@@ -6,8 +6,10 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
+import llvmlite.binding as llvm
 import pytest
 
+from graphc.codegen.llvm import build
 from graphc.codegen.llvm.build import TURN, Jit, compile_module
 from graphc.codegen.target import host, named
 
@@ -39,6 +41,23 @@ def test_modules_find_each_other_and_the_next_is_written_meanwhile() -> None:
     with pytest.raises(AssertionError, match="%missing"):
         Jit([ADD, ADD.replace("%b\n", "%missing\n")], host())
     assert sys.getswitchinterval() == turn
+
+
+@pytest.mark.parametrize("lost", (False, True))
+def test_several_threads_compile_what_one_would(lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where llvmlite does not tell where its library is: then one waits for the other."""
+    monkeypatch.setattr(build, "_unlocked", build._unlocked.__wrapped__)  # without its memory
+    if lost:
+        monkeypatch.delattr(type(llvm.ffi.lib), "_handle")
+    name = "LLVMPY_TargetMachineEmitToMemory"
+    assert (build._unlocked(name) is getattr(llvm.ffi.lib, name)) is lost
+    each = [ADD.replace("@add", f"@add{n}").replace(", 0", f", {n}") for n in range(24)]
+    alone, among = Jit(each, host()), Jit(iter(each), host(), threads=3)
+    for n in range(24):
+        where = (jit.address(f"add{n}") for jit in (alone, among))
+        assert [ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(at)(40, 2) for at in where] == [42 + n] * 2
+    with pytest.raises(AssertionError, match="%missing"):
+        Jit([*each, ADD.replace("%b\n", "%missing\n")], host(), threads=3)
 
 
 @pytest.mark.parametrize("spec,magic", (("x86-64-v3", b"\x7fELF"), ("aarch64", b"\x7fELF"), ("wasm32", b"\0asm")))
