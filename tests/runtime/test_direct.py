@@ -109,10 +109,11 @@ def test_what_does_not_fit_as_it_is_goes_the_careful_way_and_gives_the_same(prog
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_wrong_is_refused(program, wrong):
-    before = sys.getrefcount(wrong)
-    with pytest.raises(CallError, match="predict: input 'x': expected float32"):
-        program.predict(wrong)
-    assert sys.getrefcount(wrong) == before
+    before, calls = sys.getrefcount(wrong), 100
+    for _ in range(calls):
+        with pytest.raises(CallError, match="predict: input 'x': expected float32"):
+            program.predict(wrong)
+    assert abs(sys.getrefcount(wrong) - before) < calls // 2  # other threads hold None, too
 
 
 @pytest.mark.parametrize("arguments, names", [((), {}), ((TWOS, TWOS), {}), ((), {"y": TWOS}), ((TWOS,), {"x": TWOS})])
