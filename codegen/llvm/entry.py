@@ -44,7 +44,7 @@ from .workers import emit_workers, has_threads
 # Stands right before the image in every file that holds one.
 MARKER = hashlib.sha512(b"graphc: constants and initial state").digest()
 
-BATCH = 50_000  # characters of kernels that are a module of their own
+BATCH = 25_000  # characters of kernels that are a module of their own
 
 
 def emit_program(program: KernelProgram, name: str, target: Target, embed_initial: bool) -> str:
