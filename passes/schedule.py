@@ -32,10 +32,11 @@ class Problem:
     origins: Origins = (STORED, STORED)
     results: int = 1
 
-    def tiles(self) -> dict[tuple[int, tuple[int, ...]], list[Schedule]]:
-        """The tiles of each way to lay out lanes and panels, the cheapest first."""
+    def tiles(self, most: int = TILES) -> dict[tuple[int, tuple[int, ...]], list[Schedule]]:
+        """The tiles of each way to lay out lanes and panels, the cheapest first; no more than so many that differ in their
+        rows alone."""
         found: dict[tuple[int, tuple[int, ...]], list[Schedule]] = {}
-        for candidate in candidates(self.loops, self.width, self.machine, self.origins):
+        for candidate in candidates(self.loops, self.width, self.machine, self.origins, most):
             found.setdefault((candidate.lane, candidate.packed), []).append(candidate)
         return {way: sorted(tiles, key=lambda tile: tile.cost) for way, tiles in found.items()}
 
@@ -68,7 +69,7 @@ Scheduler = Callable[[Problem], Schedule]
 def choose(problem: Problem) -> Schedule:
     """The cheapest schedule: of each way to lay out lanes and panels the cheapest tiles, and of these the one that neither
     arithmetic nor the caches hold up."""
-    best = ((problem.least(tile), tile) for tiles in problem.tiles().values() for tile in _best(tiles))
+    best = ((problem.least(tile), tile) for tiles in problem.tiles(1).values() for tile in _best(tiles))
     found, preference = None, (inf, inf, 0)
     for least, tile in sorted(best, key=lambda pair: pair[0]):
         if preference[0] < least:

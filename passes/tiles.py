@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import combinations
-from math import ceil, gcd, prod
+from math import ceil, gcd, inf, prod
 
 from .machine import Machine
 
@@ -112,9 +112,10 @@ class Schedule:
         """Elements of a kept axis in one tile."""
         return self.columns if axis == self.lane else dict(self.tile).get(axis, 1)
 
-    def visit(self, loops: tuple[Loop, ...]) -> dict[int, int]:
-        """What one visit covers of each of `steps`: one step of those outside the cut, all of those inside."""
-        cut, size = self.block
+    def visit(self, loops: tuple[Loop, ...], block: tuple[int, int] | None = None) -> dict[int, int]:
+        """What one visit covers of each of `steps`, with this block or another: one step of those outside the cut, all of those
+        inside."""
+        cut, size = block or self.block
         return {n: 1 if i < cut else size if i == cut else loops[n].extent for i, n in enumerate(self.steps)}
 
     def tiles(self, loops: tuple[Loop, ...], axis: int) -> int:
@@ -126,10 +127,10 @@ Origins = tuple[Origin, Origin]
 
 
 def candidates(
-    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED)
+    loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins = (STORED, STORED), most: int = TILES
 ) -> Iterator[Schedule]:
-    """All tiles that are considered, as yet in no order."""
-    yield from _lane_schedules(loops, width, machine, origins)
+    """All tiles that are considered, as yet in no order; of those that differ in their rows alone the cheapest ones."""
+    yield from _lane_schedules(loops, width, machine, origins, most)
     yield from _dot_schedules(loops, width, machine, origins)
 
 
@@ -148,7 +149,7 @@ def _uses(loops: tuple[Loop, ...], tile: dict[int, int], side: int) -> int:
     return prod(size for n, size in tile.items() if moves(loops[n], side))
 
 
-def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins) -> Iterator[Schedule]:
+def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origins: Origins, most: int) -> Iterator[Schedule]:
     kept = [n for n, loop in enumerate(loops) if not loop.reduced and not loop.apart]
     for lane in kept:
         others = sorted((n for n in kept if n != lane), key=lambda n: loops[n].out)  # of equals, rows that lie together win
@@ -160,7 +161,7 @@ def _lane_schedules(loops: tuple[Loop, ...], width: int, machine: Machine, origi
                     origin_cost(loops, (lane, *axes), side, side in packed, width, origins[side], machine) for side in (0, 1)
                 )
                 split = [s for s in (0, 1) if s not in packed and origins[s].given and moves(loops[lane], s) == 1]
-                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand, split)
+                yield from _packed_schedules(loops, lane, axes, packed, width, machine, at_hand, split, most)
 
 
 def _packings(loops: tuple[Loop, ...], tiled: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -179,40 +180,41 @@ def _packed_schedules(
     machine: Machine,
     at_hand: float,
     split: Sequence[int],
+    most: int,
 ) -> Iterator[Schedule]:
     """Register tiles for operands that cost `at_hand` cycles before the first product; vectors of `split` ones lie in two
     lines, which are loaded both."""
     steps = prod(loop.extent for loop in loops if loop.reduced)
-    far = {side: _far_cost(loops, lane, side, machine) for side in (0, 1) if side not in packed}
-    in_vectors = [side for side in (0, 1) if moves(loops[lane], side)]
-    vectors_far = sum(cycles for side, cycles in far.items() if side in in_vectors)
-    gathered = [side for side in in_vectors if moves(loops[lane], side) != 1 and side not in packed]
-    each = [GATHER_COST * width if side in gathered else 2 if side in split else 1 for side in (0, 1)]
-    fitting = {side: _fitting(loops, axes, side, machine) for side in (0, 1) if side not in packed and side not in in_vectors}
+    along = [moves(loops[lane], side) for side in (0, 1)]
+    far = [0.0 if side in packed else _far_cost(loops, lane, side, machine) for side in (0, 1)]
+    vectors_far = sum(cycles for cycles, stride in zip(far, along, strict=True) if stride)
+    gathered = [stride not in (0, 1) and side not in packed for side, stride in enumerate(along)]
+    each = [GATHER_COST * width if gathered[side] else 2 if side in split else 1 for side in (0, 1)]
+    stay = [inf if side in packed or along[side] else _fitting(loops, axes, side, machine) for side in (0, 1)]
     store_vector = _store_cost(loops[lane].out, width)
     whole, height = {n: loops[n].extent for n in axes[:-1]}, loops[axes[-1]].extent if axes else 1
-    first = [_uses(loops, whole, side) for side in (0, 1)]  # elements of an operand for one row, and for each further one
-    others = [n if axes and moves(loops[axes[-1]], side) else 0 for side, n in enumerate(first)]
+    for_one, cells = [_uses(loops, whole, side) for side in (0, 1)], prod(whole.values())  # of one row; and more for others
+    more = [n if axes and moves(loops[axes[-1]], side) else 0 for side, n in enumerate(for_one)]
     outside = _tiles_of(loops, {n: loops[n].extent for n in (lane, *axes)})
 
     def priced(rows: int, vectors: int) -> tuple[float, float, float]:
         """The cycles of all tiles; those for vectors that are far apart, and those for panels that do not stay."""
-        uses = [n + more * (rows - 1) for n, more in zip(first, others, strict=True)]
-        loads = sum(uses[side] * each[side] * (vectors if side in in_vectors else 1) for side in (0, 1))
-        loads += sum(max(uses[side] - held, 0) for side, held in fitting.items())
-        products = prod(whole.values()) * rows * vectors
+        lhs, rhs = for_one[0] + more[0] * (rows - 1), for_one[1] + more[1] * (rows - 1)
+        loads = lhs * each[0] * (vectors if along[0] else 1) + rhs * each[1] * (vectors if along[1] else 1)
+        loads += max(lhs - stay[0], 0) + max(rhs - stay[1], 0)
+        products = cells * rows * vectors
         step = max(products / 2, loads / LOADS, FMA_LATENCY)
-        read = sum(uses[side] for side in in_vectors) * vectors * width * ELEMENT_BYTES
+        read = ((lhs if along[0] else 0) + (rhs if along[1] else 0)) * vectors * width * ELEMENT_BYTES
         stays = steps * read <= STAYING * machine.l1
         stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + STREAM_COST * loads
-        step += sum(far.values()) + stream
+        step += far[0] + far[1] + stream
         tiles = outside * ceil(loops[lane].extent / (vectors * width)) * ceil(height / rows)
         cost = tiles * (steps * step + products * store_vector + TILE_COST) + at_hand
         return cost, tiles * steps * vectors_far, tiles * steps * stream
 
     for vectors in range(1, min(MAX_VECTORS if axes or vectors_far else MOST_VECTORS, ceil(loops[lane].extent / width)) + 1):
         found = ((priced(rows, vectors), rows) for rows in _rows(loops, axes, vectors, machine))
-        for (cost, apart, stream), rows in nsmallest(TILES, found, key=lambda pair: pair[0][0]):
+        for (cost, apart, stream), rows in nsmallest(most, found, key=lambda pair: pair[0][0]):
             tile = tuple((whole | dict.fromkeys(axes[-1:], rows)).items())
             columns = min(vectors * width, loops[lane].extent)
             yield Schedule(lane, columns, tile, packed, width, cost, far=apart, stream=stream)
@@ -246,7 +248,7 @@ def _rows(loops: tuple[Loop, ...], axes: tuple[int, ...], vectors: int, machine:
     so many vectors and a broadcast."""
     each = prod(loops[n].extent for n in axes[:-1]) * vectors
     most = min(MAX_ROWS, loops[axes[-1]].extent) if axes else 1
-    yield from (rows for rows in range(1, most + 1) if each * rows + vectors + 1 < machine.vector_registers)
+    yield from range(1, min(most, (machine.vector_registers - vectors - 2) // each) + 1)
 
 
 def origin_cost(

@@ -7,7 +7,7 @@ first cache, estimated from footprints: the bytes that a part of each axis touch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
 
@@ -115,7 +115,7 @@ class Tiles:
 
     def part(self, block: tuple[int, int]) -> Extents:
         """What one visit covers of the reduced axes."""
-        return replace(self.schedule, block=block).visit(self.loops)
+        return self.schedule.visit(self.loops, block)
 
     def operands(self, extents: Extents) -> float:
         """Bytes of both operands that these parts of the axes touch."""
@@ -123,17 +123,16 @@ class Tiles:
 
     def footprint(self, extents: Extents, side: int) -> float:
         """Bytes that these parts of the axes touch of an array: in panels its elements, where it lies whole lines."""
-        elements = run = rows = span = 1
+        if side in self.schedule.packed:
+            return prod(extents.get(axis, 1) for _, axis in self.strides[side]) * ELEMENT_BYTES
+        run = rows = span = 1
         for stride, axis in self.strides[side]:
             extent = extents.get(axis, 1)
-            elements *= extent
             if stride <= run:
                 run += (extent - 1) * stride
             else:
                 rows *= extent
             span += (extent - 1) * stride
-        if side in self.schedule.packed:
-            return elements * ELEMENT_BYTES
         return min(rows * max(run, LINE_BYTES // ELEMENT_BYTES), span) * ELEMENT_BYTES
 
     @cached_property
