@@ -7,7 +7,7 @@ Results are computed where they are wanted: straight into the caller's output or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -36,6 +36,7 @@ from graphc.ir.kernel import (
 from graphc.ir.op import Loops
 from graphc.ir.values import Value, splat
 
+from .alike import Lowered, likeness
 from .blocks import blocks
 from .borders import fill
 from .contract import Contract
@@ -46,7 +47,8 @@ from .machine import Machine
 from .nest import Nest
 from .order import spare
 from .panels import Common
-from .schedule import Frugal, Scheduler, choose
+from .schedule import Frugal, Problem, Scheduler, choose
+from .tiles import Schedule
 
 COPY_CHUNK = 4096  # elements of one task of a plain copy
 
@@ -82,6 +84,7 @@ class Shared:
         self.variables: dict[Value, Buffer] = {}
         self.constants: dict[Value, Buffer] = {}
         self.panels = Common()
+        self.lowered: dict[Hashable, Lowered] = {}  # clusters, by their likeness
 
     def buffer(self, source: Value) -> Buffer:
         """The buffer of a variable or constant."""
@@ -169,22 +172,46 @@ class _Function:
         name = (
             cluster.members[-1].op.name if len(cluster.members) == 1 else f"fused{cluster.number}_{cluster.members[0].op.name}"
         )
-        if all(v.type.size == 0 for v in stored):
+        if all(v.type.size == 0 for v in stored) or (cluster.kind == BORDER and cluster.anchor in self.fused.insets):
             return []
+        if cluster.kind in (LOOPS, BLOCKS, BORDER) or (cluster.kind == CONTRACTION and not self._shares_panels(cluster)):
+            return self._alike(name, cluster, stored, comment)
+        return self._lowered(name, cluster, stored, comment, self._scheduler(cluster))
+
+    def _alike(self, name: str, cluster: Cluster, stored: list[Value], comment: str) -> list[Launch]:
+        """A cluster with the kernels of one that is like it, if there has been one and they are scheduled alike."""
+        like, scheduler = likeness(cluster, self.buffers, self.fused.insets), self._scheduler(cluster)
+        found = self.shared.lowered.get(like.key)
+        if found is not None and all(scheduler(problem) == schedule for problem, schedule in found.chosen):
+            return found.over(like.buffers)
+        chosen: list[tuple[Problem, Schedule]] = []
+
+        def choosing(problem: Problem) -> Schedule:
+            chosen.append((problem, scheduler(problem)))
+            return chosen[-1][1]
+
+        launches = self._lowered(name, cluster, stored, comment, choosing)
+        self.shared.lowered[like.key] = Lowered(like.buffers, launches, chosen)
+        return launches
+
+    def _lowered(self, name: str, cluster: Cluster, stored: list[Value], comment: str, scheduler: Scheduler) -> list[Launch]:
+        value = cluster.anchor
         if cluster.kind == LOOPS:
             return [Nest(cluster, stored, self._frame(), self.machine).launch(name, comment)]
         if cluster.kind == CONTRACTION:
-            return self._contract(name, cluster, stored, self.panels, self._scheduler(cluster)).launches(comment)
+            return self._contract(name, cluster, stored, self.panels, scheduler).launches(comment)
         if cluster.kind == BLOCKS:
             return [blocks(name, cluster, stored, self._frame(), self.machine, comment)]
-        value = cluster.anchor
         if cluster.kind == BORDER:
-            return [] if value in self.fused.insets else [fill(name, value, self._frame(), self.machine)]
+            return [fill(name, value, self._frame(), self.machine)]
         if is_joint(value):
             return [join([self._memory(v) for v in value.operands], self.buffers[value], self.machine)]
         assert isinstance(value.op.lower, Loops)
         copies, arrays = self._distinct([self._memory(v) for v in value.operands])
         return [*copies, Launch(value.op.lower.kernel(value), (*arrays, self.buffers[value]), comment)]
+
+    def _shares_panels(self, cluster: Cluster) -> bool:
+        return any(self.panels.count(cluster.anchor, side) > 1 for side in (0, 1))
 
     def _contract(self, name: str, cluster: Cluster, stored: list[Value], panels: Common, scheduler: Scheduler) -> Contract:
         return Contract(name, cluster, stored, self.buffers, self.fused.insets, self.machine, panels, scheduler)
