@@ -145,15 +145,12 @@ class Scope:
             return None
         loops, known = [var for var, p in self.bound.items() if not p.is_constant], set(parts(expr.guard))
         inner = loops[max((n for n, var in enumerate(loops, 1) if var in known), default=0) :]
-        factors = linear(expr.index)[0]
-        added = [(var, factors[var]) for var in inner if factors.get(var, 0) > 0]
-        while inner and (inner[0] not in self.entries or _reach(added) * expr.dtype.size > MOST_ZEROS):
-            left = inner.pop(0)
-            added = [pair for pair in added if pair[0] is not left]
-        if not added:
+        while inner and not self._walk_on(expr, inner):
+            del inner[0]
+        along = _along(expr.index, inner)
+        if not along.high:
             return None
-        along, size = combine(added), _reach(added) * expr.dtype.size
-        entry, start = self.entries[inner[0]], expr.index - along
+        entry, start, size = self.entries[inner[0]], expr.index - along, (along.high + 1) * expr.dtype.size
         if any(isinstance(part, Load) or entry.changed(part, self.temps) for part in (*known, *parts(start))):
             return None
         with self.b.before(entry.preheader):
@@ -164,7 +161,15 @@ class Scope:
             pointer = memory.or_zeros(self.b, memory.address(before.indexer, place, first), guard, size)
         return replace(place, pointer=pointer, whole=place.array), self.indexer.position(along)
 
+    def _walk_on(self, expr: Load, inner: Sequence[Var]) -> bool:
+        """Whether all that inner loops do to the index of a load is to move it on, and not too far."""
+        assert isinstance(expr.index, Index)
+        along = _along(expr.index, inner)
+        near = (along.high + 1) * expr.dtype.size <= MOST_ZEROS
+        return inner[0] in self.entries and near and set(parts(expr.index - along)).isdisjoint(inner)
 
-def _reach(added: Sequence[tuple[Var, int]]) -> int:
-    """Elements from the first to the last that loops of these factors read."""
-    return 1 + sum(factor * (var.extent - 1) for var, factor in added)
+
+def _along(index: Index, loops: Sequence[Var]) -> Index:
+    """How far loops have moved an index on."""
+    factors = linear(index)[0]
+    return combine([(var, factors[var]) for var in loops if factors.get(var, 0) > 0])

@@ -12,11 +12,11 @@ from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.llvm.expressions import MOST_ZEROS
 from graphc.codegen.target import host
 from graphc.dtype import float32, int64
-from graphc.ir.expr import Array, Expr, Var, all_of, as_index, call, const, load, temp
+from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, const, load, temp
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, Kernel, Let, Stmt
 
 ROWS, COLUMNS = 4, 9
-TASK, ROW, K, C = Var("t", 2), Var("i", ROWS), Var("k", 3), Var("c", COLUMNS)
+TASK, ROW, K, C, PART = Var("t", 2), Var("i", ROWS), Var("k", 3), Var("c", COLUMNS), Var("p", 3)
 AT = TASK * ROWS + ROW + K - 1  # of the rows of x, of which none is before the first
 X = Array("x", float32, (2 * ROWS + 2) * COLUMNS)
 
@@ -65,6 +65,15 @@ def test_loops_that_go_too_far_for_zeros_stay_outside() -> None:
     fold = Accumulate(y, (TASK * ROWS + ROW) * COLUMNS + C, "add", read)
     rows = For(C, (For(ROW, (fold,), UNROLLED),))
     assert not chosen_inside(Kernel("sums", (x, y), TASK, (For(K, (For(part, (rows,)),)),)))
+
+
+@pytest.mark.parametrize("step", [PART * -1, PART // 2, PART % 2], ids=["back", "divided", "in turns"])
+def test_so_do_loops_that_do_not_simply_walk_on(step: Index) -> None:
+    x, y = Array("x", float32, X.size + 2 * COLUMNS), Array("y", float32, 2 * ROWS * COLUMNS)
+    read = load(x, (AT + 2 + step) * COLUMNS + C, all_of(AT >= 0))
+    fold = Accumulate(y, (TASK * ROWS + ROW) * COLUMNS + C, "add", read)
+    rows = For(C, (For(ROW, (fold,), UNROLLED),))
+    assert not chosen_inside(Kernel("sums", (x, y), TASK, (For(K, (For(PART, (rows,)),)),)))
 
 
 INSIDE = temp("inside", int64, (0, 2 * ROWS))
