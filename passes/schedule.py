@@ -95,9 +95,7 @@ class Frugal:
         best = self.scheduler(problem)
         if not best.packed or problem.ahead(best) <= self.room:
             return best
-        most = DEARER * best.cost
-        found = (s for s in _all(problem, most) if s.cost <= most and problem.ahead(s) <= self.room)
-        return min(found, key=lambda schedule: schedule.cost, default=best)
+        return next((s for s in _within(problem, DEARER * best.cost) if problem.ahead(s) <= self.room), best)
 
 
 def offers(problem: Problem, most: int) -> list[Schedule]:
@@ -107,6 +105,12 @@ def offers(problem: Problem, most: int) -> list[Schedule]:
     chosen = choose(problem)
     found.pop(_description(chosen), None)
     return [chosen, *sorted(found.values(), key=lambda schedule: schedule.cost)][:most]
+
+
+@lru_cache(maxsize=256)
+def _within(problem: Problem, most: float) -> tuple[Schedule, ...]:
+    """Schedules that cost no more than so many cycles, the cheapest first."""
+    return tuple(sorted((s for s in _all(problem, most) if s.cost <= most), key=lambda schedule: schedule.cost))
 
 
 def _all(problem: Problem, slow: float) -> Iterator[Schedule]:
