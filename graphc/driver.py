@@ -73,9 +73,10 @@ def compile(
     """Compile functions over shared variables into one program; `program.f(arrays)` runs function `f`.
 
     target: "cpu" is this machine, "cuda" a GPU of NVIDIA's (or one architecture: "sm_90"). threads: None means
-    GRAPHC_THREADS, else the processors this process may use; results do not depend on it. seed: where the program's random
-    numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no function updates constants, folded
-    and packed for the kernels; they are not in `program.state`. precision: what a GPU may round the operands of float32
+    GRAPHC_THREADS, else the processors this process may use, and LLVM takes as many; results do not depend on it. seed:
+    where the program's random numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no
+    function updates constants, folded and packed for the kernels; they are not in `program.state`. precision: what a GPU
+    may round the operands of float32
     products to (in matrix products and convolutions), so that its tensor cores multiply them: "highest" is float32, "tf32"
     keeps 10 bits of their fraction, "bf16" 7 bits. Sums stay float32, and the sum of K products is wrong by at most (2^-10
     + (K + 16) 2^-22) sum |a||b| with "tf32", (2^-7 + 2^-16 + (K + 16) 2^-22) sum |a||b| with "bf16", in the range of normal
