@@ -83,6 +83,15 @@ graph f():
   %2: float16[] = atan2(%1, %1)
   return %2
 """,
+    "a loop that walks back was asked where it is before it began": """
+graph f(%0, %1):
+  %0: float32[9, 7, 17] = placeholder info=@x
+  %1: float32[9, 7, 17] = placeholder info=@y
+  %2: float32[9, 7, 17] = reverse(%0) axes=(1,)
+  %3: float32[18, 7, 17] = concat(%2, %1) axis=0
+  %4: float32[] = reduce_sum(%3) axes=(0, 1, 2)
+  return %4
+""",
 }
 
 
@@ -158,6 +167,9 @@ def test_sums_that_overflow_may_all_be_something_else() -> None:
     odd = make("and", *(make("eq", total, constant(np.float32(n))) for total, n in zip(totals, (0, 1), strict=True)))
     (e,) = expect(Graph("f", (), (odd,)), [()], {}, runs=40)[0]
     assert not e.reference and not e.sure
+    less = constant(np.float32(np.inf)) - (totals[0] + constant(np.float32(3e38))) * 2.0  # NaN, unless a total is -inf
+    (e,) = expect(Graph("f", (), (less,)), [()], {}, runs=40)[0]
+    assert np.isnan(e.reference) and not e.sure
 
 
 def test_special_values_must_be_exact() -> None:

@@ -27,7 +27,7 @@ State = dict[Value, np.ndarray]
 
 ULPS = 4  # how far one rounding is moved
 ALMOST = 16 * ULPS  # units in the last place: numbers that are so near may be equal, had they been rounded otherwise
-JUNK = (np.nan, 0.0, 1.0, np.inf)  # stands for a number about which nothing is known
+JUNK = (np.nan, 0.0, 1.0, np.inf, -np.inf)  # stands for a number about which nothing is known
 
 EXACT = frozenset(
     "neg abs sign floor ceil round select not and or xor shl shr cast stop_gradient update gather window_gather "
