@@ -76,16 +76,16 @@ def compile(
     GRAPHC_THREADS, else the processors this process may use, and LLVM takes as many; results do not depend on it. seed:
     where the program's random numbers start (default: `gc.manual_seed`, else 0). freeze: make the variables that no
     function updates constants, folded and packed for the kernels; they are not in `program.state`. precision: what a GPU
-    may round the operands of float32
-    products to (in matrix products and convolutions), so that its tensor cores multiply them: "highest" is float32, "tf32"
-    keeps 10 bits of their fraction, "bf16" 7 bits. Sums stay float32, and the sum of K products is wrong by at most (2^-10
-    + (K + 16) 2^-22) sum |a||b| with "tf32", (2^-7 + 2^-16 + (K + 16) 2^-22) sum |a||b| with "bf16", in the range of normal
-    numbers. Products of bfloat16 and float16 are exact on tensor cores, which make them whatever the precision. atomics: on
-    a GPU, sums over indices (`index_add`, gradients of embeddings and of `x[indices]`) are added up in any order, which is
-    faster where many updates go to many places, and rounds differently from run to run. winograd: on CPUs, compute float32
-    convolutions of 3x3 taps and stride 1 by Winograd's algorithm where it is estimated to be faster; their errors stay within
-    a few times those of the sum of products, but an element that is infinite or NaN reaches further, into all of its tile.
-    schedules: the path of a file that `gc.tune` wrote: how to compute what was measured for it; all else is estimated.
+    may round the operands of float32 products to (in matrix products and convolutions), so that its tensor cores multiply
+    them: "highest" is float32, "tf32" keeps 10 bits of their fraction, "bf16" 7 bits. Sums stay float32, and the sum of K
+    products is wrong by at most (2^-10 + (K + 16) 2^-22) sum |a||b| with "tf32", (2^-7 + 2^-16 + (K + 16) 2^-22) sum |a||b|
+    with "bf16", in the range of normal numbers. Products of bfloat16 and float16 are exact on tensor cores, which make them
+    whatever the precision. atomics: on a GPU, sums over indices (`index_add`, gradients of embeddings and of `x[indices]`)
+    are added up in any order, which is faster where many updates go to many places, and rounds differently from run to run.
+    winograd: on CPUs, compute float32 convolutions of 3x3 taps and stride 1 by Winograd's algorithm where it is estimated
+    to be faster; their errors stay within a few times those of the sum of products, but an element that is infinite or NaN
+    reaches further, into all of its tile. schedules: the path of a file that `gc.tune` wrote: how to compute what was
+    measured for it; all else is estimated.
     Raises GraphError for something that is no `gc.function`, CompileError for what the target cannot compile, and for a file
     of schedules that is none, or another machine's.
     """
