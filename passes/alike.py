@@ -11,7 +11,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.ir.kernel import ARENA, CONSTANT, INPUT, Buffer, Launch
-from graphc.ir.values import Value, splat
+from graphc.ir.values import Value, splat, told_apart
 
 from .cluster import CONTRACTION, Cluster
 from .element import storage
@@ -90,5 +90,4 @@ class _Saying:
         if value in self.buffers and value not in self.inside:
             return repr(splat(value))
         operands = value.operands[:1] if value.op.name == "after" else value.operands  # it waits for the other one only
-        attrs = sorted((key, repr(attr) if isinstance(attr, float) else attr) for key, attr in value.attrs.items())
-        return value.op.name, tuple(attrs), tuple(map(self.number, operands))
+        return value.op.name, told_apart(value.attrs), tuple(map(self.number, operands))

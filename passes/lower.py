@@ -42,7 +42,7 @@ from .borders import fill
 from .contract import Contract
 from .element import is_joint, storage
 from .frame import Frame
-from .fuse import BLOCKS, BORDER, CONTRACTION, LOOPS, Cluster, FusedGraph
+from .fuse import BLOCKS, BORDER, CONTRACTION, LOOPS, OPAQUE, Cluster, FusedGraph
 from .machine import Machine
 from .nest import Nest
 from .order import spare
@@ -174,7 +174,7 @@ class _Function:
         )
         if all(v.type.size == 0 for v in stored) or (cluster.kind == BORDER and cluster.anchor in self.fused.insets):
             return []
-        if cluster.kind in (LOOPS, BLOCKS, BORDER) or (cluster.kind == CONTRACTION and not self._shares_panels(cluster)):
+        if cluster.kind != OPAQUE and not self._shares_panels(cluster):
             return self._alike(name, cluster, stored, comment)
         return self._lowered(name, cluster, stored, comment, self._scheduler(cluster))
 

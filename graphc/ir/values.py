@@ -104,14 +104,18 @@ class Value:
 _values: WeakValueDictionary[tuple[Any, ...], Value] = WeakValueDictionary()
 
 
+def told_apart(attrs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Attributes as a key: equal where they are the same. Floats are told apart by their text: 0.0 is not -0.0."""
+    return tuple(sorted((k, repr(v) if v.__class__ is float else v) for k, v in attrs.items()))
+
+
 def make(name: str, *operands: Value, **attrs: Any) -> Value:
     """The value `name(*operands, **attrs)`. Its type is checked by the op's rule, its location is the user's line.
 
     Raises ShapeError or DTypeError, naming that line, where the op's type rule refuses the operands.
     """
     op = OPS[name]
-    # Floats are told apart by their text: 0.0 is not -0.0.
-    key = (name, operands, tuple(sorted((k, repr(v) if v.__class__ is float else v) for k, v in attrs.items())))
+    key = (name, operands, told_apart(attrs))
     found = _values.get(key)
     if found is not None:
         return found
