@@ -113,7 +113,8 @@ def test_what_is_wrong_is_refused(program, wrong):
     for _ in range(calls):
         with pytest.raises(CallError, match="predict: input 'x': expected float32"):
             program.predict(wrong)
-    assert abs(sys.getrefcount(wrong) - before) < calls // 2  # other threads hold None, too
+    others = calls // 2 if wrong is None else 0  # who let go of it, or took it, meanwhile: other threads hold None, too
+    assert abs(sys.getrefcount(wrong) - before) <= others
 
 
 @pytest.mark.parametrize("arguments, names", [((), {}), ((TWOS, TWOS), {}), ((), {"y": TWOS}), ((TWOS,), {"x": TWOS})])
