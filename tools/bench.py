@@ -114,7 +114,7 @@ def main(
         _keep(file, clock, described, results)
     else:
         names = _installed(list(dict.fromkeys([OURS, *frameworks, *([_SLOW] if slow else [])])), console)
-        before = report.read(file)[0] if resume and file is not None and file.exists() else []
+        before = _read(file)[0] if resume and file is not None and file.exists() else []
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped processes must not stay behind
         keep = partial(_keep, file, clock, machine.description())
         _show(_timed(workloads, threads, names, Rules(rounds, seconds), before, keep), clock, console)
@@ -124,6 +124,8 @@ def _check_use(threads: Sequence[int], clock: str, file: Path | None, resume: bo
     """Refuse options that say nothing together."""
     if files and not merge:
         raise click.UsageError(f"{files[0]}: files are for --merge; workloads are named with -w")
+    if file is not None and not file.parent.is_dir():
+        raise click.UsageError(f"--json {file}: there is no folder {file.parent}; make it first")
     if resume and file is None:
         raise click.UsageError("--resume goes on with the file of --json: say which")
     if clock == "cpu" and max(threads) > 1 and not merge:
@@ -143,12 +145,19 @@ def _show(results: Sequence[Contest], clock: str, console: Console) -> None:
 
 def _merged(files: Sequence[Path]) -> tuple[list[Contest], dict[str, Any]]:
     """The contests of all files, and the machine they were held on."""
-    runs = [report.read(file) for file in files]
+    runs = [_read(file) for file in files]
     cpus = {described["cpu"]: file for file, (_, described) in zip(files, runs, strict=True)}
     if len(cpus) > 1:
         named = ", ".join(f"{file} ({cpu})" for cpu, file in cpus.items())
         raise click.UsageError(f"runs on different machines say nothing about each other: {named}")
     return merged(contest for results, _ in runs for contest in results), runs[-1][1] if runs else {}
+
+
+def _read(file: Path) -> tuple[list[Contest], dict[str, Any]]:
+    try:
+        return report.read(file)
+    except report.Unreadable as problem:
+        raise click.UsageError(str(problem)) from None
 
 
 def _installed(names: Sequence[str], console: Console) -> list[str]:

@@ -108,7 +108,7 @@ def check_place(path: Path) -> None:
 def _temporary(path: Path, contents: bytes) -> str:
     name = str(path.parent / f".{path.name}.{secrets.token_hex(8)}")
     try:
-        mode = 0o666 if path.suffix in (".h", ".d") else 0o777
+        mode = 0o777 if path.suffix == ".so" else 0o666  # as linkers and compilers do
         with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(contents)
     except OSError as error:

@@ -78,6 +78,8 @@ def test_unknown_names_get_help() -> None:
         (["--resume"], "--resume goes on with the file of --json"),
         (["--clock", "cpu", "--threads", "2"], "says nothing about several"),
         ([__file__], "files are for --merge"),
+        (["--json", "no/such/out.json"], "there is no folder no/such"),
+        (["--merge", __file__], "is no file of --json"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], problem: str) -> None:

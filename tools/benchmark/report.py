@@ -162,8 +162,16 @@ def write(results: Iterable[Contest], machine: dict[str, Any], clock: str, file:
     whole.replace(file)
 
 
+class Unreadable(Exception):
+    """A file that `write` did not write, or one of long ago did."""
+
+
 def read(file: Path) -> tuple[list[Contest], dict[str, Any]]:
     """The contests and the description of the machine."""
-    document = json.loads(file.read_text())
-    found = (from_json(plain) for plain in document["results"])
-    return [contest for contest in found if contest is not None], document["machine"]
+    try:
+        document = json.loads(file.read_text())
+        found = [from_json(plain) for plain in document["results"]]
+        described = dict(document["machine"])
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise Unreadable(f"{file} is no file of --json, or of an older benchmark: {problem!r}") from problem
+    return [contest for contest in found if contest is not None], described
