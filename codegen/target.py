@@ -51,6 +51,11 @@ class Target:
         """Whether it converts between float16 and float32; F16C came to x86-64 with AVX."""
         return self.arch in ("aarch64", "arm64") or (self.arch == "x86_64" and self.vector_bits >= 256)
 
+    @property
+    def masks_by_sign(self) -> bool:
+        """Whether the signs of a vector's lanes say which of another are loaded or stored, as with AVX and AVX2."""
+        return self.arch == "x86_64" and self.vector_bits == 256
+
     def lanes(self, dtype: DType) -> int:
         """How many elements of `dtype` one vector register holds."""
         return max(1, self.vector_bits // dtype.bits)

@@ -92,11 +92,17 @@ def load(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value
 
 
 def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Value | None:
-    """Lanes that pass both; None when all do."""
-    if mask is None or guard is None:
-        return b.widen(guard, lanes) if mask is None and guard is not None else mask
-    kind = types.vector("i1", lanes)
-    return Value(b.op(f"and {kind} {mask.text}, {b.widen(guard, lanes).text}"), bool_, lanes)
+    """Lanes that pass both; None when all do. Where signs are masks, LLVM 22 keeps nothing but the sign right in what it
+    proves to be false late, and then takes the rest for true; a comparison it folds as a whole."""
+    if guard is None:
+        return mask
+    kind, text = types.vector("i1", lanes), b.widen(guard, lanes).text
+    if mask is not None:
+        text = b.op(f"and {kind} {mask.text}, {text}")
+    if b.target.masks_by_sign:
+        wide = types.vector("i32", lanes)
+        text = b.op(f"icmp ne {wide} {b.op(f'zext {kind} {text} to {wide}')}, zeroinitializer")
+    return Value(text, bool_, lanes)
 
 
 def or_zeros(b: Builder, pointer: str, guard: Value, size: int) -> str:
