@@ -15,6 +15,8 @@ from graphc.ir.kernel import SERIAL, VECTOR, For, Store, evaluated, operands
 from . import types
 from .builder import Builder, Value
 
+QUARTER_BYTES = 16  # of a vector: processors of all kinds shuffle so many without regard to the others
+
 
 def transposable(loop: For) -> tuple[For, Store] | None:
     """The vector loop and the store of a loop that transposes at least a block."""
@@ -50,19 +52,28 @@ def _depends(expr: Expr, variables: tuple[Var, ...]) -> bool:
 
 
 def transposed(b: Builder, rows: list[Value]) -> list[Value]:
-    """The columns of a square of vectors. Each round lays the halves of all rows side by side, lane by lane, and so turns the
-    bits of (row, lane) by one; as many rounds as a lane's number has bits exchange them."""
-    n = len(rows)
-    kind = types.vector(types.register(rows[0].dtype), n)
-    low, high = ([str(start + i // 2 + i % 2 * n) for i in range(n)] for start in (0, n // 2))
-    for _ in range(n.bit_length() - 1):
-        pairs = [(rows[i], rows[i + n // 2], order) for i in range(n // 2) for order in (low, high)]
-        rows = [
-            Value(
-                b.op(f"shufflevector {kind} {one.text}, {kind} {other.text}, <{n} x i32> {types.vector_of(order, 'i32')}"),
-                one.dtype,
-                n,
-            )
-            for one, other, order in pairs
-        ]
+    """The columns of a square of vectors, in rounds that exchange a bit of the row for one of the lane. Inside of quarters,
+    which processors shuffle by themselves, a round takes the lower halves of two rows, lane by lane, and the upper ones; as
+    many rounds as bits number a quarter's lanes. Then each takes the even quarters of two rows, and the odd ones."""
+    lanes, dtype = len(rows), rows[0].dtype
+    kind = types.vector(types.register(dtype), lanes)
+    quarter = min(lanes, QUARTER_BYTES // dtype.size)
+    inside, bits = quarter.bit_length() - 1, range(lanes.bit_length() - 1)
+    for bit in (*reversed(bits[:inside]), *bits[inside:]):
+        order = _by_lanes if bit < inside else _by_quarters
+        orders = [types.vector_of([str(lane) for lane in order(lanes, quarter, second)], "i32") for second in (0, 1)]
+        pairs = [(rows[i & ~(1 << bit)], rows[i | 1 << bit], orders[i >> bit & 1]) for i in range(lanes)]
+        texts = [f"{kind} {one.text}, {kind} {other.text}, <{lanes} x i32> {picked}" for one, other, picked in pairs]
+        rows = [Value(b.op(f"shufflevector {text}"), dtype, lanes) for text in texts]
     return rows
+
+
+def _by_lanes(lanes: int, quarter: int, second: int) -> list[int]:
+    """Of two vectors, whose lanes are counted through, the lower (upper) halves of all quarters, lane by lane."""
+    start = second * quarter // 2
+    return [at + start + i // 2 + i % 2 * lanes for at in range(0, lanes, quarter) for i in range(quarter)]
+
+
+def _by_quarters(lanes: int, quarter: int, second: int) -> list[int]:
+    """The even (odd) quarters of both."""
+    return [at + i for at in range(second * quarter, 2 * lanes, 2 * quarter) for i in range(quarter)]

@@ -8,7 +8,7 @@ from native import check_native
 
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.target import named
-from graphc.dtype import DType, bfloat16, float32, float64, int32
+from graphc.dtype import DType, bfloat16, float32, float64, int8, int16, int32, int64
 from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, load
 from graphc.ir.kernel import SERIAL, VECTOR, For, Kernel, Store
 
@@ -16,13 +16,20 @@ TARGET = named("x86-64-v4")
 
 
 def turning(
-    steps: int, lanes: int, source: DType = float32, result: DType = float32, row: int = 0, step: int = 1, guard: bool = False
+    steps: int,
+    lanes: int,
+    source: DType = float32,
+    result: DType = float32,
+    row: int = 0,
+    step: int = 1,
+    guard: bool = False,
+    width: int = 0,
 ) -> Kernel:
     """y[task, k, v] = x[task, v, k] + x's type: rows `row` elements apart, and steps `step` elements."""
     row = row or steps * step + 3
     task, k, v = Var("t", 3), Var("k", steps), Var("v", lanes)
     x, y = Array("x", source, 3 * lanes * row + steps * step), Array("y", result, 3 * steps * lanes)
-    width = TARGET.lanes(result)
+    width = width or TARGET.lanes(result)
     value: Expr = load(x, task * (lanes * row) + v * row + k * step)
     if result is not source:
         value = cast(value, result)
@@ -49,6 +56,15 @@ def test_squares_are_turned_in_registers(steps: int, lanes: int, types: tuple[DT
     width = TARGET.lanes(types[1])
     assert ("masked.gather" in text(kernel)) == (steps % width != 0)  # of what is left
     assert text(kernel).count("shufflevector") >= width * (width.bit_length() - 1)
+    check(kernel)
+
+
+@pytest.mark.parametrize("dtype", [int8, int16, int32, int64], ids=str)
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16, 32, 64])
+def test_squares_of_all_sizes(lanes: int, dtype: DType) -> None:
+    """Narrower than the part of a vector in which lanes are exchanged, as wide, and wider."""
+    kernel = turning(lanes, lanes, dtype, dtype, width=lanes)
+    assert text(kernel).count("shufflevector") == lanes * (lanes.bit_length() - 1)
     check(kernel)
 
 
