@@ -329,11 +329,11 @@ class _Way(Tiles):
                 yield outer, size
 
     def is_fresh(self, side: int) -> bool:
-        """Whether all threads pack an operand just before the products, in panels that stay in the first cache whatever passes
-        by, and nobody writes the other one."""
+        """Whether all threads pack an operand just before the products, and find it where they left it: panels stay in the
+        first cache whatever passes by, or both operands in the second. Nobody writes the other one."""
         if side not in self.schedule.packed or self.origins[side].constant or not self.origins[1 - side].given:
             return False
-        return self.footprint(self.tile, side) <= self.machine.l1 * KEPT
+        return self.footprint(self.tile, side) <= self.machine.l1 * KEPT or sum(self.sizes) <= self.l2 * HELD
 
     @cached_property
     def work(self) -> float:

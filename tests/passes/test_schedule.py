@@ -311,10 +311,12 @@ def test_rows_take_panels_in_turn_where_these_fill_what_neighbours_may_share() -
 
 
 def test_threads_read_the_panels_that_they_have_packed() -> None:
-    """Of operands of one size that in panels is shared out, if these stay in the first cache and nobody writes the other."""
+    """Of operands of one size that in panels is shared out, if these stay in the first cache, or both operands in the second,
+    and nobody writes the other."""
     machine, callers = Machine(64, 32, 48 << 10, 2 << 20), Origin(given=True)
     both, none, constant = (callers, callers), (STORED, STORED), (callers, CONSTANT)
-    for origins, size, outermost in ((both, 128, 1), (none, 128, 0), (constant, 128, 0), (both, 768, 0)):
+    small = ((both, 128, 1), (both, 256, 1), (none, 128, 0), (none, 256, 0), (constant, 128, 0))
+    for origins, size, outermost in (*small, (both, 512, 0), (both, 768, 0)):
         schedule = choose(product(size, size, size, b_transposed=True), 16, machine, origins)
         assert schedule.packed == (1,) and not schedule.near and schedule.order[0] == outermost
 
