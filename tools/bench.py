@@ -121,7 +121,7 @@ def main(
 
 
 def _check_use(threads: Sequence[int], clock: str, file: Path | None, resume: bool, merge: bool, files: Sequence[Path]) -> None:
-    """Refuse options that say nothing together."""
+    """Refuse options that say nothing together, and a file that could not be written."""
     if files and not merge:
         raise click.UsageError(f"{files[0]}: files are for --merge; workloads are named with -w")
     if file is not None and not file.parent.is_dir():

@@ -92,8 +92,8 @@ def load(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value
 
 
 def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Value | None:
-    """Lanes that pass both; None when all do. Where signs are masks, LLVM 22 keeps nothing but the sign right in what it
-    proves to be false late, and then takes the rest for true; a comparison it folds as a whole."""
+    """Lanes that pass both; None when all do. Where signs are masks, LLVM 22 keeps only the sign of what it proves to be false
+    late, and may then take what else is left of it for true; comparisons it folds as a whole."""
     if guard is None:
         return mask
     kind, text = types.vector("i1", lanes), b.widen(guard, lanes).text

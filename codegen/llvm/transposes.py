@@ -15,7 +15,7 @@ from graphc.ir.kernel import SERIAL, VECTOR, For, Store, evaluated, operands
 from . import types
 from .builder import Builder, Value
 
-QUARTER_BYTES = 16  # of a vector: processors of all kinds shuffle so many without regard to the others
+PART_BYTES = 16  # of a vector: processors of all kinds shuffle so many by themselves
 
 
 def transposable(loop: For) -> tuple[For, Store] | None:
@@ -52,28 +52,28 @@ def _depends(expr: Expr, variables: tuple[Var, ...]) -> bool:
 
 
 def transposed(b: Builder, rows: list[Value]) -> list[Value]:
-    """The columns of a square of vectors, in rounds that exchange a bit of the row for one of the lane. Inside of quarters,
-    which processors shuffle by themselves, a round takes the lower halves of two rows, lane by lane, and the upper ones; as
-    many rounds as bits number a quarter's lanes. Then each takes the even quarters of two rows, and the odd ones."""
+    """The columns of a square of vectors, in rounds that exchange a bit of the row for one of the lane. Inside of parts of
+    PART_BYTES a round takes the lower halves of two rows, lane by lane, and the upper ones; as many rounds as bits number the
+    lanes of a part. Then each takes the even parts of two rows, and the odd ones."""
     lanes, dtype = len(rows), rows[0].dtype
     kind = types.vector(types.register(dtype), lanes)
-    quarter = min(lanes, QUARTER_BYTES // dtype.size)
-    inside, bits = quarter.bit_length() - 1, range(lanes.bit_length() - 1)
+    part = min(lanes, PART_BYTES // dtype.size)
+    inside, bits = part.bit_length() - 1, range(lanes.bit_length() - 1)
     for bit in (*reversed(bits[:inside]), *bits[inside:]):
-        order = _by_lanes if bit < inside else _by_quarters
-        orders = [types.vector_of([str(lane) for lane in order(lanes, quarter, second)], "i32") for second in (0, 1)]
+        order = _by_lanes if bit < inside else _by_parts
+        orders = [types.vector_of([str(lane) for lane in order(lanes, part, second)], "i32") for second in (0, 1)]
         pairs = [(rows[i & ~(1 << bit)], rows[i | 1 << bit], orders[i >> bit & 1]) for i in range(lanes)]
         texts = [f"{kind} {one.text}, {kind} {other.text}, <{lanes} x i32> {picked}" for one, other, picked in pairs]
         rows = [Value(b.op(f"shufflevector {text}"), dtype, lanes) for text in texts]
     return rows
 
 
-def _by_lanes(lanes: int, quarter: int, second: int) -> list[int]:
-    """Of two vectors, whose lanes are counted through, the lower (upper) halves of all quarters, lane by lane."""
-    start = second * quarter // 2
-    return [at + start + i // 2 + i % 2 * lanes for at in range(0, lanes, quarter) for i in range(quarter)]
+def _by_lanes(lanes: int, part: int, second: int) -> list[int]:
+    """Of two vectors, whose lanes are counted through, the lower (upper) halves of all parts, lane by lane."""
+    start = second * part // 2
+    return [at + start + i // 2 + i % 2 * lanes for at in range(0, lanes, part) for i in range(part)]
 
 
-def _by_quarters(lanes: int, quarter: int, second: int) -> list[int]:
-    """The even (odd) quarters of both."""
-    return [at + i for at in range(second * quarter, 2 * lanes, 2 * quarter) for i in range(quarter)]
+def _by_parts(lanes: int, part: int, second: int) -> list[int]:
+    """The even (odd) parts of both."""
+    return [at + i for at in range(second * part, 2 * lanes, 2 * part) for i in range(part)]

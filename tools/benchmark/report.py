@@ -167,7 +167,7 @@ class Unreadable(Exception):
 
 
 def read(file: Path) -> tuple[list[Contest], dict[str, Any]]:
-    """The contests and the description of the machine."""
+    """The contests and the description of the machine. Raises Unreadable."""
     try:
         document = json.loads(file.read_text())
         found = [from_json(plain) for plain in document["results"]]
