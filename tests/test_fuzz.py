@@ -16,6 +16,7 @@ from reduce_case import reduce_case
 from rounding import expect
 from subject import Wrong
 
+from graphc.codegen.target import host
 from graphc.dtype import dtype, float32
 from graphc.ir.graph import Graph
 from graphc.ir.text import parse_graph, print_graph
@@ -36,6 +37,12 @@ def test_random_graphs_agree_on_every_way_of_running_them(first: int) -> None:
 
 def test_random_graphs_agree_where_caches_are_small_however_products_are_computed() -> None:
     report = fuzz.check_batch(range(64, 80), ("small caches", "any schedule"))
+    assert not report.failures, "\n".join(map(str, report.failures))
+
+
+@pytest.mark.skipif(host().arch != "x86_64" or host().vector_bits < 256, reason="runs x86-64 code with AVX2")
+def test_random_graphs_agree_on_older_processors() -> None:
+    report = fuzz.check_batch(range(80, 96), ("x86-64", "x86-64-v3"))
     assert not report.failures, "\n".join(map(str, report.failures))
 
 
