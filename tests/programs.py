@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from laws import assert_close
 
-from graphc.codegen.target import Target, host
+from graphc.codegen.target import Target, host, named
 from graphc.driver import machine
 from graphc.dtype import dtype
 from graphc.export import Compilation
@@ -27,6 +27,12 @@ from graphc.passes.schedule import Scheduler, choose
 from graphc.runtime.program import Program
 
 HOST = machine(host())
+
+
+def runnable(*specs: str) -> list[Target]:
+    """Those of some named targets of x86-64 whose code this processor runs."""
+    targets = map(named, specs)
+    return [target for target in targets if host().arch == target.arch and host().vector_bits >= target.vector_bits]
 
 
 def optimised(graph: Graph) -> Graph:

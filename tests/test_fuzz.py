@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from programs import runnable
 from random_graphs import Case, random_case
 from reduce_case import reduce_case
 from rounding import expect
 from subject import Wrong
 
-from graphc.codegen.target import host
 from graphc.dtype import dtype, float32
 from graphc.ir.graph import Graph
 from graphc.ir.text import parse_graph, print_graph
@@ -40,9 +40,8 @@ def test_random_graphs_agree_where_caches_are_small_however_products_are_compute
     assert not report.failures, "\n".join(map(str, report.failures))
 
 
-@pytest.mark.skipif(host().arch != "x86_64" or host().vector_bits < 256, reason="runs x86-64 code with AVX2")
 def test_random_graphs_agree_on_older_processors() -> None:
-    report = fuzz.check_batch(range(80, 96), ("x86-64", "x86-64-v3"))
+    report = fuzz.check_batch(range(80, 96), [target.name for target in runnable("x86-64", "x86-64-v3")])
     assert not report.failures, "\n".join(map(str, report.failures))
 
 

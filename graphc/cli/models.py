@@ -85,7 +85,7 @@ def _told(error: Exception, path: Path) -> str:
     trace, home = error.__traceback__, path.resolve()
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).resolve() != home:
         trace = trace.tb_next
-    if trace is None and getattr(error, "filename", None) is None:  # no line was run, nor is one to blame
+    if trace is None and isinstance(error, SyntaxError | ValueError) and not getattr(error, "filename", None):
         return f"error: {path} is no Python text: {error}"
     told = traceback.TracebackException(type(error), error, trace)
     if isinstance(error, GraphcError):

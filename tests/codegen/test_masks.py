@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from native import assembly, check_native
+from programs import runnable
 from small_kernels import sample
 
 from graphc.codegen.target import Target, host, named
@@ -12,8 +13,7 @@ from graphc.dtype import DType, bfloat16, float32, float64, int64
 from graphc.ir.expr import Array, Var, cast, load
 from graphc.ir.kernel import VECTOR, For, Kernel, Store
 
-SPECS = ("x86-64", "x86-64-v3", "x86-64-v4")
-TARGETS = [named(s) for s in SPECS if host().arch == "x86_64" and named(s).vector_bits <= host().vector_bits] or [host()]
+TARGETS = runnable("x86-64", "x86-64-v3", "x86-64-v4") or [host()]
 ROWS, EXTENT = 3, 13
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import emulated_aarch64
 import numpy as np
 import pytest
-from programs import natives, optimised, planned
+from programs import natives, optimised, planned, runnable
 from registry import (
     COMPUTED,
     DIFFERENTIABLE,
@@ -26,8 +26,7 @@ from graphc.ir.op import Op
 
 Call = Callable[..., Sequence[np.ndarray]]  # a function's name, and its arrays
 
-OLDER = [spec for spec in ("x86-64", "x86-64-v3") if host().arch == "x86_64" and host().vector_bits >= named(spec).vector_bits]
-TARGETS = [named(spec) for spec in (*OLDER, "aarch64")]
+TARGETS = [*runnable("x86-64", "x86-64-v3"), named("aarch64")]
 PARTS = 4  # of the registry, each one program
 
 
