@@ -25,11 +25,13 @@ from graphc.ops.toom import POINTS, TAPS, transforms
 from graphc.ops.winograd import winograd_points, winograd_product, winograd_result
 from graphc.passes.canonicalize import simplify
 from graphc.passes.expand import expand
+from graphc.passes.machine import Machine
 from graphc.passes.winograd import Shape, Tiling, best, winograd
 
 F = nn.functional
 LAST = {"lhs_spec": (0, 3, 1, 2), "rhs_spec": (3, 2, 0, 1), "out_spec": (0, 3, 1, 2)}
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
+CORE = Machine(64, 32, 48 << 10, 2 << 20)
 
 
 def tensor(name: str, *shape: int, dtype: DType = float32) -> Value:
@@ -168,11 +170,11 @@ def test_other_taps_and_types_stay() -> None:
 
 
 def test_tiles_are_chosen_where_they_pay() -> None:
-    assert best(Shape(1, 56, 56, 64, 64, True), HOST) == Tiling(4, 14)  # a row of tiles after another stays in the cache
-    assert best(Shape(8, 14, 14, 256, 256, True), HOST) == Tiling(4, 128)
-    assert best(Shape(1, 7, 7, 512, 512, True), HOST) is None  # more would be read of the kernel than is multiplied less
-    assert best(Shape(1, 4, 4, 3, 8, True), HOST) is None
-    assert best(Shape(1, 4, 4, 3, 8, True), HOST, always=True) is not None
+    assert best(Shape(1, 56, 56, 64, 64, True), CORE) == Tiling(4, 14)  # a row of tiles after another stays in the cache
+    assert best(Shape(8, 14, 14, 256, 256, True), CORE) == Tiling(4, 128)
+    assert best(Shape(1, 7, 7, 512, 512, True), CORE) is None  # more would be read of the kernel than is multiplied less
+    assert best(Shape(1, 4, 4, 3, 8, True), CORE) is None
+    assert best(Shape(1, 4, 4, 3, 8, True), CORE, always=True) is not None
 
 
 @pytest.mark.parametrize(("channels", "features", "rows"), [(32, 64, 56), (64, 64, 28), (128, 96, 29), (256, 256, 14)])
