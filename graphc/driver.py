@@ -238,7 +238,8 @@ def _structure(function: Function) -> str | tuple[str, ...]:
 
 def machine(target: Target) -> Machine:
     """The numbers of a target that passes schedule for."""
-    return Machine(target.vector_bits // 8, target.vector_registers, target.l1_bytes, target.l2_bytes)
+    memory = target.l1_bytes, target.l2_bytes, target.beyond_l2, target.stream
+    return Machine(target.vector_bits // 8, target.vector_registers, *memory)
 
 
 # A thread of a GPU has no vectors, and its tiles are made when loops are mapped to threads: contractions come as one task

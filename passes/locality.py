@@ -38,7 +38,7 @@ from .tiles import (
     moves,
     origin_cost,
 )
-from .traffic import BEYOND_L2, KEPT, Extents, Tiles, beside
+from .traffic import KEPT, Extents, Tiles, beside
 
 SHARED = 0.4  # of the second cache: what stays there even where a neighbour uses it, too
 HELD = 0.5  # of the second cache that a group of tiles may fill
@@ -266,13 +266,13 @@ class _Way(Tiles):
 
     def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
-        rows. An operand that comes in place from behind the second cache comes slowly at the start of each block; one that is
+        rows. What comes from behind the second cache comes slowly at the start of each block; an operand that is
         packed, and only once, comes while the tiles before are computed, if these take long enough. Blocks of a panel stay in
-        the first cache, where all of it may not."""
+        the first cache, where all of it may not. Nothing is multiplied while sums come and go that do not stay there."""
         part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
         again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
-        elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width)
+        elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width, self.machine)
         ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
         fetched = again == 1 and self.is_fetched(side, sizes, self.schedule.cost - ahead)
         copied = near if fetched or elements * ELEMENT_BYTES <= self.l2 else (near + far) / 2
@@ -280,13 +280,15 @@ class _Way(Tiles):
         spared = ahead - again * elements * (self.origins[side].compute + copied)
         if self.footprint(self.tile, side) > self.machine.l1:
             spared += self.schedule.stream
-        if blocks > 1 and other not in self.schedule.packed and self.sizes[other] > self.l2:
+        if blocks > 1 and self.sizes[other] > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
         spared -= 0 if fetched else MISSED * again * self.lost(side, part)
         beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
-        cell = prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
-        inside = self.footprint(self.tile, other) + (2 * blocks * cell if blocks > 1 else 0)
-        traffic = tasks * (beyond / BEYOND_L2 + prod(sizes.values()) * inside / BEYOND_L1) - self.once
+        tiles, cell = prod(sizes.values()), prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
+        sums = 2 * blocks * cell if blocks > 1 else 0
+        spared -= tasks * tiles * sums / BEYOND_L1 if tiles * cell > self.machine.l1 * KEPT else 0
+        inside = self.footprint(self.tile, other) + sums
+        traffic = tasks * (beyond / self.machine.beyond_l2 + tiles * inside / BEYOND_L1) - self.once
         several = tuple((n, size) for n, size in sizes.items() if size > 1)
         return self.costing(traffic, spared, order=order, group=several, block=block, near=(side,))
 
@@ -296,7 +298,7 @@ class _Way(Tiles):
         size = self.sizes[side]
         uses = prod(count for axis, count in sizes.items() if not moves(self.loops[axis], side))
         lines = self.schedule.columns * ELEMENT_BYTES / LINE_BYTES
-        return size > self.l2 and lines <= uses and size / BEYOND_L2 <= cycles
+        return size > self.l2 and lines <= uses and size / self.machine.beyond_l2 <= cycles
 
     def lost(self, side: int, part: Extents) -> float:
         """How many pieces of rows visits read from behind the second cache on more pages than the processor follows."""
@@ -319,7 +321,7 @@ class _Way(Tiles):
         visits = prod(self.reduced.values()) / prod(self.part(block).values())
         far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
         near = self.operands(self.tile) + 2 * visits * sums
-        traffic = tasks * far / BEYOND_L2 + tasks * tiles * near / BEYOND_L1 - self.once
+        traffic = tasks * far / self.machine.beyond_l2 + tasks * tiles * near / BEYOND_L1 - self.once
         return self.costing(traffic, spared, order=order, group=tuple(sizes.items()), block=block)
 
     def blocks(self, most: int = MOST_TILES) -> Iterator[tuple[int, int]]:

@@ -23,13 +23,16 @@ class Trees:
 
 @dataclass(frozen=True)
 class Machine:
-    """A core: bytes of a vector register, how many of them, and its caches in bytes; how many columns a task folds side by
-    side, at least, and when reductions become trees."""
+    """A core: bytes of a vector register, how many of them, and its caches in bytes; bytes a cycle that come from behind the
+    second cache, and cycles that a load costs more in a step whose vectors come from there; how many columns a task folds side
+    by side, at least, and when reductions become trees."""
 
     vector_bytes: int = 32
     vector_registers: int = 16
     l1: int = 32 << 10
     l2: int = 1 << 20
+    beyond_l2: float = 4.0
+    stream: float = 0.12
     columns: int = 64
     trees: Trees = Trees()
 

@@ -18,7 +18,7 @@ from .tiles import ELEMENT_BYTES, STORED, TILES, Loop, Origins, Schedule, candid
 
 NARROW = 1.05  # the cost of a tile that may win by its order, in that of the best tile
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
-DEARER = 1.125  # the cost of a schedule that fills less memory ahead, in that of the best one
+DEARER = 1.2  # the cost of a schedule that fills less memory ahead, in that of the best one
 
 
 @dataclass(frozen=True)

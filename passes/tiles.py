@@ -27,12 +27,11 @@ FMA_LATENCY = 4.0
 LOADS = 1.7  # a cycle, of the two that there would be without anything else to do
 GATHER_COST = 1.2  # cycles per element loaded or stored with a stride
 COPY_COST = 0.3  # cycles per element copied in a row
-FAR_COPY = 0.85  # the same where both copies together are larger than the second cache
-TURN_COST, FAR_TURN = 0.5, 1.0  # the same where rows are transposed in registers
+TURN_COST = 0.5  # the same where rows are transposed in registers
+THROUGH = 2.0  # bytes from behind the second cache that an element costs more where both copies together are larger than it
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 BEYOND_L1 = 24.0  # bytes a cycle from the second cache
 STAYING = 0.6  # of a cache that vectors may fill and stay, while rows pass by
-STREAM_COST = 0.12  # cycles per load of a step whose vectors come from the second cache
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
 PAGE_BYTES = 4096  # lines so far apart share a set of the first cache
@@ -206,7 +205,7 @@ def _packed_schedules(
         step = max(products / 2, loads / LOADS, FMA_LATENCY)
         read = ((lhs if along[0] else 0) + (rhs if along[1] else 0)) * vectors * width * ELEMENT_BYTES
         stays = steps * read <= STAYING * machine.l1
-        stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + STREAM_COST * loads
+        stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + machine.stream * loads
         step += far[0] + far[1] + stream
         tiles = outside * ceil(loops[lane].extent / (vectors * width)) * ceil(height / rows)
         cost = tiles * (steps * step + products * store_vector + TILE_COST) + at_hand
@@ -259,21 +258,23 @@ def origin_cost(
         return origin.store
     if origin.constant:
         return 0.0
-    elements, (near, far) = copying(loops, tiled, side, width)
+    elements, (near, far) = copying(loops, tiled, side, width, machine)
     copy = far if 2 * elements * ELEMENT_BYTES > machine.l2 else near
     return elements * (origin.compute + copy) / origin.readers
 
 
-def copying(loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: int) -> tuple[float, tuple[float, float]]:
+def copying(
+    loops: tuple[Loop, ...], tiled: tuple[int, ...], side: int, width: int, machine: Machine
+) -> tuple[float, tuple[float, float]]:
     """The elements of an operand's panels, and the cycles to copy each: within the second cache, and through memory."""
     inner = next(n for n in tiled if moves(loops[n], side))
     padded = ceil(loops[inner].extent / width) * width / loops[inner].extent
-    cycles = GATHER_COST, GATHER_COST
+    near, far = GATHER_COST, GATHER_COST
     if moves(loops[inner], side) == 1:
-        cycles = COPY_COST, FAR_COPY
+        near, far = COPY_COST, COPY_COST + THROUGH / machine.beyond_l2
     elif inner == tiled[0] and any(loop.reduced and moves(loop, side) == 1 and loop.extent >= width for loop in loops):
-        cycles = TURN_COST, FAR_TURN
-    return elements_of(loops, side) * padded, cycles
+        near, far = TURN_COST, TURN_COST + THROUGH / machine.beyond_l2
+    return elements_of(loops, side) * padded, (near, far)
 
 
 def elements_of(loops: tuple[Loop, ...], side: int) -> int:

@@ -14,7 +14,6 @@ from math import ceil, prod
 from .machine import Machine
 from .tiles import BEYOND_L1, ELEMENT_BYTES, LINE_BYTES, RESULT, STAYING, Loop, Schedule, moves, span_of
 
-BEYOND_L2 = 4.0  # bytes a cycle from behind the second cache
 AHEAD = 0.15  # of the time of vectors from the second cache that is seen: they are fetched before they are needed
 KEPT = 0.75  # of a cache that one operand may fill and stay, beside what passes by
 EXPOSED = 0.25  # of the lesser one of arithmetic and traffic that does not hide behind the other
@@ -49,7 +48,7 @@ class Tiles:
         cycles = -self.once
         for side, count, ahead in self.arrays:
             share = STAYING if ahead else KEPT
-            for size, next_too, cost in ((self.l2, ahead, 1 / BEYOND_L2), (self.machine.l1, False, _near(ahead))):
+            for size, next_too, cost in ((self.l2, ahead, 1 / self.machine.beyond_l2), (self.machine.l1, False, _near(ahead))):
                 inside = dict(self.tile)
                 moved = touched = self.footprint(inside, side)
                 for axis, covered in reversed(walk):
@@ -66,7 +65,7 @@ class Tiles:
         cycles = 0.0
         for side, count, ahead in self.arrays:
             moved = min(self.sizes[side], span_of(self.loops, side) * ELEMENT_BYTES)
-            cycles += count * moved * (1 / BEYOND_L2 + _near(ahead))
+            cycles += count * moved * (1 / self.machine.beyond_l2 + _near(ahead))
         return cycles
 
     @cached_property

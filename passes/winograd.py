@@ -26,7 +26,7 @@ from .fold import array
 from .machine import Machine
 from .slices import MIN_SLICES
 from .tiles import BEYOND_L1, ELEMENT_BYTES, GATHER_COST
-from .traffic import BEYOND_L2, KEPT, beside
+from .traffic import KEPT, beside
 
 WORTH = 1.15  # times as fast as the sum of products, by the estimate
 REACHED = 0.9  # of the peak of multiplications
@@ -164,7 +164,7 @@ def _plain_cost(shape: Shape, machine: Machine) -> float:
     kernel = TAPS**2 * shape.channels * shape.features
     pixels = shape.batch * shape.rows * shape.columns
     packed = 0.0 if shape.constant or shape.gradient else GATHER_COST * kernel
-    return beside(_multiplied(pixels * kernel, machine) + packed, kernel * ELEMENT_BYTES / BEYOND_L2)
+    return beside(_multiplied(pixels * kernel, machine) + packed, kernel * ELEMENT_BYTES / machine.beyond_l2)
 
 
 def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
@@ -174,8 +174,8 @@ def _costing(shape: Shape, tile: int, machine: Machine) -> tuple[float, Tiling]:
     passed, kernel = tiles * points * channels * ELEMENT_BYTES, points * shape.channels * shape.features
     groups = [] if shape.gradient else [n for n in range(1, tiles // MIN_SLICES + 1) if tiles % n == 0]
     near = [n for n in groups if _is_near(n, shape, tile, machine)]
-    moved = 2 * passed / (BEYOND_L1 if near or passed <= KEPT * machine.l2 else BEYOND_L2)
-    moved += kernel * ELEMENT_BYTES / BEYOND_L2 * (1 if shape.constant else 2)
+    moved = 2 * passed / (BEYOND_L1 if near or passed <= KEPT * machine.l2 else machine.beyond_l2)
+    moved += kernel * ELEMENT_BYTES / machine.beyond_l2 * (1 if shape.constant else 2)
     arithmetic = _multiplied(tiles * kernel, machine) + POINT_COST * tiles * points * _vectors(shape, machine)
     if not shape.constant:
         if kernel * ELEMENT_BYTES > passed:

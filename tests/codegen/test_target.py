@@ -39,6 +39,13 @@ def test_processors_get_the_registers_they_have() -> None:
     assert target._generic("s390x", {}).vector_bits == 128
 
 
+def test_rates_of_caches_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cpu, faster in (("znver5", True), ("x86-64-v3", False)):
+        monkeypatch.setattr(target.llvm, "get_host_cpu_name", lambda cpu=cpu: cpu)
+        found, usual = host.__wrapped__(), named("x86-64-v3")
+        assert (found.beyond_l2 > usual.beyond_l2, found.stream < usual.stream) == (faster, faster)
+
+
 def test_caches_are_read_and_fall_back(tmp_path: Path) -> None:
     for name, parts in (
         ("index0", ("Instruction", "1", "32K")),

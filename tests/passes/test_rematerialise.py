@@ -62,7 +62,7 @@ def training_of_pictures(batch: int, width: int, size: int) -> Graph:
     x = gc.placeholder((batch, width, size, size + 1), gc.float32, name="x")
     loss = (net(x) ** 2).mean()
     step = gc.function([x], loss, updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
-    return Stages({"step": step}).steps["step"][-1].after
+    return Stages({"step": step}, winograd=False).steps["step"][-1].after
 
 
 class Attention(nn.Module):

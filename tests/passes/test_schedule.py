@@ -427,3 +427,20 @@ def test_scratch_memory_is_bounded(m: int, k: int, n: int, transposed: bool, mac
     if schedule.near:
         panel, sums = scratch(loops, schedule)
         assert panel <= STAYING * machine.l1 and sums <= SUMS
+
+
+def test_blocks_are_for_caches_that_others_are_slow_behind() -> None:
+    """All rows pass by a panel where what is behind the second cache comes fast, and a block of it stays where it does not."""
+    loops, origins = product(392, 2048, 512), (STORED, CONSTANT)
+    slow, fast = (choose(loops, 16, Machine(64, 32, 48 << 10, 1 << 20, rate), origins) for rate in (4.0, 12.0))
+    assert slow.block != (-1, 0) and slow.group
+    assert fast.block == (-1, 0) and not fast.group and fast.packed == (1,)
+    assert fast.cost < slow.cost
+
+
+def test_visits_keep_sums_that_stay_in_the_first_cache() -> None:
+    """Visits that pack blocks of panels themselves have few enough tiles, or else panels are packed before."""
+    core = Machine(64, 32, 48 << 10, 1 << 20)
+    few, many = product(64, 4096, 64, b_transposed=True), product(512, 512, 512)
+    assert choose(few, 16, core).near and choose(few, 16, core).block != (-1, 0)
+    assert not choose(many, 16, core).near and choose(many, 16, core).packed == (1,)
