@@ -203,7 +203,7 @@ class _Way(Tiles):
                 if self.operands(self.part(block) | group) + tiles * sums > self.l2 * KEPT:
                     continue
                 shape = {n: size for n, size in zip(counts, sizes, strict=True) if size > 1}
-                yield self.in_blocks(self.schedule.far, order, shape, block)
+                yield self.in_blocks(self.schedule.far - self.late(order, shape, block), order, shape, block)
                 break
 
     def streamed(self) -> Iterator[Schedule]:
@@ -271,7 +271,7 @@ class _Way(Tiles):
         the first cache, where all of it may not. Nothing is multiplied while sums come and go that do not stay there."""
         part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
-        again = self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
+        again = self.again(side, order, sizes)
         elements, (near, far) = copying(self.loops, self.tiled, side, self.schedule.width, self.machine)
         ahead = origin_cost(self.loops, self.tiled, side, True, self.schedule.width, self.origins[side], self.machine)
         fetched = again == 1 and self.is_fetched(side, sizes, self.schedule.cost - ahead)
@@ -291,6 +291,15 @@ class _Way(Tiles):
         traffic = tasks * (beyond / self.machine.beyond_l2 + tiles * inside / BEYOND_L1) - self.once
         several = tuple((n, size) for n, size in sizes.items() if size > 1)
         return self.costing(traffic, spared, order=order, group=several, block=block, near=(side,))
+
+    def again(self, side: int, order: tuple[int, ...], sizes: dict[int, int]) -> int:
+        """How often groups of so many tiles read an operand."""
+        return self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
+
+    def late(self, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> float:
+        """Cycles in which groups wait for blocks of what lies in place behind the second cache."""
+        far = [side for side in (0, 1) if side not in self.schedule.packed and self.sizes[side] > self.l2]
+        return sum(MISSED * self.again(side, order, sizes) * self.lost(side, self.part(block)) for side in far)
 
     def is_fetched(self, side: int, sizes: dict[int, int], cycles: float) -> bool:
         """Whether panels from behind the second cache come while tiles use others: each of their steps fetches a line, and all

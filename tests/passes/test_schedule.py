@@ -444,3 +444,9 @@ def test_visits_keep_sums_that_stay_in_the_first_cache() -> None:
     few, many = product(64, 4096, 64, b_transposed=True), product(512, 512, 512)
     assert choose(few, 16, core).near and choose(few, 16, core).block != (-1, 0)
     assert not choose(many, 16, core).near and choose(many, 16, core).packed == (1,)
+
+
+def test_blocks_that_come_piece_by_piece_from_far_are_packed() -> None:
+    """Rows of three KiB, of which a block has a part each, come too late where they are read in place."""
+    found = choose(product(128, 3072, 768), 16, Machine(64, 32, 48 << 10, 1 << 20, 12.0, 0.025))
+    assert found.packed == found.near == (1,)
