@@ -200,10 +200,12 @@ class _Way(Tiles):
                 continue
             group = self.covered(dict(zip(counts, sizes, strict=True)))
             for block in self.blocks():
-                if self.operands(self.part(block) | group) + tiles * sums > self.l2 * KEPT:
+                part = self.part(block)
+                if self.operands(part | group) + tiles * sums > self.l2 * KEPT:
                     continue
                 shape = {n: size for n, size in zip(counts, sizes, strict=True) if size > 1}
-                yield self.in_blocks(self.schedule.far - self.late(order, shape, block), order, shape, block)
+                late = sum(self.late(side, self.again(side, order, shape), part) for side in self.in_place)
+                yield self.in_blocks(self.schedule.far - late, order, shape, block)
                 break
 
     def streamed(self) -> Iterator[Schedule]:
@@ -266,9 +268,9 @@ class _Way(Tiles):
 
     def packing(self, side: int, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
         """The schedule with groups of so many tiles that pack an operand, every block of it as often as there are groups of
-        rows. What comes from behind the second cache comes slowly at the start of each block; an operand that is
-        packed, and only once, comes while the tiles before are computed, if these take long enough. Blocks of a panel stay in
-        the first cache, where all of it may not. Nothing is multiplied while sums come and go that do not stay there."""
+        rows. What comes from behind the second cache comes slowly at the start of each block; an operand that is packed, and
+        only once, comes while the tiles before are computed, if these take long enough. Blocks of a panel stay in the first
+        cache, where all of it may not. Nothing is multiplied while sums come and go that do not stay there."""
         part, group, other = self.part(block), self.covered(sizes), 1 - side
         tasks, blocks = self.tasks(order, sizes), prod(self.reduced.values()) // prod(part.values())
         again = self.again(side, order, sizes)
@@ -282,7 +284,7 @@ class _Way(Tiles):
             spared += self.schedule.stream
         if blocks > 1 and self.sizes[other] > self.l2:
             spared -= START * tasks * blocks * prod(n for axis, n in group.items() if moves(self.loops[axis], other))
-        spared -= 0 if fetched else MISSED * again * self.lost(side, part)
+        spared -= 0 if fetched else self.late(side, again, part)
         beyond = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
         tiles, cell = prod(sizes.values()), prod(self.tile[n] for n in sizes) * ELEMENT_BYTES
         sums = 2 * blocks * cell if blocks > 1 else 0
@@ -296,10 +298,14 @@ class _Way(Tiles):
         """How often groups of so many tiles read an operand."""
         return self.tasks([n for n in order if not moves(self.loops[n], side)], sizes)
 
-    def late(self, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> float:
-        """Cycles in which groups wait for blocks of what lies in place behind the second cache."""
-        far = [side for side in (0, 1) if side not in self.schedule.packed and self.sizes[side] > self.l2]
-        return sum(MISSED * self.again(side, order, sizes) * self.lost(side, self.part(block)) for side in far)
+    @cached_property
+    def in_place(self) -> list[int]:
+        """The operands that tiles read where they lie, behind the second cache."""
+        return [side for side in (0, 1) if side not in self.schedule.packed and self.sizes[side] > self.l2]
+
+    def late(self, side: int, again: int, part: Extents) -> float:
+        """Cycles in which an operand that is read so often keeps visits waiting."""
+        return MISSED * again * self.lost(side, part)
 
     def is_fetched(self, side: int, sizes: dict[int, int], cycles: float) -> bool:
         """Whether panels from behind the second cache come while tiles use others: each of their steps fetches a line, and all
