@@ -2,29 +2,31 @@
 
     for i < n unrolled: y += x[i - 1] if 0 <= i - 1       ->      y += 0;  for i < n - 1 unrolled: y += x[i]
     for k < 3: ... all that is read of x if 0 <= k + c    ->      for k < 3: if 0 <= k + c: ... x;  else: ... 0
+    for k < 3: for i < n unrolled: if 0 <= i + k - 1: ... ->      for k < 1: for i < n - 1 unrolled: ...;  for k < 2: ...
 
-In: a kernel that reads a value together with what surrounds it (a convolution with padding), each load under a guard. Out:
-the same stores and folds in the same order. Unrolled loops are cut into parts where a guard begins or ceases to hold for all
-values of the other variables. What guards all reads of an array is asked once around them, as far out as it is known. Not
-touched: vector loops, and guards that differ between lanes.
+In: a kernel that reads a value together with what surrounds it (a convolution with padding), each load under a guard, or asks
+around what is done with it. Out: the same stores and folds in the same order. Unrolled loops are cut into parts where a
+condition begins or ceases to hold for all values of the other variables, and so are loops in which only unrolled ones
+decide it, too. What guards all reads of an array is asked once around them, as far out as it is known. Not touched: vector
+loops, and guards that differ between lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from graphc.dtype import bool_
 from graphc.ir.conditions import conjuncts, slack
-from graphc.ir.expr import Array, Expr, Index, Load, Temp, Var, all_of, const, linear, load
-from graphc.ir.kernel import UNROLLED, For, If, Kernel, Let, Stmt, evaluated, operands, walk
+from graphc.ir.expr import Array, Const, Expr, Index, Load, Temp, Var, all_of, const, linear, load
+from graphc.ir.kernel import SERIAL, UNROLLED, For, If, Kernel, Let, Stmt, evaluated, operands, walk
 from graphc.ir.kernel_rewrite import Renamed, Rewriter
 
 
 def peel(kernel: Kernel) -> Kernel:
     """The kernel with fewer guards inside its loops; the same object where there are none that can be decided."""
-    if all(read.guard is None for read in _loads(kernel.body)):
+    if next(_conditions(kernel.body), None) is None:
         return kernel
     body = _block(kernel.body)
     return kernel if body is kernel.body else replace(kernel, body=body)
@@ -39,18 +41,16 @@ def _block(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 def _parts(stmt: Stmt) -> Iterator[Stmt]:
     match stmt:
         case For(kind="unrolled"):
-            yield from _cut(stmt)
+            yield from _cut(stmt, _turns(stmt, _conditions(stmt.body)))
         case For(kind="serial"):
-            yield from _asked((stmt,)) or [_with_body(stmt, _asked(stmt.body) or _block(stmt.body))]
+            yield from _asked((stmt,)) or _cut(stmt, _turns(stmt, _decided(stmt)))
+        case If(condition=Const(value=value), then=then, orelse=orelse):
+            yield from _block(then if value else orelse)
         case If(condition=condition, then=then, orelse=orelse):
             yes, no = _block(then), _block(orelse)
             yield stmt if yes is then and no is orelse else If(condition, yes, no)
         case _:
             yield stmt
-
-
-def _with_body(loop: For, body: tuple[Stmt, ...]) -> For:
-    return loop if body is loop.body else replace(loop, body=body)
 
 
 def _asked(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
@@ -92,21 +92,21 @@ class _Failed(Rewriter):
         return const(0, array.dtype) if self.conditions.issubset(conjuncts(guard)) else load(array, index, guard)
 
 
-def _cut(loop: For) -> Iterator[Stmt]:
-    """The parts of an unrolled loop, in which more guards are decided than in the whole."""
-    cuts = sorted(set(_turns(loop)))
-    if not cuts:
-        yield _with_body(loop, _block(loop.body))
-        return
+def _cut(loop: For, turns: Iterable[int]) -> Iterator[Stmt]:
+    """The parts of a loop between some of its iterations, in which more conditions are decided than in the whole; none where
+    nothing is left to do."""
+    cuts = sorted(set(turns))
     for first, last in pairwise((0, *cuts, loop.var.extent)):
-        var = Var(loop.var.name, last - first)
-        yield For(var, _block(Renamed({loop.var: var + first}).block(loop.body)), UNROLLED)
+        var = Var(loop.var.name, last - first) if cuts else loop.var
+        body = Renamed({loop.var: var + first}).block(loop.body) if cuts else loop.body
+        new = (_asked(body) if loop.kind == SERIAL else ()) or _block(body)
+        if new:
+            yield loop if new is loop.body else replace(loop, var=var, body=new)
 
 
-def _turns(loop: For) -> Iterator[int]:
-    """The iterations from which on, or up to which, a guard inside holds or fails, whatever other variables are."""
-    for condition in {condition for read in _loads(loop.body) for condition in conjuncts(read.guard)}:
-        left = slack(condition)
+def _turns(loop: For, conditions: Iterable[Expr]) -> Iterator[int]:
+    """The iterations from which on, or up to which, a condition holds or fails, whatever other variables are."""
+    for left in map(slack, {*conditions}):
         step = 0 if left is None else linear(left)[0].get(loop.var, 0)
         if left is None or not step:
             continue
@@ -114,6 +114,23 @@ def _turns(loop: For) -> Iterator[int]:
         if loop.var not in _names(rest):
             turns = (-(bound // step) if step > 0 else bound // -step + 1 for bound in (rest.low, rest.high))
             yield from (turn for turn in turns if 0 < turn < loop.var.extent)
+
+
+def _decided(loop: For) -> Iterator[Expr]:
+    """The questions inside that the loop decides, with none but unrolled ones inside it."""
+    known = {loop.var, *(stmt.var for stmt in walk(loop.body) if isinstance(stmt, For) and stmt.kind == UNROLLED)}
+    return (condition for condition in _questions(loop.body) if _names(condition) <= known)
+
+
+def _conditions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
+    """All conditions in statements and those inside: under which something is read, or done."""
+    yield from (condition for read in _loads(body) for condition in conjuncts(read.guard))
+    yield from _questions(body)
+
+
+def _questions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
+    """The conditions under which something is done."""
+    return (condition for stmt in walk(body) if isinstance(stmt, If) for condition in conjuncts(stmt.condition))
 
 
 def _loads(body: tuple[Stmt, ...]) -> Iterator[Load]:

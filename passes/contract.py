@@ -25,6 +25,7 @@ from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast
 from graphc.ir.kernel import ARENA, UNROLLED, VECTOR, Accumulate, Buffer, For, If, Launch, Let, Local, Stmt, Store, nested
 from graphc.ir.values import Value
 
+from .bounds import Bounds
 from .element import Elements
 from .epilogue import epilogue
 from .frame import Frame
@@ -60,6 +61,7 @@ class Contract:
         self.anchor, self.dtype = anchor, anchor.dtype.accumulator
         way = Ways(cluster, self.stored, buffers, insets, machine, common, scheduler).cheapest()
         self.addresses, self.problem, self.loops, self.schedule = way.addresses, way.problem, way.loops, way.schedule
+        self.bounds = Bounds(self.addresses, self.loops, self.schedule, buffers)
         self.inside: dict[int, Index] = {}  # where in the tile an element is, by axis
         self.layouts = {side: self._layout(side) for side in self.schedule.packed if side not in self.schedule.near}
         self.made = {
@@ -154,7 +156,8 @@ class Contract:
 
         inside, used = at | {axis: at[axis] + lane}, lane < self.schedule.columns
         product = Accumulate(acc, row + lane, "add", self._operand(0, inside, used) * self._operand(1, inside, used))
-        summed = nested(list(steps.values()), *over_tile(lane, product))
+        of_row = For(lane, (product,), VECTOR, self.schedule.width)
+        summed = self.bounds.products([*steps.values()], tile, inside, of_row)
         zero = const(0, self.dtype)
         group = list(self.group.values())
         if not blocks:
@@ -249,15 +252,7 @@ class Contract:
             return load(self.frame.array(self.panels[side]), position)
         position = combine([(at[n], moves(loop, side)) for n, loop in enumerate(self.loops)]) + self.addresses[side].offset
         lanes = used if moves(self._lane, side) else None
-        return self._element(self.frame, side, position, all_of(*self._bounds(side, at), lanes))
-
-    def _bounds(self, side: int, at: dict[int, Index]) -> list[Expr]:
-        """The conditions under which an operand is read at the indices of all axes."""
-        first = len(self.addresses[0].bounds) if side else 0
-        return [
-            combine([(at[n], loop.bounds[number]) for n, loop in enumerate(self.loops)]) + bound.offset >= 0
-            for number, bound in enumerate(self.addresses[side].bounds, first)
-        ]
+        return self._element(self.frame, side, position, all_of(*self.bounds.guards(side, at), lanes))
 
     def _element(self, frame: Frame, side: int, position: Index, guard: Expr | None) -> Expr:
         """The element of an operand's leaf at a flat position: loaded, or computed by its prologue."""

@@ -81,6 +81,34 @@ def test_a_part_of_a_guard_can_be_shared() -> None:
     assert isinstance(peeled.body[0].body[0], If)
 
 
+def questions(*conditions: Expr | None) -> Kernel:
+    """y[t, i, v] += the sum over k of x[4 (t + i + k) + v], where conditions hold."""
+    fold = Accumulate(Y, (TASK * 5 + ROW) * 8 + V, "add", load(X, (TASK + ROW + K) * 4 + V))
+    body: tuple[Stmt, ...] = (For(V, (fold,), VECTOR, 8),)
+    for var, kind, condition in zip((ROW, K), (UNROLLED, SERIAL), conditions, strict=True):
+        body = (For(var, body if condition is None else (If(condition, body),), kind),)
+    return Kernel("questions", (X, Y, N), TASK, body)
+
+
+def test_loops_are_cut_where_they_answer_what_is_asked_inside() -> None:
+    """0 <= i + k - 1 < 5 with k < 3: all but the first, all, all but the last."""
+    peeled = checked(questions(inside(ROW + K - 1, 5), None))
+    assert all(isinstance(stmt, For) for stmt in walk(peeled.body) if not isinstance(stmt, Accumulate))
+    parts = [(loop.var.extent, *(rows.var.extent for rows in loop.body)) for loop in peeled.body]
+    assert parts == [(1, 4), (1, 5), (1, 4)]
+
+
+def test_nothing_is_left_of_what_is_never_done() -> None:
+    assert [loop.var.extent for loop in checked(questions(None, K >= 2)).body] == [1]
+    assert [loop.var.extent for loop in checked(questions(ROW >= 8 - 2 * K, None)).body] == [1]
+
+
+def test_what_a_loop_does_not_decide_stays_a_question() -> None:
+    for kernel in (questions(None, TASK + K >= 2), questions(None, TASK < 2)):
+        asked = [stmt.condition for stmt in walk(checked(kernel).body) if isinstance(stmt, If)]
+        assert asked == [stmt.condition for stmt in walk(kernel.body) if isinstance(stmt, If)]
+
+
 @pytest.mark.parametrize(
     "kernel",
     [

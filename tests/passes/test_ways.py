@@ -12,8 +12,9 @@ from programs import check_kernels, optimised
 from graphc.codegen.peel import peel
 from graphc.dtype import DType, float16, float32
 from graphc.interp.kernel import initial_state, run_function, run_kernel
+from graphc.ir.expr import Load
 from graphc.ir.graph import Graph
-from graphc.ir.kernel import Launch
+from graphc.ir.kernel import Launch, evaluated, walk
 from graphc.ir.kernel_verify import verify_kernel
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, constant, full, make
@@ -34,9 +35,17 @@ def tensor(name: str, *shape: int, dtype: DType = float32) -> Value:
 
 
 def conv(
-    x: Value, outs: int, taps: Sequence[int], padding: Sequence[tuple[int, int]], stride: int = 1, groups: int = 1
+    x: Value,
+    outs: int,
+    taps: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    stride: int = 1,
+    groups: int = 1,
+    frozen: bool = False,
 ) -> Value:
     w = tensor("w", outs, x.shape[3] // groups, *taps, dtype=x.dtype)
+    if frozen:
+        w = constant(np.random.default_rng(2).standard_normal(w.shape).astype(w.dtype.numpy))
     return conv_general(x, w, strides=(stride, stride), padding=padding, feature_groups=groups, **LAST)
 
 
@@ -62,8 +71,9 @@ def test_convolutions_with_padding(machine: Machine) -> None:
     cases = ((17, 17, 1), (18, 1, 2), (3, 1, 1))
     for (channels, groups, stride), padding in zip(cases, PADDINGS, strict=True):
         x = tensor("x", 1, 5, 7, channels)
-        y = conv(x, 17 if groups == 17 else 9, (3, 3), padding, stride, groups)
-        check_kernels(graph(y), machine, calls=1)
+        for frozen in (False, True):
+            y = conv(x, 17 if groups == 17 else 9, (3, 3), padding, stride, groups, frozen)
+            check_kernels(graph(y), machine, calls=1)
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
@@ -71,7 +81,9 @@ def test_kernels_with_fewer_guards_compute_the_same_bits(machine: Machine) -> No
     rng = np.random.default_rng(1)
     for (size, taps, stride), padding in product((((3, 4), (3, 3), 1), ((9, 5), (2, 5), 2), ((1, 7), (3, 1), 1)), PADDINGS):
         x = tensor("x", 1, *size, 20)
-        for launch in launches(conv(x, 20, taps, padding, stride, groups=20), machine):
+        ways = (conv(x, 20, taps, padding, stride, 20), conv(x, 20, taps, padding, stride, 20, True),
+                conv(x, 20, taps, padding, stride, frozen=True))  # fmt: skip
+        for launch in (launch for y in ways for launch in launches(y, machine)):
             verify_kernel(peeled := peel(launch.kernel))
             before = [rng.standard_normal(buffer.size).astype(np.float32) for buffer in launch.args]
             after = [array.copy() for array in before]
@@ -110,6 +122,19 @@ def test_a_variable_is_read_before_its_contraction_updates_it() -> None:
     y = conv(held, 32, (3, 3), ((1, 1), (1, 1)), groups=32)
     for machine in MACHINES:
         check_kernels(graph(full(TensorType(float32, (1,)), 0), ((held, y),)), machine, calls=2)
+
+
+def test_zeros_around_are_not_multiplied_by_finite_constants() -> None:
+    """If the weights were infinite after all, no result would be NaN."""
+    for outs, frozen, whole in ((64, True, True), (64, False, False), (20, True, True)):
+        y = conv(tensor("x", 1, 14, 14, 32), outs, (3, 3), ((1, 1), (1, 1)), stride=2, frozen=frozen)
+        *_, launch = launches(y)
+        arrays = [np.full(buffer.size, value, np.float32) for buffer, value in zip(launch.args, (1, np.inf, 0), strict=True)]
+        peeled = peel(launch.kernel)
+        run_kernel(peeled, arrays)
+        assert np.isinf(arrays[2]).all() == whole
+        guarded = [e for e in evaluated(*walk(peeled.body)) if isinstance(e, Load) and e.guard is not None]
+        assert (not guarded) == whole
 
 
 def test_infinite_weights_meet_the_zeros_around() -> None:
