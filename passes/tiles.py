@@ -31,6 +31,7 @@ TURN_COST = 0.5  # the same where rows are transposed in registers
 THROUGH = 2.0  # bytes from behind the second cache that an element costs more where both copies together are larger than it
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 BEYOND_L1 = 24.0  # bytes a cycle from the second cache
+CROWDED = 0.2  # cycles a step for each row that finds no room in its set of the first cache
 STAYING = 0.6  # of a cache that vectors may fill and stay, while rows pass by
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
@@ -200,13 +201,14 @@ def _packed_schedules(
         """The cycles of all tiles; those for vectors that are far apart, and those for panels that do not stay."""
         lhs, rhs = for_one[0] + more[0] * (rows - 1), for_one[1] + more[1] * (rows - 1)
         loads = lhs * each[0] * (vectors if along[0] else 1) + rhs * each[1] * (vectors if along[1] else 1)
-        loads += max(lhs - stay[0], 0) + max(rhs - stay[1], 0)
+        crowded = max(lhs - stay[0], 0) + max(rhs - stay[1], 0)
+        loads += crowded
         products = cells * rows * vectors
         step = max(products / 2, loads / LOADS, FMA_LATENCY)
         read = ((lhs if along[0] else 0) + (rhs if along[1] else 0)) * vectors * width * ELEMENT_BYTES
         stays = steps * read <= STAYING * machine.l1
         stream = 0.0 if stays else max(read / BEYOND_L1 - step, 0.0) + machine.stream * loads
-        step += far[0] + far[1] + stream
+        step += far[0] + far[1] + stream + CROWDED * crowded
         tiles = outside * ceil(loops[lane].extent / (vectors * width)) * ceil(height / rows)
         cost = tiles * (steps * step + products * store_vector + TILE_COST) + at_hand
         return cost, tiles * steps * vectors_far, tiles * steps * stream

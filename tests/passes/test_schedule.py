@@ -114,9 +114,11 @@ def test_more_registers_allow_larger_tiles() -> None:
 
 
 def test_rows_that_share_the_sets_of_the_first_cache_are_no_more_than_its_ways() -> None:
-    machine = Machine(64, 32, 48 << 10, 2 << 20)
-    near, far = (choose(product(1000, k, 16), 16, machine, (STORED, CONSTANT)) for k in (1000, 1024))
-    assert dict(near.tile)[0] > (48 << 10) // 4096 >= dict(far.tile)[0]
+    loading = 1000, 16, Machine(64, 32, 48 << 10, 2 << 20)
+    multiplying = 196, 512, Machine(64, 32, 48 << 10, 1 << 20, beyond_l2=12.0, stream=0.025)
+    for rows, columns, machine in (loading, multiplying):
+        near, far = (choose(product(rows, k, columns), 16, machine, (STORED, CONSTANT)) for k in (1000, 1024))
+        assert dict(near.tile)[0] > (48 << 10) // 4096 >= dict(far.tile)[0]
 
 
 def test_vectors_of_a_caller_are_packed_where_loads_are_what_takes_time() -> None:
