@@ -196,7 +196,7 @@ class _Way(Tiles):
         sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
         for sizes in product(*(_divisors(count) for count in counts.values())):
             tiles, tasks = prod(sizes), prod(counts.values()) // prod(sizes)
-            if not 1 < tiles <= MOST_TILES or tasks < MANY_TASKS:
+            if not 1 < tiles <= MOST_TILES or tasks < self.fewest:
                 continue
             group = self.covered(dict(zip(counts, sizes, strict=True)))
             for block in self.blocks():
@@ -256,13 +256,12 @@ class _Way(Tiles):
         """Tiles of groups: some numbers of panels, and with each as many rows as fit the second cache."""
         part = self.part(block)
         sums = prod(self.tile[n] for n in (across, *rows)) * ELEMENT_BYTES if part != self.reduced else 0
-        fewest = MANY_TASKS if prod(loop.extent for loop in self.loops) > FEW else 2
         for panels in _halves(self.tiles(across)):
             for count in _halves(self.tiles(rows[0])) if rows else [1]:
                 sizes = {across: panels} | {n: self.tiles(n) for n in rows} | dict.fromkeys(rows[:1], count)
                 held = self.operands(part | self.covered(sizes)) + prod(sizes.values()) * sums
                 if prod(sizes.values()) * sums <= SUMS and held <= self.l2 * KEPT:
-                    if self.tasks((*apart, *sizes), sizes) >= fewest:
+                    if self.tasks((*apart, *sizes), sizes) >= self.fewest:
                         yield sizes
                     break
 
@@ -329,14 +328,19 @@ class _Way(Tiles):
         return prod(self.whole[axis] for _, axis in self.strides[side]) / piece * max(1 - self.l2 / sum(self.sizes), 0.0)
 
     def in_blocks(self, spared: float, order: tuple[int, ...], sizes: dict[int, int], block: tuple[int, int]) -> Schedule:
-        """The schedule with groups of so many tiles that are visited block by block."""
+        """The schedule with groups of so many tiles that are visited block by block. Where vectors come in whole rows, blocks
+        in place may stay in the first cache from the first tile of a group to the last, beside the sums of all."""
         tiles, tasks = prod(sizes.values()), self.tasks(order, sizes)
         group = self.covered({n: sizes.get(n, 1) for n in order})
         sums = prod(self.tile[n] for n in order) * ELEMENT_BYTES
         visits = prod(self.reduced.values()) / prod(self.part(block).values())
         far = self.operands(self.reduced | group) + self.results * self.footprint(group, RESULT)
-        near = self.operands(self.tile) + 2 * visits * sums
-        traffic = tasks * far / self.machine.beyond_l2 + tasks * tiles * near / BEYOND_L1 - self.once
+        near, whole = 2 * visits * tiles * sums, group[self.schedule.lane] == self.loops[self.schedule.lane].extent
+        for side in (0, 1):
+            held = self.footprint(self.part(block) | group, side) + tiles * sums
+            stays = whole and side not in self.schedule.packed and held <= STAYING * self.machine.l1
+            near += self.footprint(self.reduced | group, side) if stays else tiles * self.footprint(self.tile, side)
+        traffic = tasks * (far / self.machine.beyond_l2 + near / BEYOND_L1) - self.once
         return self.costing(traffic, spared, order=order, group=tuple(sizes.items()), block=block)
 
     def blocks(self, most: int = MOST_TILES) -> Iterator[tuple[int, int]]:
@@ -351,6 +355,11 @@ class _Way(Tiles):
         if side not in self.schedule.packed or self.origins[side].constant or not self.origins[1 - side].given:
             return False
         return self.footprint(self.tile, side) <= self.machine.l1 * KEPT or sum(self.sizes) <= self.l2 * HELD
+
+    @cached_property
+    def fewest(self) -> int:
+        """Tasks, at least, that groups with blocks leave for the threads to share."""
+        return MANY_TASKS if prod(loop.extent for loop in self.loops) > FEW else 2
 
     @cached_property
     def work(self) -> float:

@@ -452,3 +452,12 @@ def test_blocks_that_come_piece_by_piece_from_far_are_packed() -> None:
     """Rows of three KiB, of which a block has a part each, come too late where they are read in place."""
     found = choose(product(128, 3072, 768), 16, Machine(64, 32, 48 << 10, 1 << 20, 12.0, 0.025))
     assert found.packed == found.near == (1,)
+
+
+def test_blocks_in_place_stay_in_the_first_cache_beside_their_sums() -> None:
+    """If rows are short, so that all columns of a block fit there."""
+    machine, caller = Machine(64, 32, 48 << 10, 1 << 20, beyond_l2=12.0, stream=0.025), Origin(given=True)
+    short, long = (choose(product(64, 4096, n), 16, machine, (caller, caller)) for n in (64, 256))
+    assert not short.packed and dict(short.group)[1] * short.columns == 64
+    assert (short.block[1] * 2 * 64 + 64 * 64) * 4 <= machine.l1
+    assert long.near == (1,)
