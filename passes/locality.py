@@ -73,12 +73,13 @@ def ordered(
     best, excess = way.best(way.orders(rows_last=True))
     if loops[schedule.lane].reduced or not all(loop.extent for loop in loops):
         return best
+    shared = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * best.cost), (best, excess))
     found = min([best, *way.streamed(), *way.packed_near()], key=lambda s: s.cost)
     if found is best:
-        found, excess = next(((s, t) for s, t in way.shared() if s.cost <= ALIKE * best.cost), (best, excess))
+        found, excess = shared
     if excess >= STALLED * schedule.cost:
-        other, _ = way.best(way.orders(rows_last=False))
-        found = min([found, other, *way.grouped(found.order), *way.blocked(found.order)], key=lambda s: s.cost)
+        other, order = way.best(way.orders(rows_last=False))[0], shared[0].order
+        found = min([found, other, *way.grouped(order), *way.blocked(order)], key=lambda s: s.cost)
     return way.in_turns(found)
 
 

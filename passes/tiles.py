@@ -32,6 +32,7 @@ THROUGH = 2.0  # bytes from behind the second cache that an element costs more w
 FAR_COST = (0.5, 2.0)  # cycles per step that reads a broadcast (a vector) 1 KiB further on; four times that for 2 KiB
 BEYOND_L1 = 24.0  # bytes a cycle from the second cache
 CROWDED = 0.2  # cycles a step for each row that finds no room in its set of the first cache
+TAKEN = 0.75  # of the ways of the first cache by rows, beside what passes by, and what a neighbour on the same core keeps there
 STAYING = 0.6  # of a cache that vectors may fill and stay, while rows pass by
 ELEMENT_BYTES = 4
 LINE_BYTES = 64
@@ -223,7 +224,7 @@ def _packed_schedules(
 
 def _fitting(loops: tuple[Loop, ...], axes: tuple[int, ...], side: int, machine: Machine) -> int:
     """Rows along some axes that stay in the first cache, though all may lie in the same few sets of it."""
-    return machine.l1 // gcd(PAGE_BYTES, *(moves(loops[n], side) * ELEMENT_BYTES for n in axes))
+    return int(machine.l1 * TAKEN) // gcd(PAGE_BYTES, *(moves(loops[n], side) * ELEMENT_BYTES for n in axes))
 
 
 def _store_cost(stride: int, width: int) -> float:
