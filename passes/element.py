@@ -30,10 +30,15 @@ def is_view(value: Value) -> bool:
     return isinstance(value.op.lower, Pointwise) and value.op.lower.view
 
 
+def heaviness(value: Value) -> int:
+    """How many functions that cost about as much as ten multiplications wait for each other in one element."""
+    lower = value.op.lower
+    return lower.heavy if isinstance(lower, Elementwise | Pointwise) else 0
+
+
 def is_heavy(value: Value) -> bool:
     """Whether one element costs about as much as ten multiplications."""
-    lower = value.op.lower
-    return isinstance(lower, Elementwise | Pointwise) and lower.heavy
+    return heaviness(value) > 0
 
 
 def storage(value: Value) -> Value:

@@ -23,7 +23,7 @@ from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Laun
 from graphc.ir.op import Pointwise, Reduction
 from graphc.ir.values import Value
 
-from .element import Elements, Position, is_heavy, leaf_reads, positions, spread
+from .element import Elements, Position, heaviness, is_heavy, leaf_reads, positions, spread
 from .frame import Frame
 from .fuse import FULL, Cluster
 from .machine import Machine
@@ -76,7 +76,7 @@ class Nest:
         """Whether the cluster only maps, and heavy functions depend on each other: their latencies add up."""
         depth: dict[Value, int] = {}
         for value in self.members:
-            depth[value] = is_heavy(value) + max((depth.get(leaf, 0) for leaf, _, _ in self.cluster.reads[value]), default=0)
+            depth[value] = heaviness(value) + max((depth.get(leaf, 0) for leaf, _, _ in self.cluster.reads[value]), default=0)
         return not self.cluster.axes and max(depth.values()) > 1
 
     # ------------------------------------------------------------------------------------------------ axes and tasks

@@ -52,7 +52,7 @@ class Elementwise:
     """
 
     scalar: Callable[..., Expr]
-    heavy: bool = False  # costs about as much as ten multiplications: keep, do not recompute
+    heavy: int = 0  # how many functions of about ten multiplications, one of the other's result: keep, do not recompute
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pointwise:
 
     element: Callable[[Value, Index, Reader], Expr]
     view: bool = False  # only moves elements of its operands: costs nothing to recompute
-    heavy: bool = False
+    heavy: int = 0
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def _infer_select(condition: TensorType, yes: TensorType, no: TensorType) -> Ten
 # ---------------------------------------------------------------------------------------------------------- references
 
 
-def _computed(function: Callable[..., Any], heavy: bool) -> Callable[..., np.ndarray]:
+def _computed(function: Callable[..., Any], heavy: int) -> Callable[..., np.ndarray]:
     def reference(*xs: np.ndarray) -> np.ndarray:
         source = dtype_of(xs[0].dtype)
         wide = float64 if heavy and source.is_float else source.accumulator
@@ -145,7 +145,7 @@ def _op(
     admits: Sequence[DType] = FLOATS,
     result: DType | None = None,
     body: Callable[..., Expr] | None = None,
-    heavy: bool = False,
+    heavy: int = 0,
     smooth: Sequence[Interval] = ((-1.7, 1.9),),
 ) -> None:
     """One record. `gradient(*operands, result, cotangent)` gives the cotangent of the operand, or a tuple of them."""
@@ -253,7 +253,7 @@ _binary(
     _gradient_pow,
     "a ** b; integers wrap, and a negative exponent gives 0 except for the bases 1 and -1",
     admits=NUMBERS,
-    heavy=True,
+    heavy=1,
     smooth=_POSITIVE,
 )
 _binary(
@@ -278,44 +278,44 @@ _unary("sign", np.sign, _STEPS, "-1, 0 or 1; 0 for both zeros, NaN for NaN", adm
 
 # Roots, exponentials, logarithms.
 _unary("sqrt", np.sqrt, lambda x, y, ct: ct * 0.5 / y, "square root", smooth=_POSITIVE)
-_unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda x, y, ct: ct * -0.5 * (y * y * y), "1 / sqrt(x)", heavy=True, smooth=_POSITIVE)
-_unary("exp", np.exp, lambda x, y, ct: ct * y, "e ** x", heavy=True)
-_unary("expm1", np.expm1, lambda x, y, ct: ct * (y + 1), "e ** x - 1, exact near 0", heavy=True)
-_unary("log", np.log, lambda x, y, ct: ct / x, "natural logarithm", heavy=True, smooth=_POSITIVE)
-_unary("log1p", np.log1p, lambda x, y, ct: ct / (x + 1), "log(1 + x), exact near 0", heavy=True, smooth=_INSIDE)
+_unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda x, y, ct: ct * -0.5 * (y * y * y), "1 / sqrt(x)", heavy=1, smooth=_POSITIVE)
+_unary("exp", np.exp, lambda x, y, ct: ct * y, "e ** x", heavy=1)
+_unary("expm1", np.expm1, lambda x, y, ct: ct * (y + 1), "e ** x - 1, exact near 0", heavy=1)
+_unary("log", np.log, lambda x, y, ct: ct / x, "natural logarithm", heavy=1, smooth=_POSITIVE)
+_unary("log1p", np.log1p, lambda x, y, ct: ct / (x + 1), "log(1 + x), exact near 0", heavy=1, smooth=_INSIDE)
 
 # Angles.
-_unary("sin", np.sin, lambda x, y, ct: ct * make("cos", x), "sine", heavy=True)
-_unary("cos", np.cos, lambda x, y, ct: -(ct * make("sin", x)), "cosine", heavy=True)
-_unary("tan", np.tan, lambda x, y, ct: ct * (y * y + 1), "tangent", heavy=True, smooth=((-1.0, 1.1),))
-_unary("asin", np.arcsin, lambda x, y, ct: ct * make("rsqrt", 1 - x * x), "inverse sine", heavy=True, smooth=_INSIDE)
-_unary("acos", np.arccos, lambda x, y, ct: -(ct * make("rsqrt", 1 - x * x)), "inverse cosine", heavy=True, smooth=_INSIDE)
-_unary("atan", np.arctan, lambda x, y, ct: ct / (x * x + 1), "inverse tangent", heavy=True)
-_binary("atan2", np.arctan2, _gradient_atan2, "the angle of the point (x, y) = (b, a)", heavy=True, smooth=_BOTH_SIDES)
-_unary("sinh", np.sinh, lambda x, y, ct: ct * make("cosh", x), "hyperbolic sine", heavy=True)
-_unary("cosh", np.cosh, lambda x, y, ct: ct * make("sinh", x), "hyperbolic cosine", heavy=True)
-_unary("tanh", np.tanh, lambda x, y, ct: ct * (1 - y * y), "hyperbolic tangent", heavy=True)
+_unary("sin", np.sin, lambda x, y, ct: ct * make("cos", x), "sine", heavy=1)
+_unary("cos", np.cos, lambda x, y, ct: -(ct * make("sin", x)), "cosine", heavy=1)
+_unary("tan", np.tan, lambda x, y, ct: ct * (y * y + 1), "tangent", heavy=1, smooth=((-1.0, 1.1),))
+_unary("asin", np.arcsin, lambda x, y, ct: ct * make("rsqrt", 1 - x * x), "inverse sine", heavy=1, smooth=_INSIDE)
+_unary("acos", np.arccos, lambda x, y, ct: -(ct * make("rsqrt", 1 - x * x)), "inverse cosine", heavy=1, smooth=_INSIDE)
+_unary("atan", np.arctan, lambda x, y, ct: ct / (x * x + 1), "inverse tangent", heavy=1)
+_binary("atan2", np.arctan2, _gradient_atan2, "the angle of the point (x, y) = (b, a)", heavy=1, smooth=_BOTH_SIDES)
+_unary("sinh", np.sinh, lambda x, y, ct: ct * make("cosh", x), "hyperbolic sine", heavy=1)
+_unary("cosh", np.cosh, lambda x, y, ct: ct * make("sinh", x), "hyperbolic cosine", heavy=1)
+_unary("tanh", np.tanh, lambda x, y, ct: ct * (1 - y * y), "hyperbolic tangent", heavy=2)
 _unary(
     "sigmoid",
     lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
     lambda x, y, ct: ct * ((1 - y) * y),
     "1 / (1 + e ** -x); its gradient needs nothing but the result",
     body=_sigmoid,
-    heavy=True,
+    heavy=1,
 )
 _unary(
     "erf",
     np.vectorize(math.erf, otypes=[np.float64]),
     lambda x, y, ct: ct * (2 / math.sqrt(math.pi)) * make("exp", -(x * x)),
     "the error function",
-    heavy=True,
+    heavy=2,
 )
 _unary(
     "ndtr",
     np.vectorize(lambda x: (1 + math.erf(x * math.sqrt(0.5))) / 2, otypes=[np.float64]),
     lambda x, y, ct: ct * (1 / math.sqrt(2 * math.pi)) * make("exp", x * x * -0.5),
     "the normal distribution function; its error is relative to 1",
-    heavy=True,
+    heavy=2,
 )
 
 # Rounding and classes of floats.

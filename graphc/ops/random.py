@@ -169,7 +169,7 @@ register(
         infer=_infer,
         reference=_reference,
         gradient="random bits do not change smoothly with the seed or the counter",
-        lower=Pointwise(_element, heavy=True),
+        lower=Pointwise(_element, heavy=1),
         samples=_samples,
         doc="Threefry-2x32-20: key (seed, stream), counter (row-major position, counter); the first word.",
     )

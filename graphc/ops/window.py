@@ -373,7 +373,7 @@ def _samples_gather() -> Iterator[Sample]:
 
 
 def _register(name: str, doc: str, infer: Any, reference: Any, gradient: Any, element: Any, samples: Any) -> None:
-    register(Op(name, infer, reference, gradient, Pointwise(element, heavy=True), samples, doc))
+    register(Op(name, infer, reference, gradient, Pointwise(element, heavy=1), samples, doc))
 
 
 _register("reduce_window", "The maximum or sum of each window.",
