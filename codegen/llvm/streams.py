@@ -30,7 +30,8 @@ from .nests import is_far, nests
 
 Streams = dict[For, dict[Array, int]]
 
-AHEAD = 4096  # bytes: far enough for memory to answer, near enough to stay in the first cache
+AHEAD = 8192  # bytes: far enough for memory to answer, near enough to stay in the first cache
+STEPS_AHEAD = 4096  # bytes of a panel, whose steps compute more
 
 
 def streams(kernel: Kernel, target: Target) -> Streams:
@@ -49,7 +50,7 @@ def streams(kernel: Kernel, target: Target) -> Streams:
                 found.setdefault(best, {})[array] = row if repeated else AHEAD
     for nest in nests(kernel.body):
         read = _touched(nest.step)
-        found[nest.step] = {array: AHEAD for array in kernel.params if array in read and is_far(array, target)}
+        found[nest.step] = {array: STEPS_AHEAD for array in kernel.params if array in read and is_far(array, target)}
     return found
 
 

@@ -8,7 +8,7 @@ from native import check_native
 
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.llvm.nests import at_once
-from graphc.codegen.llvm.streams import AHEAD, streams
+from graphc.codegen.llvm.streams import AHEAD, STEPS_AHEAD, streams
 from graphc.codegen.target import host, named
 from graphc.dtype import float32
 from graphc.ir.expr import Array, Var, as_index, call, const, load
@@ -82,7 +82,7 @@ def test_a_step_of_a_register_tile_fetches_once_for_all_rows() -> None:
     zero, store = over_rows(Store(acc, cell, const(0, float32))), over_rows(Store(y, cell, load(acc, cell)))
     nest = For(k, (For(i, (product,), UNROLLED),))
     kernel = Kernel("tile", (x, panel, y), Var("t", 1), (Local(acc), zero, nest, store))
-    assert streams(kernel, TARGET) == {product: {panel: AHEAD}}
+    assert streams(kernel, TARGET) == {product: {panel: STEPS_AHEAD}}
     assert emit_kernel(kernel, "tile", TARGET).text.count("call void @llvm.prefetch") == lanes // 16 * at_once(nest, steps)
     data = [np.random.default_rng(0).standard_normal(a.size).astype(np.float32) for a in (x, panel)]
     check_native([kernel], [[*data, np.zeros(y.size, np.float32)]], tolerance=1e-4)
@@ -101,7 +101,7 @@ def test_the_largest_part_of_a_step_that_is_cut_fetches() -> None:
         return For(i, (step,), UNROLLED), step
 
     (small, _), (large, step), other = part(0, 1), part(1, 2), Store(y, ZERO, const(0, float32))
-    for body, expected in (((small, large), {step: {panel: AHEAD}}), ((small, large, other), {})):
+    for body, expected in (((small, large), {step: {panel: STEPS_AHEAD}}), ((small, large, other), {})):
         assert streams(Kernel("tile", (x, panel, y), Var("t", 1), (For(k, body),)), TARGET) == expected
 
 
