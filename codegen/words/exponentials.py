@@ -78,15 +78,15 @@ def erf(x: Expr) -> Expr:
 
 def ndtr(x: Expr) -> Expr:
     """2**log / 2 below 0 and 1 - 2**log / 2 above, with log = log2(2 * ndtr(-|x|)), which is |x| times a polynomial. Beyond its
-    interval that falls on, to an exponent field of 0: the number 0."""
+    interval that falls on; at 9.957 it is -126, half of whose power has an exponent field of 0: the number 0."""
     form = format_of(x)
     if form is not F32:
         return fma(call("erf", x * math.sqrt(0.5)), 0.5, 0.5)
-    size, halved = magnitude(x), form.bias - 1
-    log = call("max", size * polynomial(size, table.NDTR_32), number(-halved, x))
-    large = number(form.round_offset + halved, x)
-    mark = log + large
-    rest = log - (mark - large)
+    size = call("min", magnitude(x), number(9.957, x))
+    slope = polynomial(size, table.NDTR_32)
+    large = number(form.round_offset + form.bias - 1, x)
+    mark = fma(size, slope, large)
+    rest = fma(size, slope, large - mark)
     tail = power(mark) * fma(rest, polynomial(rest, table.EXP2_32), 1.0)
     return select(x < 0, tail, 1 - tail)
 
