@@ -32,7 +32,7 @@ SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept betwee
 MAP_CHUNK = 4096  # elements of a task that only maps
 MIN_CHUNK = 256
 COLUMN_LANES = 64  # accumulators side by side in a column reduction, at most
-INTERLEAVED = 4  # vectors computed at once in a large domain; twice as many where heavy functions follow one another
+INTERLEAVED = 4  # vectors computed at once in a large domain; or twice as many, see _is_deep
 LARGE_DOMAIN = 1 << 15  # elements
 MAP_TASKS = 16  # tasks into which even a small map is split, down to MIN_CHUNK
 
@@ -73,11 +73,16 @@ class Nest:
         return together * lanes
 
     def _is_deep(self) -> bool:
-        """Whether the cluster only maps, and heavy functions depend on each other: their latencies add up."""
+        """Whether the cluster maps one array by heavy functions that depend on each other: their latencies add up. Of a second
+        array beside it, memory delivers so many vectors at a time more slowly."""
         depth: dict[Value, int] = {}
+        outside: set[Value] = set()
         for value in self.members:
-            depth[value] = heaviness(value) + max((depth.get(leaf, 0) for leaf, _, _ in self.cluster.reads[value]), default=0)
-        return not self.cluster.axes and max(depth.values()) > 1
+            leaves = [leaf for leaf, _, _ in self.cluster.reads[value]]
+            depth[value] = heaviness(value) + max((depth.get(leaf, 0) for leaf in leaves), default=0)
+            outside |= {leaf for leaf in leaves if leaf not in self.cluster.reads}
+        whole = [leaf for leaf in outside if prod(leaf.shape) == prod(self.cluster.domain)]
+        return not self.cluster.axes and len(whole) <= 1 and max(depth.values()) > 1
 
     # ------------------------------------------------------------------------------------------------ axes and tasks
 

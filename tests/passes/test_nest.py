@@ -252,6 +252,10 @@ def test_chains_of_heavy_functions_compute_twice_as_many_vectors_at_once() -> No
     for result, width in ((y, 32), (y * make("sin", x), 32), *((result, 64) for result in deep)):
         assert {s.width for s in walk(launch(x, result, machine).kernel.body) if isinstance(s, For)} == {width}
     assert {s.width for s in walk(launch(x, softmax(exp(x), (1,)), machine).kernel.body) if isinstance(s, For)} == {32}
+    row, other = tensor("row", 1 << 6), tensor("other", 1 << 10, 1 << 6)
+    for operand, width in ((broadcast(row, x.shape, (1,)), 64), (x, 64), (other, 32)):  # of two large arrays, memory is slower
+        (found,) = launches(Graph("f", (x, row, other), (make("ndtr", x) + operand,)), machine)
+        assert {s.width for s in walk(found.kernel.body) if isinstance(s, For)} == {width}
 
 
 def test_maps_of_any_shape_walk_memory_in_one_line() -> None:
