@@ -36,6 +36,10 @@ from .transposes import transposable, transposed
 # A vector loop of so few vectors is written out, if its body holds no loop.
 UNROLL_VECTORS = 4
 
+# Bits to which callers align the stack. A wider vector that is kept there would lie across two lines, and who reads it would
+# wait for all stores before it: for memory.
+STACK = 128
+
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
@@ -59,7 +63,8 @@ def emit_kernel(kernel: Kernel, symbol: str, target: Target, linkage: str = "int
         for i, array in enumerate(kernel.params)
     ]
     tune = f' "tune-cpu"="{target.tune}"' if target.tune and crowded(kernel.body, target) else ""
-    head = f"define {linkage} void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind{tune} {{"
+    aligned = f" alignstack({target.vector_bits // 8})" if target.vector_bits > STACK else ""
+    head = f"define {linkage} void @{symbol}({', '.join([*params, 'i64 %begin', 'i64 %end'])}) nounwind{aligned}{tune} {{"
     lines = [head, "entry:", *b.slots, *b.lines, "}", ""]
     return KernelText(symbol, "\n".join(lines), frozenset(b.declarations))
 

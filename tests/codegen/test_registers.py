@@ -1,4 +1,4 @@
-"""Sums of a register tile stay in registers, whatever order LLVM gives the instructions of a step."""
+"""Sums of a register tile stay in registers, whatever order LLVM gives the instructions of a step; what does not is aligned."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from dataclasses import replace
 
 import pytest
 from native import assembly
+from small_kernels import mapping
 
 import graphc as gc
 from graphc import nn
 from graphc.codegen.llvm.nests import crowded
 from graphc.codegen.target import Target, named
 from graphc.driver import Stages
+from graphc.dtype import float32
+from graphc.ir.expr import call
 
 ADDED = re.compile(r"\tv?fm(?:add|la)")
 JUMP = re.compile(r"\t(?:j\w+|b\.\w+)\t(\.L\w+)")
 ON_STACK = re.compile(r".*(\(%rsp\).*zmm|zmm.*\(%rsp\)|\tq\d.*\[sp)")
+MOVED_THERE = re.compile(r"\tvmov.*(\(%rsp\).*[yz]mm|[yz]mm.*\(%rsp\))")
 TARGETS = [replace(named("x86-64-v4"), cpu="rocketlake"), named("aarch64")]  # whose own order is a bad one
 
 
@@ -45,3 +49,11 @@ def test_no_sum_waits_on_the_stack(target: Target, channels: int, out: int, kern
     assert loops
     for body in loops:
         assert not [line for line in body if ON_STACK.match(line)]
+
+
+@pytest.mark.parametrize(("name", "width"), [("x86-64-v4", 128), ("x86-64-v3", 64)])
+def test_vectors_on_the_stack_lie_within_lines(name: str, width: int) -> None:
+    """So that a load of one need not wait until the stores before have reached memory."""
+    kernel = mapping(float32, 1 << 12, width, lambda x: call("tanh", call("exp", x) - call("sin", x)) * x)
+    moved = [line for line in assembly(kernel, named(name)).splitlines() if MOVED_THERE.match(line)]
+    assert moved and all("vmovap" in line or "vmovdqa" in line for line in moved)
