@@ -32,6 +32,9 @@ FLOAT_RULES: dict[str, Rule] = {
     "floordiv": divisions.floordiv,
 }  # fmt: skip
 
+# Of float32, where the target says root16, and scalb.
+ROOT_RULES: dict[str, Rule] = {"exp": exponentials.exp_of_roots, "ndtr": exponentials.ndtr_of_roots}
+
 INTEGER_RULES: dict[str, Rule] = {
     "floordiv": integers.floordiv, "mod": integers.mod, "pow": integers.power, "sign": integers.sign,
 }  # fmt: skip
@@ -73,6 +76,7 @@ class _Expander(Rewriter):
             return said
         if dtype.is_float and dtype.bits == 16:
             return self.expr(small_floats.through_float32(said))
-        rule = rule_for(word, dtype)
+        looks_up = dtype is float32 and self.says("root16", float32)
+        rule = (ROOT_RULES.get(word) if looks_up else None) or rule_for(word, dtype)
         assert rule is not None, f"the target must say the basic word {word} of {dtype}"
         return self.expr(rule(*args))

@@ -43,6 +43,9 @@ _COMPARE = {
     "b": ("icmp", {"eq": "eq", "ne": "ne", "lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}),
 }
 
+# Multiplying by powers of two, down to denormals, and looking up one of 16 numbers are one instruction of AVX-512 each.
+_AVX512 = {"scalb": (float32, float64), "root16": (float32,)}
+
 # Processors whose maximum instruction propagates NaN; elsewhere a compare and two selects are shorter.
 _NATIVE_MAXIMUM = ("aarch64", "arm64", "wasm32")
 
@@ -64,8 +67,9 @@ def says(word: str, dtype: DType) -> bool:
 
 def speaker(target: Target) -> Callable[[str, DType], bool]:
     """`says`, and the words that only the processors of `target` have."""
-    scales = _scales_vectors(target)
-    return lambda word, dtype: says(word, dtype) or (scales and word == "scalb" and _kind(dtype) == "f")
+    if not _has_avx512(target):
+        return says
+    return lambda word, dtype: says(word, dtype) or (dtype in _AVX512.get(word, ()))
 
 
 def has_maximum(target: Target) -> bool:
@@ -73,8 +77,7 @@ def has_maximum(target: Target) -> bool:
     return target.arch in _NATIVE_MAXIMUM
 
 
-def _scales_vectors(target: Target) -> bool:
-    """AVX-512 multiplies by powers of two, down to denormals, in one instruction."""
+def _has_avx512(target: Target) -> bool:
     return target.arch == "x86_64" and target.vector_bits == 512
 
 
@@ -99,8 +102,8 @@ def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value
     if word in ("max", "min") and kind == "f" and has_maximum(b.target):
         name = f"llvm.{word}imum.{types.suffix(scalar, lanes)}"
         return Value(b.call(name, full, *((full, arg.text) for arg in args)), dtype, lanes)
-    if word == "scalb" and kind == "f" and _scales_vectors(b.target):
-        return _scalb(b, *args)
+    if operand in _AVX512.get(word, ()) and _has_avx512(b.target):
+        return (_scalb if word == "scalb" else _root16)(b, *args)
     assert (word, kind) in _WRITTEN, f"LLVM has no word {word} for {operand}"
     return _WRITTEN[word, kind](b, *args)
 
@@ -162,20 +165,39 @@ def _isinf(b: Builder, x: Value) -> Value:
     return Value(b.op(f"fcmp oeq {_type(x)} {size.text}, {_of(b, x, float('inf')).text}"), bool_, x.lanes)
 
 
+def _by_registers(b: Builder, write: Callable[..., Value], *args: Value) -> Value:
+    """What `write` makes of every vector register that the operands fill."""
+    lanes, half = args[0].lanes, args[0].lanes // 2
+    if lanes <= 512 // args[0].dtype.bits:
+        return write(b, *args)
+    low, high = (_by_registers(b, write, *(b.part(arg, start, half) for arg in args)) for start in (0, half))
+    return b.joined(low, high)
+
+
 def _scalb(b: Builder, x: Value, n: Value) -> Value:
-    """One instruction for every vector register that x fills."""
-    whole = 512 // x.dtype.bits
-    if x.lanes > whole:
-        half = x.lanes // 2
-        low, high = (_scalb(b, b.part(x, start, half), b.part(n, start, half)) for start in (0, half))
-        return b.joined(low, high)
+    return _by_registers(b, _scaled, x, n)
+
+
+def _scaled(b: Builder, x: Value, n: Value) -> Value:
     lanes = max(x.lanes, 128 // x.dtype.bits)
     a, c = b.part(x, 0, lanes), b.part(n, 0, lanes)
     letter, full = "s" if x.dtype is float32 else "d", _type(a)
     operands = [(full, a.text), (full, c.text), (full, a.text), ("i16" if lanes == 16 else "i8", "-1")]
-    rounding = [("i32 immarg", "4")] if lanes == whole else []
+    rounding = [("i32 immarg", "4")] if lanes == 512 // x.dtype.bits else []
     text = b.call(f"llvm.x86.avx512.mask.scalef.p{letter}.{lanes * x.dtype.bits}", full, *operands, *rounding)
     return b.part(Value(text, x.dtype, lanes), 0, x.lanes)
+
+
+def _root16(b: Builder, x: Value) -> Value:
+    return _by_registers(b, _looked_up, _bitcast(b, x, int32))
+
+
+def _looked_up(b: Builder, k: Value) -> Value:
+    """An element of the table of roots for every lane, by its four lowest bits."""
+    roots = types.vector_of([constant(2 ** (i / 16), float32).text for i in range(16)], "float")
+    all_lanes = ("<16 x i32>", b.part(k, 0, 16).text)
+    text = b.call("llvm.x86.avx512.permvar.sf.512", "<16 x float>", ("<16 x float>", roots), all_lanes)
+    return b.part(Value(text, float32, 16), 0, k.lanes)
 
 
 def _negate(b: Builder, x: Value) -> Value:

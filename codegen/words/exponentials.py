@@ -1,8 +1,9 @@
 """exp, expm1, sinh, cosh, tanh, erf and ndtr of float32 and float64.
 
 exp(x) = 2**n * exp(r) with n = round(x / ln2) and |r| <= ln2 / 2; n is found by adding a large number, so that it stands
-in the low bits of the sum, one shift away from the exponent field of 2**n. At most 2 units in the last place in float32,
-4 in float64; denormal results lose bits once only, at the end.
+in the low bits of the sum, one shift away from the exponent field of 2**n. Where the target looks powers of 2**(1/16) up, n
+is a multiple of 1/16, and exp(r) a shorter polynomial. At most 2 units in the last place in float32, 4 in float64; denormal
+results lose bits once only, at the end.
 """
 
 from __future__ import annotations
@@ -91,6 +92,25 @@ def ndtr(x: Expr) -> Expr:
     return select(x < 0, tail, 1 - tail)
 
 
+def exp_of_roots(x: Expr) -> Expr:
+    """exp where the target says root16: n counts sixteenths, and |r| <= ln2 / 32 takes a short polynomial."""
+    bounded = call("min", x, number(format_of(x).exp_limits[1], x))
+    n, mark = nearest(bounded, 0, parts=16)
+    r, root = rest(bounded, n), call("root16", mark)
+    return scaled(fma(polynomial(r, table.EXP_ROOTS_32), r * root, root), n, x)
+
+
+def ndtr_of_roots(x: Expr) -> Expr:
+    """ndtr for the same targets. At 13 log is -797, which is 0 for scalb."""
+    size = call("min", magnitude(x), number(13, x))
+    slope = polynomial(size, table.NDTR_32)
+    large = number(format_of(x).round_offset / 16, x)
+    mark = fma(size, slope, large)
+    r, root = fma(size, slope, large - mark), call("root16", mark)
+    tail = call("scalb", fma(polynomial(r, table.EXP2_ROOTS_32), r * root, root), mark - (large + 1))
+    return select(x < 0, tail, 1 - tail)
+
+
 def _exp(x: Expr, halvings: int) -> Expr:
     """exp(x) / 2**halvings."""
     bounded = call("min", x, number(format_of(x).exp_limits[1] + halvings, x))
@@ -110,9 +130,9 @@ def scalb(x: Expr, n: Expr) -> Expr:
     return x * first * second
 
 
-def nearest(x: Expr, offset: int) -> tuple[Expr, Expr]:
-    """n = round(x / ln2), and a float whose low bits are n + offset."""
-    large = number(format_of(x).round_offset + offset, x)
+def nearest(x: Expr, offset: int, parts: int = 1) -> tuple[Expr, Expr]:
+    """n = x / ln2, rounded to whole `parts` of 1, and a float whose low bits count those of n + offset."""
+    large = number(format_of(x).round_offset / parts + offset, x)
     mark = fma(x, number(1.4426950408889634, x), large)
     return mark - large, mark
 

@@ -77,8 +77,14 @@ def _rsqrt(x: float) -> float:
 
 
 def _scalb(x: float, n: float) -> float:
-    """x * 2**n for a whole n."""
-    return float(np.ldexp(x, int(n))) if math.isfinite(n) else math.nan
+    """x * 2**n for a whole n; others are rounded down."""
+    return float(np.ldexp(x, math.floor(n))) if math.isfinite(n) else math.nan
+
+
+def _root16(x: float) -> float:
+    """2**(k / 16), with k in the four lowest bits of a float32."""
+    k = int(np.float32(x).view(np.int32)) & 15
+    return math.exp2(k / 16)
 
 
 def _fma(a: float, b: float, c: float) -> float:
@@ -129,6 +135,7 @@ _FLOAT: dict[str, Function] = {
     "max": _maximum,
     "fma": _fma,
     "scalb": _scalb,
+    "root16": _root16,
     "sign": _sign,
     "erf": math.erf,
     "ndtr": lambda x: (1 + math.erf(x * math.sqrt(0.5))) / 2,

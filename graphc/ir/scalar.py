@@ -186,10 +186,11 @@ PREDICATES = (*COMPARISONS, "isnan", "isinf")
 # argument otherwise. Integers wrap. div is IEEE division of floats; quot and rem truncate integers (x/0 = 0, x rem 0 = 0,
 # MIN quot -1 = MIN); shl, shr (arithmetic when signed) and lshr (logical) take counts in [0, bits); min and max give NaN
 # when either side is NaN; ndtr is the normal distribution function, to 2 units in the last place of 1/2; round is to nearest
-# even; float-to-int cast truncates, saturates, and sends NaN to 0.
+# even; float-to-int cast truncates, saturates, and sends NaN to 0. Only expansions say scalb, x * 2**n for a whole n, and what
+# some targets have: root16, 2**(k / 16) of the four lowest bits k of a float32; n is rounded down there.
 WORDS: dict[str, int] = (
     dict.fromkeys("neg abs not sqrt floor ceil round trunc isnan isinf cast bitcast".split(), 1)
-    | dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf ndtr rsqrt sign".split(), 1)
+    | dict.fromkeys("exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh erf ndtr rsqrt sign root16".split(), 1)
     | dict.fromkeys("add sub mul div quot rem min max and or xor shl shr lshr pow atan2 mod floordiv scalb".split(), 2)
     | dict.fromkeys(COMPARISONS, 2)
     | {"fma": 3, "select": 3}

@@ -7,6 +7,7 @@ import pytest
 from native import assert_same, check_native, run_native
 from small_kernels import each, mapping, sample, specials
 
+from graphc.codegen.expand import expand_kernel
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.llvm.words import says, speaker
 from graphc.codegen.target import host, named
@@ -86,6 +87,20 @@ def test_powers_of_two_in_any_number_of_lanes() -> None:
     text = emit_kernel(mapping(float32, 64, 32, lambda a, b: call("scalb", a, b), float32, 2), "k", named("x86-64-v4")).text
     assert text.count("scalef.ps.512") == 4
     assert not speaker(named("x86-64-v3"))("scalb", float32) and not speaker(named("aarch64"))("scalb", float32)
+
+
+def test_roots_of_two_in_any_number_of_lanes() -> None:
+    """They are looked up by the four lowest bits, 16 lanes in one instruction; nobody asks for them where there is none."""
+    x = (np.arange(37, dtype=np.int32) * 0x01234567 & 0x7F7FFFFF).view(np.float32)
+    kernels = [mapping(float32, 37, w, lambda a: call("root16", a), float32) for w in (1, 2, 4, 8, 16, 32)]
+    if speaker(host())("root16", float32):
+        check_native(kernels, [[x, np.zeros_like(x)] for _ in kernels])
+    for word in ("exp", "ndtr"):
+        kernel = mapping(float32, 64, 32, lambda a, w=word: call(w, a), float32)
+        for target, count in ((named("x86-64-v4"), 4), (named("x86-64-v3"), 0), (named("aarch64"), 0)):
+            text = emit_kernel(expand_kernel(kernel, speaker(target)), "k", target).text
+            assert text.count("permvar.sf.512") == count
+    assert not speaker(named("x86-64-v4"))("root16", float64)
 
 
 def test_shifts() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 from maths_report import BINARY, RANGES, arguments, compiled, errors, points, reference, speak
 
-from graphc.codegen.words.exponentials import scalb
+from graphc.codegen.words.exponentials import exp, ndtr, scalb
 from graphc.dtype import DType, bfloat16, float16, float32, float64
-from graphc.ir.expr import call, const
+from graphc.ir.expr import Expr, call, const
 
 BOUND = {float32: 2.0, float64: 4.0}
 INF, NAN = math.inf, math.nan
@@ -48,18 +49,26 @@ def test_denormals(word: str, kind: DType) -> None:
     assert errors(speak(word, args), exact).max() <= BOUND[kind]
 
 
+@pytest.mark.parametrize(("low", "high"), RANGES["exp"])
+def test_accuracy_of_exp_without_a_table(low: float | None, high: float | None) -> None:
+    (x,) = arguments("exp", low, high, SAMPLES[float32], float32)
+    assert errors(compiled(exp, (float32,))(x), reference("exp", x)).max() <= BOUND[float32]
+
+
 @pytest.mark.parametrize("kind", [float32, float64], ids=str)
-def test_ndtr_is_exact_beside_one(kind: DType) -> None:
+@pytest.mark.parametrize("said", [partial(call, "ndtr"), ndtr], ids=["the target's way", "without a table"])
+def test_ndtr_is_exact_beside_one(kind: DType, said: Callable[..., Expr]) -> None:
     """What it falls to is 0, and it stays in [0, 1]."""
     x = np.concatenate([np.linspace(-9, 9, 40_001), -np.geomspace(9, 1e38, 5000)]).astype(kind.numpy)
-    result, exact = speak("ndtr", x), np.array([math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.tolist()])
+    result, exact = compiled(said, (kind,))(x), np.array([math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.tolist()])
     assert np.abs(result - exact).max() <= np.finfo(kind.numpy).eps
     assert result.min() == 0 and result.max() == 1 and (result[x < -14] == 0).all()
 
 
-def test_exp_underflows_gradually() -> None:
+@pytest.mark.parametrize("said", [partial(call, "exp"), exp], ids=["the target's way", "without a table"])
+def test_exp_underflows_gradually(said: Callable[..., Expr]) -> None:
     x = np.linspace(-200, -86, 100_000).astype(np.float32)
-    result = speak("exp", x)
+    result = compiled(said, (float32,))(x)
     assert errors(result, reference("exp", x)).max() <= 1
     assert (np.diff(result) >= 0).all()
     assert ((result > 0) & (result < np.finfo(np.float32).tiny)).sum() > 10_000

@@ -116,6 +116,12 @@ def test_scalb_rounds_once(dtype):
     assert all(np.isnan(scalb(*args)) for args in ((np.nan, 1.0), (1.0, np.nan)))
 
 
+def test_roots_are_those_of_the_lowest_bits():
+    large = 1.5 * 2.0**19  # beside it, a float32 counts sixteenths
+    root = meaning("root16", float32, float32)
+    assert [root(large + k / 16) for k in (0, 8, 15, 16, -1)] == [np.float32(2 ** (k / 16)) for k in (0, 8, 15, 0, 15)]
+
+
 def test_a_shift_count_out_of_range_gives_garbage_rather_than_zero():
     assert meaning("shl", int32, int32)(1, 32) not in (0, 1)
     assert meaning("shr", uint8, uint8)(200, -1) not in (0, 200)
