@@ -12,12 +12,16 @@ import numpy as np
 
 import graphc as gc
 from graphc.codegen.cuda.roles import Mapped
+from graphc.codegen.cuda.target import gpu
 from graphc.codegen.cuda.tidy import tidy
 from graphc.codegen.cuda.words import says
 from graphc.codegen.expand import expand_kernel
 from graphc.driver import Stages
 from graphc.interp.kernel import run_kernel
-from graphc.ir.kernel import Kernel
+from graphc.ir.expr import Array
+from graphc.ir.kernel import For, Kernel, walk
+
+GPU = gpu("sm_90")
 
 
 def x(*shape: int, dtype: gc.DType = gc.float32, name: str = "x") -> gc.Tensor:
@@ -47,3 +51,15 @@ def both_sides(kernel: Kernel, mapped: Mapped, whole: bool = False) -> tuple[lis
         run_kernel(side, arrays, backwards=side is mapped.kernel)
         results.append([array.astype(np.float64) for array in arrays])
     return results[0], results[1]
+
+
+def kinds(mapped: Mapped) -> set[str]:
+    return {stmt.kind for stmt in walk(mapped.kernel.body) if isinstance(stmt, For)}
+
+
+def run_all(kernels: Sequence[Kernel], params: Sequence[Array], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The result, which is the last param, of kernels that have some of the params each."""
+    memory = dict(zip(params, (array.copy() for array in arrays), strict=True))
+    for kernel in kernels:
+        run_kernel(kernel, [memory[param] for param in kernel.params])
+    return memory[params[-1]]
