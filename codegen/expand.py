@@ -76,7 +76,7 @@ class _Expander(Rewriter):
             return said
         if dtype.is_float and dtype.bits == 16:
             return self.expr(small_floats.through_float32(said))
-        looks_up = dtype is float32 and self.says("root16", float32)
-        rule = (ROOT_RULES.get(word) if looks_up else None) or rule_for(word, dtype)
+        looks_up = word in ROOT_RULES and dtype is float32 and self.says("root16", float32)
+        rule = ROOT_RULES[word] if looks_up else rule_for(word, dtype)
         assert rule is not None, f"the target must say the basic word {word} of {dtype}"
         return self.expr(rule(*args))

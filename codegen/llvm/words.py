@@ -43,9 +43,6 @@ _COMPARE = {
     "b": ("icmp", {"eq": "eq", "ne": "ne", "lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}),
 }
 
-# Multiplying by powers of two, down to denormals, and looking up one of 16 numbers are one instruction of AVX-512 each.
-_AVX512 = {"scalb": (float32, float64), "root16": (float32,)}
-
 # Processors whose maximum instruction propagates NaN; elsewhere a compare and two selects are shorter.
 _NATIVE_MAXIMUM = ("aarch64", "arm64", "wasm32")
 
@@ -69,7 +66,7 @@ def speaker(target: Target) -> Callable[[str, DType], bool]:
     """`says`, and the words that only the processors of `target` have."""
     if not _has_avx512(target):
         return says
-    return lambda word, dtype: says(word, dtype) or (dtype in _AVX512.get(word, ()))
+    return lambda word, dtype: says(word, dtype) or (word, dtype) in _AVX512
 
 
 def has_maximum(target: Target) -> bool:
@@ -102,8 +99,8 @@ def speak(b: Builder, word: str, dtype: DType, args: tuple[Value, ...]) -> Value
     if word in ("max", "min") and kind == "f" and has_maximum(b.target):
         name = f"llvm.{word}imum.{types.suffix(scalar, lanes)}"
         return Value(b.call(name, full, *((full, arg.text) for arg in args)), dtype, lanes)
-    if operand in _AVX512.get(word, ()) and _has_avx512(b.target):
-        return (_scalb if word == "scalb" else _root16)(b, *args)
+    if (word, operand) in _AVX512 and _has_avx512(b.target):
+        return _AVX512[word, operand](b, *args)
     assert (word, kind) in _WRITTEN, f"LLVM has no word {word} for {operand}"
     return _WRITTEN[word, kind](b, *args)
 
@@ -273,3 +270,10 @@ _WRITTEN: dict[tuple[str, str], _Writer] = {
     ("not", "i"): _invert, ("not", "u"): _invert, ("not", "b"): _invert,
     ("quot", "i"): _quot, ("quot", "u"): _quot, ("rem", "i"): _rem, ("rem", "u"): _rem,
 }  # fmt: skip
+
+# Multiplying by powers of two, down to denormals, and looking up one of 16 numbers are one instruction each.
+_AVX512: dict[tuple[str, DType], _Writer] = {
+    ("scalb", float32): _scalb,
+    ("scalb", float64): _scalb,
+    ("root16", float32): _root16,
+}

@@ -83,12 +83,8 @@ def ndtr(x: Expr) -> Expr:
     form = format_of(x)
     if form is not F32:
         return fma(call("erf", x * math.sqrt(0.5)), 0.5, 0.5)
-    size = call("min", magnitude(x), number(9.957, x))
-    slope = polynomial(size, table.NDTR_32)
-    large = number(form.round_offset + form.bias - 1, x)
-    mark = fma(size, slope, large)
-    rest = fma(size, slope, large - mark)
-    tail = power(mark) * fma(rest, polynomial(rest, table.EXP2_32), 1.0)
+    mark, r = _log_of_tail(x, 9.957, form.round_offset + form.bias - 1)
+    tail = power(mark) * fma(r, polynomial(r, table.EXP2_32), 1.0)
     return select(x < 0, tail, 1 - tail)
 
 
@@ -102,13 +98,19 @@ def exp_of_roots(x: Expr) -> Expr:
 
 def ndtr_of_roots(x: Expr) -> Expr:
     """ndtr for the same targets. At 13 log is -797, which is 0 for scalb."""
-    size = call("min", magnitude(x), number(13, x))
-    slope = polynomial(size, table.NDTR_32)
-    large = number(format_of(x).round_offset / 16, x)
-    mark = fma(size, slope, large)
-    r, root = fma(size, slope, large - mark), call("root16", mark)
+    large = format_of(x).round_offset / 16
+    mark, r = _log_of_tail(x, 13, large)
+    root = call("root16", mark)
     tail = call("scalb", fma(polynomial(r, table.EXP2_ROOTS_32), r * root, root), mark - (large + 1))
     return select(x < 0, tail, 1 - tail)
+
+
+def _log_of_tail(x: Expr, end: float, large: float) -> tuple[Expr, Expr]:
+    """log2(2 * ndtr(-|x|)) up to |x| = `end`, in two: rounded by adding `large`, which stays in the sum, and the rest."""
+    size = call("min", magnitude(x), number(end, x))
+    slope = polynomial(size, table.NDTR_32)
+    mark = fma(size, slope, number(large, x))
+    return mark, fma(size, slope, number(large, x) - mark)
 
 
 def _exp(x: Expr, halvings: int) -> Expr:
