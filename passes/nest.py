@@ -8,12 +8,13 @@ In: a cluster of kind `loops`. Out: a launch whose tasks are rows, or chunks of 
       pass 1:  ...
 
 Axes that every access walks alike are collapsed first. The vector axis is the last one: when it is reduced, a row ends in
-a horizontal fold; when it is kept (column sums), accumulators are vectors. Work is split by shape alone.
+a horizontal fold; when it is kept (column sums), accumulators are vectors. A task of a map that reads across it is a square
+of it and of the axis that is read along. Work is split by shape alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -31,6 +32,7 @@ from .machine import Machine
 SCRATCH_LIMIT = 64 << 10  # bytes of task-local memory for one value kept between passes
 MAP_CHUNK = 4096  # elements of a task that only maps
 MIN_CHUNK = 256
+SQUARE = 64  # elements of each side of what a task transposes
 COLUMN_LANES = 64  # accumulators side by side in a column reduction, at most
 INTERLEAVED = 4  # vectors computed at once in a large domain; or twice as many, see _is_deep
 LARGE_DOMAIN = 1 << 15  # elements
@@ -61,7 +63,9 @@ class Nest:
         self.kept: dict[Value, Array] = {}  # full values written in an earlier pass: scratch
         self.named: dict[Value, Temp] = {}  # full values bound in this pass
         self.prelude: list[Stmt] = []
-        self.width = self._width(machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size)))
+        lanes = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
+        self.crossed = self._crossed(lanes)
+        self.width = self._width(lanes) if self.crossed is None else lanes
 
     def _width(self, lanes: int) -> int:
         """Lanes computed at once. In a large domain several vectors side by side hide the latency of each other."""
@@ -109,6 +113,20 @@ class Nest:
         domain = self.cluster.domain
         return next((d for d in range(dim + 1, len(domain)) if domain[d] > 1), -1)
 
+    def _crossed(self, lanes: int) -> Axis | None:
+        """An outer axis of a map along which something is read whose lanes would lie apart. Tasks are then squares of both."""
+        vector = self.axes[-1] if self.axes else None
+        if lanes == 1 or vector is None or self.cluster.axes:
+            return None
+        for index, *_ in self._outside_reads():
+            terms, _ = linear(index)  # type: ignore[arg-type]
+            strides = {axis: terms.get(positions(self.cluster.domain)[axis.dims[-1]], 0) for axis in self.axes}
+            if abs(strides[vector]) > 1:
+                beside = [axis for axis, stride in strides.items() if stride == 1]
+                if beside:
+                    return beside[0]
+        return None
+
     def _outside_reads(self) -> list[list[Expr]]:
         """For each access to memory outside: its flat index and guard, at the symbolic index of the domain."""
         full = positions(self.cluster.domain)
@@ -145,57 +163,58 @@ class Nest:
 
     def launch(self, name: str, comment: str) -> Launch:
         """The kernel and its arguments."""
-        outer = self._outer()
-        chunk, chunks, tail = self._chunks()
-        task, parts, named = self.frame.task((*(a.extent for a in outer), chunks + (tail > 0)))
-        start = parts[-1] * chunk
-        indices = dict(zip(outer, parts[:-1], strict=True))
-        if tail and chunks:
-            whole, rest = self._task(indices, start, chunk), self._task(indices, as_index(chunk * chunks), tail)
-            body: tuple[Stmt, ...] = (If(parts[-1] < chunks, whole, rest),)
-        else:
-            body = self._task(indices, start, chunk if chunks else tail)
+        outer = [a for a in self.axes if not a.reduced and a not in (self.crossed, self.vector)]
+        chunks = {axis: self._chunk(axis) for axis in (self.crossed, self.vector) if axis is not None}
+        counts = (1 if axis.reduced else -(-axis.extent // chunk) for axis, chunk in chunks.items())
+        task, parts, named = self.frame.task((*(axis.extent for axis in outer), *counts))
+        body = self._cut(dict(zip((*outer, *chunks), parts, strict=True)), chunks, {})
         return self.frame.launch(name, task, (*named, *body), comment)
 
-    def _outer(self) -> list[Axis]:
-        """The axes that only tasks walk."""
-        return [a for a in self.axes if not a.reduced and a is not self.vector]
+    def _cut(self, parts: Mapping[Axis, Index], chunks: Mapping[Axis, int], extents: Mapping[Axis, int]) -> tuple[Stmt, ...]:
+        """The task at some indices of axes, and of chunks of those that are cut: of whole ones, and of what is left over."""
+        axis = next((axis for axis in chunks if axis not in extents), None)
+        if axis is None:
+            return self._task(dict(parts), extents)
+        whole, rest = divmod(axis.extent, chunks[axis])
+        cases = [(parts[axis] * chunks[axis], chunks[axis]), (as_index(whole * chunks[axis]), rest)][not whole : 1 + (rest > 0)]
+        bodies = [self._cut({**parts, axis: start}, chunks, {**extents, axis: extent}) for start, extent in cases]
+        return bodies[0] if len(bodies) == 1 else (If(parts[axis] < whole, *bodies),)
 
-    def _chunks(self) -> tuple[int, int, int]:
-        """(chunk size, whole chunks, rest) of the vector axis; a reduced vector axis is never split."""
-        if self.vector is None:
-            return 1, 1, 0
-        extent = self.vector.extent
-        if self.vector.reduced:
-            return extent, 1, 0
+    def _chunk(self, axis: Axis) -> int:
+        """Elements of an axis in a task; a reduced one is never cut."""
+        if axis.reduced:
+            return max(axis.extent, 1)
+        if self.crossed is not None and self.vector is not None:
+            other = self.crossed if axis is self.vector else self.vector
+            return SQUARE * max(1, SQUARE // other.extent)
         if any(a.reduced for a in self.axes):
-            chunk = max(self.width, self._columns())
-        else:
-            rows = prod(a.extent for a in self._outer())
-            chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-extent * rows // MAP_TASKS)))
-            chunk = -(-chunk // self.width) * self.width
-        return chunk, extent // chunk, extent % chunk
+            return max(self.width, self._columns(axis))
+        rows = prod(a.extent for a in self.axes if a is not axis)
+        chunk = min(MAP_CHUNK, max(MIN_CHUNK, -(-axis.extent * rows // MAP_TASKS)))
+        return -(-chunk // self.width) * self.width
 
-    def _columns(self) -> int:
+    def _columns(self, axis: Axis) -> int:
         """Columns that a task folds: fewer where there would be too few tasks."""
         columns = COLUMN_LANES
-        rows = prod(a.extent for a in self._outer())
-        assert self.vector is not None
-        while columns > self.machine.columns and rows * -(-self.vector.extent // columns) < self.machine.trees.tasks:
+        rows = prod(a.extent for a in self.axes if not a.reduced and a is not axis)
+        while columns > self.machine.columns and rows * -(-axis.extent // columns) < self.machine.trees.tasks:
             columns //= 2
         return columns
 
     # ------------------------------------------------------------------------------------------------ one task
 
-    def _task(self, indices: dict[Axis, Index], start: Index, extent: int) -> tuple[Stmt, ...]:
-        """All passes of one task, over `extent` lanes of the vector axis from `start`."""
+    def _task(self, indices: dict[Axis, Index], extents: Mapping[Axis, int]) -> tuple[Stmt, ...]:
+        """All passes of one task, over so much of the axes that are cut, from their indices on."""
         self.rows, self.kept, self.named = {}, {}, {}
         self.elements.forget()
-        indices = dict(indices)
-        self.lane = Var("v", extent)
-        self.extent = extent
+        self.steps: list[Var] = []
+        if self.crossed is not None:
+            self.steps.append(Var("k", extents[self.crossed]))
+            indices[self.crossed] += self.steps[0]
+        self.extent = 1 if self.vector is None else extents[self.vector]
+        self.lane = Var("v", self.extent)
         if self.vector is not None:
-            indices[self.vector] = start + self.lane
+            indices[self.vector] += self.lane
         self.loops = [(a, Var(f"r{n}", a.extent)) for n, a in enumerate(self.axes) if a.reduced and a is not self.vector]
         indices.update(self.loops)
         self.index = self._domain_index(indices)
@@ -239,7 +258,7 @@ class Nest:
         self.rows.update(pending)
         self.named = {}
         self.elements.forget()
-        nest = nested([var for _, var in self.loops], *self.prelude, self._lanes(tuple(inner)))
+        nest = nested([*self.steps, *(var for _, var in self.loops)], *self.prelude, self._lanes(tuple(inner)))
         return [*before, *nest]
 
     def _name(self, needed: set[Value]) -> list[Stmt]:

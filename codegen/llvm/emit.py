@@ -31,7 +31,7 @@ from .panels import next_panels
 from .results import tile_results
 from .rows import next_rows
 from .streams import streams
-from .transposes import transposable, transposed
+from .transposes import Square, square, transposed
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
 UNROLL_VECTORS = 4
@@ -129,8 +129,8 @@ class _Emitter:
                 self.first = first and i == 0
                 self.bind(loop, Position(i))
             self.first = first
-        elif self.loop is None and (found := transposable(loop)) is not None:
-            self.transpose(loop, *found)
+        elif self.loop is None and (found := square(loop)) is not None:
+            self.transpose(found)
         else:
             for fetch in self.before.get(loop, ()):
                 self.fetch(fetch)
@@ -156,34 +156,39 @@ class _Emitter:
             for i in range(several):
                 self.bind(loop, Position(i, start.terms + counter.plus(several).terms), fetches)
 
-    def transpose(self, loop: For, lanes: For, store: Store) -> None:
-        """The steps of `loop` in blocks that are read along the steps and stored along the lanes, then those that remain."""
-        width = lanes.width
-        whole, rest = divmod(loop.var.extent, width)
-        with (
-            self.counting(lanes.var, lanes.var.extent // width) as vector,
-            self.counting(loop.var, whole) as block,
-        ):
-            self.block(loop.var, block.plus(width), lanes.var, vector.plus(width), store, width)
-        if rest:
-            with self.counting(loop.var, rest) as counter:
-                self.bind(loop, Position(whole * width, counter.terms))
+    def transpose(self, square: Square) -> None:
+        """The steps and lanes of two loops in squares, and what is left of these at the ends."""
+        for first, steps in self.spans(square.step, square.width):
+            for start, lanes in self.spans(square.lane, square.width):
+                self.square(square, first, steps, start, lanes)
 
-    def block(self, step: Var, first: Position, lane: Var, start: Position, store: Store, width: int) -> None:
-        """A square: a row of `width` steps for each of as many lanes, stored as a row of lanes for each step."""
-        outer = self.scope
-        self.scope = scope = replace(outer, lanes=width, mask=None)
-        rows = []
-        for i in range(width):
-            scope.forget()
-            scope.bound |= {lane: replace(start, constant=i), step: replace(first, lane=1)}
-            rows.append(self.b.widen(scope.evaluate(store.value), width))
-        scope.bound[lane] = replace(start, lane=1)
-        for i, column in enumerate(transposed(self.b, rows)):
-            scope.forget()
-            scope.bound[step] = replace(first, constant=i)
-            place, indexer = scope.place(store.array), scope.indexer
-            memory.store(indexer, place, memory.locate(indexer, place, indexer.position(store.index)), column, None)
+    def spans(self, var: Var, width: int) -> Iterator[tuple[Position, int]]:
+        """Where the vectors of a loop start, and how many elements they have: whole ones in a loop, then the rest."""
+        whole, rest = divmod(var.extent, width)
+        if whole:
+            with self.counting(var, whole) as counter:
+                yield counter.plus(width), width
+        if rest:
+            yield Position(whole * width), rest
+
+    def square(self, square: Square, first: Position, steps: int, start: Position, lanes: int) -> None:
+        """Vectors along the steps, one for each lane, become vectors along the lanes, one for each step."""
+        outer, step, lane, width = self.scope, square.step, square.lane, square.width
+        self.scope = scope = replace(outer, lanes=width, mask=_first(steps, width))
+        columns = {}
+        scope.bound[step] = replace(first, lane=1)
+        for read in square.crossing:
+            rows = []
+            for i in range(lanes):
+                scope.forget()
+                scope.bound[lane] = replace(start, constant=start.constant + i)
+                rows.append(scope.evaluate(read))
+            columns[read] = transposed(self.b, rows, width)
+        scope.bound[lane], scope.mask = replace(start, lane=1), _first(lanes, width)
+        for i in range(steps):
+            scope.bound[step] = replace(first, constant=first.constant + i)
+            scope.given = {read: column[i] for read, column in columns.items()}
+            self.body(square.body)
         del scope.bound[lane], scope.bound[step]
         self.scope = outer
 
@@ -256,15 +261,10 @@ class _Emitter:
 
     def lanes(self, loop: For, width: int, active: int, position: Position) -> None:
         """The body once, for `active` of `width` lanes that start at `position`."""
-        outer = self.scope
-        mask = None
-        if active < width:
-            bits = ["true"] * active + ["false"] * (width - active)
-            mask = Value(types.vector_of(bits, "i1"), bool_, width)
-        gathered = self.loop
+        outer, gathered = self.scope, self.loop
         if width == 1:  # scalar code, in which vector loops may stand
             position, self.loop = replace(position, lane=0), None
-        self.scope = replace(outer, lanes=width, mask=mask)
+        self.scope = replace(outer, lanes=width, mask=_first(active, width))
         self.bind(loop, position)
         self.scope, self.loop = outer, gathered
 
@@ -322,6 +322,12 @@ class _Emitter:
         self.b.label(end)
         if self.loop is not None:
             self.loop.conditional -= 1
+
+
+def _first(active: int, width: int) -> Value | None:
+    """The mask of so many of the lanes; None of all."""
+    bits = ["true"] * active + ["false"] * (width - active)
+    return None if active == width else Value(types.vector_of(bits, "i1"), bool_, width)
 
 
 def _power_of_two(n: int) -> int:

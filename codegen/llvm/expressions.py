@@ -41,7 +41,8 @@ class Entry:
 @dataclass
 class Scope:
     """What names mean where a statement stands. `lanes` is 1 outside vector loops; `mask` leaves out the lanes beyond
-    the end of a vector loop (None: all run); `entries` are those of the loops around that count."""
+    the end of a vector loop (None: all run); `entries` are those of the loops around that count; `given` are expressions whose
+    values are known."""
 
     b: Builder
     places: dict[Array, Place]
@@ -50,12 +51,13 @@ class Scope:
     lanes: int = 1
     mask: Value | None = None
     entries: dict[Var, Entry] = field(default_factory=dict)
+    given: dict[Expr, Value] = field(default_factory=dict)
     _values: dict[Expr, Value] = field(default_factory=dict)
     _positions: dict[Expr, Position] = field(default_factory=dict)
 
     def forget(self) -> None:
         """A new statement begins: memory may have changed."""
-        self._values, self._positions = {}, {}
+        self._values, self._positions = dict(self.given), {}
 
     @property
     def indexer(self) -> Indexer:

@@ -1,6 +1,8 @@
-"""Loops that transpose: squares are turned in registers, and what does not fill a square is gathered, with the same bits."""
+"""Loops that transpose: squares are turned in registers, whole ones and what is left of them, with the same bits."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from native import check_native
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.target import named
 from graphc.dtype import DType, bfloat16, float32, float64, int8, int16, int32, int64
-from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, load
-from graphc.ir.kernel import SERIAL, VECTOR, For, Kernel, Store
+from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, load, temp
+from graphc.ir.kernel import SERIAL, VECTOR, For, Kernel, Let, Store
 
 TARGET = named("x86-64-v4")
 
@@ -48,14 +50,14 @@ def check(kernel: Kernel) -> None:
     check_native([kernel], [[data, np.full(y.size, 7, y.dtype.numpy)]])
 
 
-@pytest.mark.parametrize("steps", [16, 37, 64])
-@pytest.mark.parametrize("lanes", [16, 48])
+@pytest.mark.parametrize("steps", [2, 16, 37, 64])
+@pytest.mark.parametrize("lanes", [3, 16, 24, 48])
 @pytest.mark.parametrize("types", [(float32, float32), (int32, float32), (bfloat16, float32), (float64, float64)], ids=str)
 def test_squares_are_turned_in_registers(steps: int, lanes: int, types: tuple[DType, DType]) -> None:
     kernel = turning(steps, lanes, *types)
     width = TARGET.lanes(types[1])
-    assert ("masked.gather" in text(kernel)) == (steps % width != 0)  # of what is left
-    assert text(kernel).count("shufflevector") >= width * (width.bit_length() - 1)
+    assert "masked.gather" not in text(kernel)
+    assert text(kernel).count("shufflevector") >= min(lanes, width) * (width.bit_length() - 1)
     check(kernel)
 
 
@@ -68,17 +70,53 @@ def test_squares_of_all_sizes(lanes: int, dtype: DType) -> None:
     check(kernel)
 
 
+def mixed(read: str) -> Kernel:
+    """y[k, v] = x[v, k] * z + y[k, v], where z is another array at [v, k], or one that is read otherwise."""
+    k, v = Var("k", 37), Var("v", 24)
+    x, y, z = Array("x", float32, 24 * 37), Array("y", float32, 37 * 24), Array("z", float32, 24 * 37)
+    across, along, row = v * 37 + k, k * 24 + v, temp("row", int64, (0, 4))
+    other = {
+        "across": load(z, across),
+        "along": load(z, along),
+        "step": load(z, as_index(k)),
+        "guarded": load(z, across, (v + k) < 50),
+        "wrapped": load(z, (v * 5 + k) % 29),
+        "found": load(z, as_index(row) * 37 + k),
+    }[read]
+    name = temp("t", float32)
+    body = (Let(row, (v * 7) % 5), Let(name, load(x, across) * other), Store(y, along, name + load(y, along)))
+    return Kernel("mixed", (x, y, z), Var("t", 1), (For(k, (For(v, body, VECTOR, 16),), SERIAL),))
+
+
+@pytest.mark.parametrize("read", ["across", "along", "step", "guarded", "wrapped", "found"])
+def test_what_else_is_read_is_read_for_each_step(read: str) -> None:
+    kernel, random = mixed(read), np.random.default_rng(0)
+    assert "shufflevector" in text(kernel)
+    check_native([kernel], [[random.standard_normal(array.size, dtype=np.float32) for array in kernel.params]])
+
+
+def updating(lane: int) -> Kernel:
+    """y[k, v] = y[v + lane, k]: what one element stores, others read."""
+    k, v = Var("k", 16), Var("v", 16)
+    y = Array("y", float32, 32 * 16)
+    store = Store(y, k * 16 + v, load(y, (v + lane) * 16 + k))
+    return Kernel("updating", (y,), Var("t", 1), (For(k, (For(v, (store,), VECTOR, 16),), SERIAL),))
+
+
 @pytest.mark.parametrize(
     "kernel",
     [
-        turning(15, 16),  # no whole square
-        turning(32, 24),
         turning(32, 16, step=2),
         turning(32, 16, guard=True),
         turning(32, 16, row=1),  # no transpose: rows overlap
+        updating(16),
     ],
-    ids=["short", "lanes", "strided", "guarded", "overlapping"],
+    ids=["strided", "guarded", "overlapping", "updating"],
 )
 def test_other_loops_are_left_alone(kernel: Kernel) -> None:
     assert text(kernel).count("shufflevector") < 16
-    check(kernel)
+
+
+@pytest.mark.parametrize("options", [{"step": 2}, {"guard": True}, {"row": 1}], ids=str)
+def test_other_loops_compute_the_same(options: dict[str, Any]) -> None:
+    check(turning(32, 16, **options))

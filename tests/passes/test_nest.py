@@ -10,7 +10,7 @@ from programs import check_kernels, optimised
 from graphc.dtype import DType, bfloat16, dtype, float16, float32, float64, int64
 from graphc.ir.expr import Div, Expr, Mod
 from graphc.ir.graph import Graph
-from graphc.ir.kernel import VECTOR, Accumulate, For, If, Launch, Local, Store, expressions, operands, walk
+from graphc.ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Launch, Local, Store, expressions, operands, walk
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, full, make
 from graphc.ops.index import gather
@@ -23,7 +23,7 @@ from graphc.passes.element import UNROLL_LIMIT
 from graphc.passes.fuse import fuse
 from graphc.passes.lower import lower
 from graphc.passes.machine import Machine
-from graphc.passes.nest import COLUMN_LANES, MAP_CHUNK, MIN_CHUNK, SCRATCH_LIMIT
+from graphc.passes.nest import COLUMN_LANES, MAP_CHUNK, MIN_CHUNK, SCRATCH_LIMIT, SQUARE
 
 MACHINES = [Machine(16, 16), Machine(32, 16), Machine(64, 32)]
 SIZES = (1, 2, 3, 5, 7, 13, 17, 31, 33)
@@ -136,10 +136,24 @@ def test_axes_that_all_accesses_walk_alike_are_one_loop() -> None:
     moved = launch(x, transpose(x, (1, 0, 2)) + 1.0)
     assert moved.kernel.task.extent == 15  # 5 rows of 3, each of 7 lanes
     swapped = launch(x, exp(transpose(x, (1, 2, 0))))
-    assert swapped.kernel.task.extent == 35  # the first two result axes walk x as one, the last its slowest
+    walked = [stmt.var.extent for stmt in walk(swapped.kernel.body) if isinstance(stmt, For)]
+    assert walked == [35, 3]  # the first two result axes walk x as one, the last its slowest
     assert not divisions(swapped)
     cut = launch(x, exp(slice_(x, (0, 0, 0), (3, 5, 6))))
     assert cut.kernel.task.extent == 15  # rows of x are longer than rows of the result, but equally far apart
+
+
+@pytest.mark.parametrize("shape", [(130, 70), (64, 64), (5, 200), (200, 5), (3, 70, 9), (2, 3, 70, 50)], ids=str)
+@pytest.mark.parametrize("machine", [Machine(16, 16), Machine(64, 32)], ids=str)
+def test_tasks_transpose_squares(shape: tuple[int, ...], machine: Machine) -> None:
+    x, order = tensor("x", *shape), (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    other = tensor("other", *(shape[d] for d in order))
+    y = exp(transpose(x, order)) + other
+    (found,) = launches(Graph("f", (x, other), (y,)), machine)
+    steps = [stmt.var.extent for stmt in walk(found.kernel.body) if isinstance(stmt, For) and stmt.kind == SERIAL]
+    rows, columns = shape[-2:]
+    assert max(steps) == min(columns, SQUARE * max(1, SQUARE // rows))
+    check_kernels(Graph("f", (x, other), (y,)), machine, calls=1)
 
 
 def test_guards_keep_axes_apart() -> None:
