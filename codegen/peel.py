@@ -8,7 +8,7 @@ In: a kernel that reads a value together with what surrounds it (a convolution w
 around what is done with it. Out: the same stores and folds in the same order. Unrolled loops are cut into parts where a
 condition begins or ceases to hold for all values of the other variables, and so are loops in which only unrolled ones
 decide it, too. What guards all reads of an array is asked once around them, as far out as it is known. Not touched: vector
-loops, and guards that differ between lanes.
+loops, loops that transpose, whose steps become lanes, and guards that differ between lanes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from graphc.ir.conditions import conjuncts, slack
 from graphc.ir.expr import Array, Const, Expr, Index, Load, Temp, Var, all_of, const, linear, load
 from graphc.ir.kernel import SERIAL, UNROLLED, For, If, Kernel, Let, Stmt, evaluated, operands, walk
 from graphc.ir.kernel_rewrite import Renamed, Rewriter
+
+from .squares import square
 
 
 def peel(kernel: Kernel) -> Kernel:
@@ -42,6 +44,8 @@ def _parts(stmt: Stmt) -> Iterator[Stmt]:
     match stmt:
         case For(kind="unrolled"):
             yield from _cut(stmt, _turns(stmt, _conditions(stmt.body)))
+        case For(kind="serial") if square(stmt) is not None:
+            yield from _asked((stmt,)) or (stmt,)
         case For(kind="serial"):
             yield from _asked((stmt,)) or _cut(stmt, _turns(stmt, _decided(stmt)))
         case If(condition=Const(value=value), then=then, orelse=orelse):

@@ -17,6 +17,7 @@ from graphc.dtype import bool_
 from graphc.ir.expr import Array, Expr, Var
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
 
+from ..squares import Square, square
 from ..target import Target
 from . import folds, memory, types
 from .builder import Builder, Value
@@ -31,7 +32,7 @@ from .panels import next_panels
 from .results import tile_results
 from .rows import next_rows
 from .streams import streams
-from .transposes import Square, square, transposed
+from .transposes import transposed
 
 # A vector loop of so few vectors is written out, if its body holds no loop.
 UNROLL_VECTORS = 4
@@ -182,7 +183,7 @@ class _Emitter:
             for i in range(lanes):
                 scope.forget()
                 scope.bound[lane] = replace(start, constant=start.constant + i)
-                rows.append(scope.evaluate(read))
+                rows.append(self.b.widen(scope.evaluate(read), width))
             columns[read] = transposed(self.b, rows, width)
         scope.bound[lane], scope.mask = replace(start, lane=1), _first(lanes, width)
         for i in range(steps):

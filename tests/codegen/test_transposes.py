@@ -9,9 +9,10 @@ import pytest
 from native import check_native
 
 from graphc.codegen.llvm.emit import emit_kernel
+from graphc.codegen.peel import peel
 from graphc.codegen.target import named
 from graphc.dtype import DType, bfloat16, float32, float64, int8, int16, int32, int64
-from graphc.ir.expr import Array, Expr, Index, Var, as_index, cast, load, temp
+from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, cast, load, temp
 from graphc.ir.kernel import SERIAL, VECTOR, For, Kernel, Let, Store
 
 TARGET = named("x86-64-v4")
@@ -80,6 +81,7 @@ def mixed(read: str) -> Kernel:
         "along": load(z, along),
         "step": load(z, as_index(k)),
         "guarded": load(z, across, (v + k) < 50),
+        "lanes": load(z, across, v < 5),
         "wrapped": load(z, (v * 5 + k) % 29),
         "found": load(z, as_index(row) * 37 + k),
     }[read]
@@ -88,11 +90,28 @@ def mixed(read: str) -> Kernel:
     return Kernel("mixed", (x, y, z), Var("t", 1), (For(k, (For(v, body, VECTOR, 16),), SERIAL),))
 
 
-@pytest.mark.parametrize("read", ["across", "along", "step", "guarded", "wrapped", "found"])
+@pytest.mark.parametrize("read", ["across", "along", "step", "guarded", "lanes", "wrapped", "found"])
 def test_what_else_is_read_is_read_for_each_step(read: str) -> None:
     kernel, random = mixed(read), np.random.default_rng(0)
     assert "shufflevector" in text(kernel)
     check_native([kernel], [[random.standard_normal(array.size, dtype=np.float32) for array in kernel.params]])
+
+
+def padded(rows: int, columns: int) -> Kernel:
+    """y[task, k, v] = x[task - 1, v, k - 1], and 0 around."""
+    task, k, v = Var("t", 5), Var("k", columns + 2), Var("v", rows)
+    x, y = Array("x", float32, 3 * rows * columns), Array("y", float32, 5 * (columns + 2) * rows)
+    inside = all_of(*(bound for at, size in ((task - 1, 3), (k - 1, columns)) for bound in (at >= 0, at < size)))
+    value = load(x, (task - 1) * (rows * columns) + v * columns + k - 1, inside)
+    store = Store(y, task * ((columns + 2) * rows) + k * rows + v, value * value)
+    return Kernel("padded", (x, y), task, (For(k, (For(v, (store,), VECTOR, 16),), SERIAL),))
+
+
+@pytest.mark.parametrize("rows", [3, 16, 20])
+def test_what_guards_steps_masks_their_vectors(rows: int) -> None:
+    kernel = peel(padded(rows, 30))
+    assert "masked.load" in text(kernel) and "masked.gather" not in text(kernel)
+    check(kernel)
 
 
 def updating(lane: int) -> Kernel:
@@ -107,11 +126,10 @@ def updating(lane: int) -> Kernel:
     "kernel",
     [
         turning(32, 16, step=2),
-        turning(32, 16, guard=True),
         turning(32, 16, row=1),  # no transpose: rows overlap
         updating(16),
     ],
-    ids=["strided", "guarded", "overlapping", "updating"],
+    ids=["strided", "overlapping", "updating"],
 )
 def test_other_loops_are_left_alone(kernel: Kernel) -> None:
     assert text(kernel).count("shufflevector") < 16
