@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from graphc.ir.expr import ravel
 from graphc.ir.op import Blocked, Contraction, Reduction
 from graphc.ir.values import Value
 
-from .element import Position, Read, is_heavy, positions, spread, squeezed, variables
+from .element import Position, Read, crossed, is_heavy, positions, spread, squeezed, variables
 
 LOOPS, CONTRACTION, BLOCKS, OPAQUE, BORDER = "loops", "contraction", "blocks", "opaque", "border"
 FULL, ROW = "full", "row"
 HEAVY = 6  # what a heavy member weighs; others weigh 1
 MAX_WEIGHT = 128  # of one cluster: bounds the size of one kernel
+MUCH = 1 << 12  # elements that are better transposed into memory than gathered
 
 
 @dataclass(eq=False, repr=False)
@@ -41,6 +44,11 @@ class Cluster:
     @property
     def anchor(self) -> Value:
         return self.members[0]
+
+    @property
+    def is_map(self) -> bool:
+        """Whether all members are computed index by index and nothing else."""
+        return self.kind == LOOPS and self.axes is None
 
     @property
     def sources(self) -> set[Value]:
@@ -105,3 +113,20 @@ def aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
         if guard is not None or at != expected:
             return False
     return True
+
+
+def gathers(members: Mapping[Value, list[Read]]) -> bool:
+    """Whether lanes would gather much of what members read that are computed index by index. A map transposes it; a reduction
+    or a contraction cannot."""
+    for member, reads in members.items():
+        shape = member.operands[0].shape if isinstance(member.op.lower, Reduction) else member.shape
+        if isinstance(member.op.lower, Contraction | Blocked):
+            continue
+        if any(leaf.type.size >= MUCH and _lies_across(leaf.shape, at, shape) for leaf, at, _ in reads):
+            return True
+    return False
+
+
+@lru_cache(maxsize=4096)
+def _lies_across(leaf: tuple[int, ...], at: Position, shape: tuple[int, ...]) -> bool:
+    return at != positions(leaf) and crossed(ravel(at, leaf), shape) is not None

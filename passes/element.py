@@ -12,7 +12,7 @@ from functools import cache
 from itertools import product
 
 from graphc.dtype import DType
-from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, const, temp
+from graphc.ir.expr import Expr, Index, Var, all_of, as_index, call, const, linear, temp
 from graphc.ir.kernel import COMBINES
 from graphc.ir.op import Elementwise, Pointwise
 from graphc.ir.values import Value, splat
@@ -77,6 +77,16 @@ def variables(extents: tuple[int, ...]) -> Position:
 def positions(shape: tuple[int, ...]) -> Position:
     """The symbolic index of a shape. Shapes that differ in dimensions of one element only share their variables."""
     return spread(variables(squeezed(shape)), shape)
+
+
+def crossed(index: Index, shape: tuple[int, ...]) -> Expr | None:
+    """The position of a shape along which an index of memory goes from element to element, if not the last one but one that
+    would make lanes gather."""
+    places = [at for at in positions(shape) if isinstance(at, Var)]
+    terms, _ = linear(index)
+    if not places or abs(terms.get(places[-1], 0)) < 2:
+        return None
+    return next((at for at in places if terms.get(at) == 1), None)
 
 
 class Elements:

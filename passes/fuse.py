@@ -30,7 +30,7 @@ from graphc.ir.op import Blocked, Contraction, Elementwise, Loops, Pointwise, Re
 from graphc.ir.values import Value, splat
 
 from .borders import inset
-from .cluster import BLOCKS, BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned
+from .cluster import BLOCKS, BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned, gathers
 from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
 from .inset import Inset
 from .operand import accessible
@@ -156,7 +156,10 @@ class _Fusion:
         """Whether `value` is computed index by index along with the members of `cluster`."""
         if cluster.kind == OPAQUE or cluster.weight >= MAX_WEIGHT:
             return False
-        if isinstance(value.op.lower, Reduction):
+        reduces = isinstance(value.op.lower, Reduction)
+        if (reduces or not cluster.is_map) and gathers({value: reads, **(cluster.reads if cluster.is_map else {})}):
+            return False
+        if reduces:
             return cluster.kind == LOOPS and _reducible(cluster, value) and aligned(reads, cluster, FULL)
         if squeezed(value.shape) == squeezed(cluster.domain):
             return aligned(reads, cluster, FULL)
@@ -191,6 +194,8 @@ class _Fusion:
             members = cluster.members + user.members
         union = Cluster(user.kind, user.number, user.domain, axes, members, cluster.reads | user.reads)
         if not self.one_domain(cluster, union) or not _leaves_rows(union.domain, axes):
+            return None
+        if cluster.is_map != user.is_map and gathers(cluster.reads if cluster.is_map else user.reads):
             return None
         if not union.may_read(user.reads, cluster.reads):
             return None

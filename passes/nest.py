@@ -24,7 +24,7 @@ from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Laun
 from graphc.ir.op import Pointwise, Reduction
 from graphc.ir.values import Value
 
-from .element import Elements, Position, heaviness, is_heavy, leaf_reads, positions, spread
+from .element import Elements, Position, crossed, heaviness, is_heavy, leaf_reads, positions, spread
 from .frame import Frame
 from .fuse import FULL, Cluster
 from .machine import Machine
@@ -118,14 +118,10 @@ class Nest:
         vector = self.axes[-1] if self.axes else None
         if lanes == 1 or vector is None or self.cluster.axes:
             return None
-        for index, *_ in self._outside_reads():
-            terms, _ = linear(index)  # type: ignore[arg-type]
-            strides = {axis: terms.get(positions(self.cluster.domain)[axis.dims[-1]], 0) for axis in self.axes}
-            if abs(strides[vector]) > 1:
-                beside = [axis for axis, stride in strides.items() if stride == 1]
-                if beside:
-                    return beside[0]
-        return None
+        found = (crossed(as_index(index), self.cluster.domain) for index, *_ in self._outside_reads())
+        places = [at for at in found if at is not None]
+        full = positions(self.cluster.domain)
+        return next((axis for axis in self.axes if full[axis.dims[-1]] in places), None)
 
     def _outside_reads(self) -> list[list[Expr]]:
         """For each access to memory outside: its flat index and guard, at the symbolic index of the domain."""

@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Elementwise
 from graphc.ir.values import Value
 
-from .cluster import BLOCKS, CONTRACTION, LOOPS, MAX_WEIGHT, Cluster
+from .cluster import BLOCKS, CONTRACTION, LOOPS, MAX_WEIGHT, Cluster, gathers
 from .element import is_heavy, squeezed
 
 LARGE = 256 * 1024  # bytes that do not stay near until they are read again
@@ -119,6 +119,7 @@ class _Recomputation:
         fits = union.kind in (LOOPS, CONTRACTION, BLOCKS) and union.weight <= MAX_WEIGHT and not union.prologues
         return (
             fits
+            and (union.is_map or not gathers(union.reads))
             and all(squeezed(member.shape) in shapes for member in union.members)
             and union.may_read(union.reads, union.reads)
         )

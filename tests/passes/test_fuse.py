@@ -230,6 +230,19 @@ def test_a_reduction_shares_tasks_where_it_leaves_rows_enough(rows: int, columns
     assert (len(fused.clusters) == 1) is one
 
 
+def test_what_is_read_across_is_transposed_by_a_map() -> None:
+    """One more pass through memory, instead of lanes that gather in loops which cannot be turned."""
+    x, w, v = tensor("x", 80, 90), tensor("w", 90, 80), tensor("v", 80, 80)
+    turned = transpose(w, (1, 0))
+    rows, after, product = softmax(x + turned), softmax(x) * turned, dot(x, w) * transpose(v, (1, 0))
+    assert clusters(fused_of([exp(x + turned)], [x, w, v])) == [(LOOPS, ["add", "exp"])]
+    for y, first in ((rows, "add"), (after, "mul"), (product, "mul")):
+        found = clusters(check_kernels(Graph("f", (x, w, v), (y,))))
+        assert (LOOPS, [first]) in found and len(found) == 2
+    a, b = tensor("a", 8, 9), tensor("b", 9, 8)
+    assert len(fused_of([softmax(a + transpose(b, (1, 0)))], [a, b]).clusters) == 1
+
+
 def test_opaque_kernels_stand_alone_and_their_operands_in_memory() -> None:
     x = tensor("x", 5, 7)
     e = exp(x)
