@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import nsmallest
 from itertools import islice, product
-from math import ceil, prod
+from math import ceil, inf, prod
 from typing import Any
 
 from .machine import Machine
@@ -210,21 +210,25 @@ class _Way(Tiles):
                 break
 
     def streamed(self) -> Iterator[Schedule]:
-        """All tiles in one task, or two, a few steps at a time: what is read in place, far apart, comes in whole rows."""
+        """All tiles in as few tasks as there can be, or two, a few steps at a time: what is read in place, far apart, comes in
+        whole rows, or long parts of them. The fewer rows come side by side the better, unless more save much."""
         lane, steps, tiled = self.schedule.lane, self.schedule.steps, dict(self.schedule.tile)
         kept = [n for n, loop in enumerate(self.loops) if not loop.reduced]
         apart = [n for n in kept if self.loops[n].lhs and self.loops[n].rhs and n not in tiled and n != lane]
         order = (*apart, lane, *(n for n in kept if n not in apart and n != lane))
-        for parts in (1, 2) if self.schedule.far else ():
+        for parts in sorted({1, 2, ceil(self.tiles(lane) / MOST_TILES)}) if self.schedule.far else ():
             tasks = prod(map(self.tiles, apart)) * parts
             group = {n: ceil(self.tiles(n) / (parts if n == lane else 1)) for n in order if n not in apart}
             if prod(group.values()) > MOST_TILES or (tasks == 1 and self.work > ALONE):
                 continue
-            rows = tasks * prod(self.reduced.values())
+            rows, fewer = tasks * prod(self.reduced.values()), inf
             for streams in STREAMS:
                 size = max(n for n in _divisors(self.loops[steps[-1]].extent) if n <= streams)
                 slow = (RESUMED + BESIDE * size) * rows
-                yield self.in_blocks(self.schedule.far - slow, order, group, (len(steps) - 1, size))
+                found = self.in_blocks(self.schedule.far - slow, order, group, (len(steps) - 1, size))
+                if ALIKE * found.cost < fewer:
+                    fewer = found.cost
+                    yield found
 
     def packed_near(self, computed: bool = False) -> Iterator[Schedule]:
         """Groups of tiles that pack an operand themselves, panel by panel and block by block: each panel stays in the first

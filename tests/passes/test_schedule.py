@@ -161,6 +161,15 @@ def test_a_matrix_that_few_rows_are_multiplied_with_passes_by_in_whole_rows() ->
     assert not choose(product(16, 1024, 64), 16, machine).group  # rows that lie together
 
 
+@pytest.mark.parametrize(("k", "n", "tasks"), [(1024, 4096, 2), (512, 30000, 8)])
+def test_a_vector_is_multiplied_with_few_rows_side_by_side(k: int, n: int, tasks: int) -> None:
+    loops = product(1, k, n)[1:]
+    schedule = choose(loops, 16, Machine(64, 32, l1=48 << 10, l2=1 << 20, beyond_l2=12.0, stream=0.025))
+    assert schedule.packed == () and schedule.block == (0, STREAMS[0])
+    ((axis, size),) = schedule.group
+    assert -(-schedule.tiles(loops, axis) // size) == tasks
+
+
 def test_rows_that_are_turned_into_panels_cost_less_than_what_is_gathered() -> None:
     machine = Machine(64, 32, l1=48 << 10, l2=2 << 20)
     turned, gathered = (
