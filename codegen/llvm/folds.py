@@ -103,7 +103,10 @@ Combine = Callable[[Scope, str, Value, Value], Value]
 
 
 def across(scope: Scope, word: str, value: Value, combine: Combine = combine) -> Value:
-    """All lanes folded into one, halves first: the same order on every target."""
+    """All lanes folded into one, halves first: the same order on every target. Bits have none."""
+    if word in ("and", "or") and value.dtype.is_bool and value.lanes > 1:
+        bits, kind = types.vector("i1", value.lanes), types.suffix("i1", value.lanes)
+        return Value(scope.b.call(f"llvm.vector.reduce.{word}.{kind}", "i1", (bits, value.text)), bool_)
     while value.lanes > 1:
         half = value.lanes // 2
         folded = combine(scope, word, scope.b.part(value, 0, half), scope.b.part(value, half, half))
