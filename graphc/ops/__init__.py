@@ -1,6 +1,6 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, window, winograd
+from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, top, window, winograd
 
 __all__ = [
     "contract",
@@ -13,6 +13,7 @@ __all__ = [
     "shape",
     "softmax",
     "source",
+    "top",
     "window",
     "winograd",
 ]

@@ -24,7 +24,8 @@ from ..ir.types import TensorType
 from ..ir.values import Value, full, like, make
 from .elementwise import cast, select
 from .order import LANES, argsort, cumsum, lanes
-from .shape import broadcast, iota, reshape, slice_
+from .shape import broadcast, iota, reshape
+from .top import first_in_order
 
 MODES = ("set", "add", "max", "min")
 _TASKS = 16  # into how many ranges of target positions a scatter of wide rows is divided
@@ -69,9 +70,7 @@ def top_k(x: Value, k: int, axis: int, largest: bool = True) -> tuple[Value, Val
     """The `k` largest (or smallest) values along `axis` in order, and their positions; NaN counts as last."""
     if not 0 <= axis < x.type.rank or not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"top_k of {k} along dimension {axis} of {x.type}; expected 0 <= k <= the dimension's extent")
-    order = argsort(x, axis, largest)
-    stop = tuple(k if d == axis else n for d, n in enumerate(x.shape))
-    chosen = slice_(order, (0,) * len(stop), stop)
+    chosen = first_in_order(x, axis, k, largest)
     return take_along_axis(x, chosen, axis), chosen
 
 

@@ -37,7 +37,7 @@ def cumsum(x: Value, axis: int, reverse: bool = False) -> Value:
     return make("cumsum", x, axis=axis, reverse=reverse)
 
 
-def _check_axis(op: str, x: TensorType, axis: int) -> None:
+def check_axis(op: str, x: TensorType, axis: int) -> None:
     if not 0 <= axis < x.rank:
         raise ShapeError(f"{op} of {x} along dimension {axis}; expected 0 <= dimension < {x.rank}")
 
@@ -58,11 +58,11 @@ def _lines(node: Value) -> tuple[int, int, int]:
 
 
 def _infer_argsort(x: TensorType, *, axis: int, descending: bool) -> TensorType:
-    _check_axis("argsort", x, axis)
+    check_axis("argsort", x, axis)
     return x.with_dtype(int64)
 
 
-def _reference_argsort(x: np.ndarray, *, axis: int, descending: bool) -> np.ndarray:
+def reference_argsort(x: np.ndarray, *, axis: int, descending: bool) -> np.ndarray:
     wide = x.astype(dtype(x.dtype).accumulator.numpy)
     rank = np.unique(wide, return_inverse=True)[1].reshape(x.shape)
     rank = np.where(wide != wide, x.size, -rank if descending else rank)
@@ -83,13 +83,11 @@ def _sort_key(x: Expr, descending: bool) -> Expr:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """The line that a task sorts, in place in the result. Where keys and positions have at most 32 bits, an
-    element is its key above its position, packed into an int64; otherwise it is the position, and keys are looked up in the
-    source."""
+class Line:
+    """The line of the source that a task puts in order. Where keys and positions have at most 32 bits, an element is its key
+    above its position, packed into an int64; otherwise it is the position, and keys are looked up in the source."""
 
     source: Array
-    out: Array
     start: Index
     stride: int
     descending: bool
@@ -104,30 +102,19 @@ class _Line:
     def key(self, i: Index, exists: Expr | None = None) -> Expr:
         return _sort_key(load(self.source, self.row(i), exists), self.descending)
 
-    def fill(self, i: Index) -> Stmt:
-        packed = call("or", cast(self.key(i), int64) << 32, i) if self.packed else i
-        return Store(self.out, self.row(i), packed)
+    def element(self, i: Index, exists: Expr | None = None) -> Expr:
+        return call("or", cast(self.key(i, exists), int64) << 32, i) if self.packed else i
 
-    def unpack(self, i: Index) -> Stmt:
-        return Store(self.out, self.row(i), load(self.out, self.row(i)) & _LOW_HALF)
+    def position(self, element: Expr) -> Expr:
+        return element & _LOW_HALF if self.packed else element
 
-    def exchange(self, at: Index, d: Index, exists: Expr | None) -> tuple[Stmt, ...]:
-        """Bring the elements at and at + d into order; equal keys are ordered by position, so that the order is total."""
-        rows = self.row(at), self.row(at + d)
-        a, b = temp("a", int64), temp("b", int64)
-        lets: tuple[Stmt, ...] = (Let(a, load(self.out, rows[0], exists)), Let(b, load(self.out, rows[1], exists)))
-        swap = temp("swap", bool_)
+    def before(self, a: Expr, b: Expr, exists: Expr | None = None, keys: tuple[Expr, Expr] | None = None) -> Expr:
+        """Whether element a comes before b: equal keys (looked up, unless known) are ordered by position, so that the order is
+        total."""
         if self.packed:
-            lets += (Let(swap, b < a),)
-        else:
-            ka, kb = temp("ka", _SIGNED[64]), temp("kb", _SIGNED[64])
-            lets += (Let(ka, self.key(as_index(a), exists)), Let(kb, self.key(as_index(b), exists)))
-            lets += (Let(swap, call("or", kb < ka, call("and", kb.equals(ka), b < a))),)
-        return (
-            *lets,
-            Store(self.out, rows[0], select(swap, b, a), exists),
-            Store(self.out, rows[1], select(swap, a, b), exists),
-        )
+            return a < b
+        ka, kb = keys or (self.key(as_index(a), exists), self.key(as_index(b), exists))
+        return call("or", ka < kb, call("and", ka.equals(kb), a < b))
 
 
 def _argsort_kernel(node: Value) -> Kernel:
@@ -137,38 +124,52 @@ def _argsort_kernel(node: Value) -> Kernel:
     outer, n, stride = _lines(node)
     task, i, j = Var("task", outer * stride), Var("i", n), Var("j", n)
     start = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
-    line = _Line(Array("x", x.dtype, x.size), Array("out", int64, x.size), start, stride, node.attrs["descending"])
-    body = [lanes(i, (line.fill(i),), stride == 1)]
+    line = Line(Array("x", x.dtype, x.size), start, stride, node.attrs["descending"])
+    out = Array("out", int64, x.size)
+    body = [lanes(i, (Store(out, line.row(i), line.element(i)),), stride == 1)]
     phases = max(n - 1, 0).bit_length()
     if phases:
         phase, step = Var("phase", phases), Var("step", phases)
-        body.append(For(phase, (For(step, (If(step <= phase, _step(line, n, phase, step)),)),)))
+        body.append(For(phase, (For(step, (If(step <= phase, _step(line, out, n, phase, step)),)),)))
     if line.packed:
-        body.append(lanes(j, (line.unpack(j),), stride == 1))
-    return Kernel("argsort", (line.source, line.out), task, tuple(body))
+        body.append(lanes(j, (Store(out, line.row(j), line.position(load(out, line.row(j)))),), stride == 1))
+    return Kernel("argsort", (line.source, out), task, tuple(body))
 
 
-def _step(line: _Line, n: int, phase: Index, step: Index) -> tuple[Stmt, ...]:
+def _step(line: Line, out: Array, n: int, phase: Index, step: Index) -> tuple[Stmt, ...]:
     """In a phase p = top >> phase; its first step has d = p and r = 0, later ones d = (top >> step - 1) - p and r = p."""
     top = const(1 << (n - 1).bit_length() - 1, int64)
     p, d, r = (temp(name, int64) for name in "pdr")
     first = step.equals(0)
     halved = call("shr", top, call("max", step - 1, const(0, int64)))
     lets = (Let(p, call("shr", top, phase)), Let(d, select(first, p, halved - p)), Let(r, select(first, 0, p)))
-    return (*lets, *_sweep(line, n, p, as_index(d), r))
+    return (*lets, *_sweep(line, out, n, p, as_index(d), r))
 
 
-def _sweep(line: _Line, n: int, p: Expr, d: Index, r: Expr) -> Iterator[Stmt]:
+def _sweep(line: Line, out: Array, n: int, p: Expr, d: Index, r: Expr) -> Iterator[Stmt]:
     """Exchange i and i + d for all i < n - d with i & p == r: in vectors where `p` neighbours fill one."""
     pair, chunk, lane = Var("pair", n // 2), Var("chunk", -(-(n // 2) // LANES)), Var("lane", LANES)
     single, first = temp("single", int64), temp("first", int64)
-    alone = If(as_index(single) < n - d, line.exchange(as_index(single), d, None))
+    alone = If(as_index(single) < n - d, _exchange(line, out, as_index(single), d, None))
     yield If(call("lt", p, const(LANES, int64)), (For(pair, (Let(single, _spread(pair, p, r)), alone)),))
     if n > LANES:
         place = as_index(first) + lane
-        row = For(lane, line.exchange(place, d, place < n - d), VECTOR, LANES)
+        row = For(lane, _exchange(line, out, place, d, place < n - d), VECTOR, LANES)
         some = If(as_index(first) < n - d, (row,))
         yield If(call("le", const(LANES, int64), p), (For(chunk, (Let(first, _spread(chunk * LANES, p, r)), some)),))
+
+
+def _exchange(line: Line, out: Array, at: Index, d: Index, exists: Expr | None) -> tuple[Stmt, ...]:
+    """Bring the elements at and at + d into order."""
+    rows = line.row(at), line.row(at + d)
+    a, b, swap = temp("a", int64), temp("b", int64), temp("swap", bool_)
+    return (
+        Let(a, load(out, rows[0], exists)),
+        Let(b, load(out, rows[1], exists)),
+        Let(swap, line.before(b, a, exists)),
+        Store(out, rows[0], select(swap, b, a), exists),
+        Store(out, rows[1], select(swap, a, b), exists),
+    )
 
 
 def _spread(number: Index, p: Expr, r: Expr) -> Expr:
@@ -193,7 +194,7 @@ register(
     Op(
         name="argsort",
         infer=_infer_argsort,
-        reference=_reference_argsort,
+        reference=reference_argsort,
         gradient="its result is an integer",
         lower=Loops(_argsort_kernel),
         samples=_samples_argsort,
@@ -205,7 +206,7 @@ register(
 
 
 def _infer_cumsum(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
-    _check_axis("cumsum", x, axis)
+    check_axis("cumsum", x, axis)
     if x.dtype.is_bool:
         raise DTypeError(f"cumsum takes numbers, got {x}; cast it first")
     return x

@@ -17,6 +17,7 @@ from ..errors import DTypeError, ShapeError
 from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
+from ..ops.top import first_in_order
 from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value
 from .elementwise import where
 from .products import Products
@@ -179,7 +180,7 @@ class Indexing(Products):
         d = axis(dim, self.ndim, "topk")
         if not 0 <= k <= self.shape[d]:
             raise ShapeError(f"topk: k = {k} is not within 0 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
-        order = self.argsort(d, largest).narrow(d, 0, k)
+        order = self.wrap(first_in_order(self.value, d, k, bool(largest)))
         return Extreme(self.gather(d, order), order)
 
     def tril(self, diagonal: int = 0) -> Tensor:

@@ -12,6 +12,7 @@ from ..dtype import bool_, float32, int32, int64
 from ..errors import GraphcError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
+from ..ops.top import first_in_order
 from .core import Core, axis
 from .elementwise import where
 from .positions import Positions
@@ -36,7 +37,8 @@ class Statistics(Positions):
         d = axis(dim, self.ndim, "kthvalue")
         if not 1 <= k <= self.shape[d]:
             raise ShapeError(f"kthvalue: k = {k} is not within 1 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
-        found = [x.narrow(d, k - 1, 1) for x in self.sort(d)]
+        index = self.wrap(first_in_order(self.value, d, k)).narrow(d, k - 1, 1)
+        found = (self.gather(d, index), index)
         return Extreme(*(x if keepdim else x.squeeze(d) for x in found))
 
     def median(self, dim: int | None = None, keepdim: bool = False) -> Any:

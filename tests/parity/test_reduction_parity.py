@@ -95,6 +95,17 @@ def test_topk(k: int, largest: bool) -> None:
     compare(lambda x: tuple(x.topk(k, 1, largest)), lambda x: tuple(x.topk(k, 1, largest)), normal(3, 4))
 
 
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_topk_and_kthvalue_of_long_lines(k: int, dim: int) -> None:
+    x = np.random.default_rng(k).permutation(130 * 150).reshape(130, 150).astype(np.float64)
+    compare(
+        lambda x: (*x.topk(k, dim), *x.topk(k, dim, False), *x.kthvalue(k, dim)),
+        lambda x: (*x.topk(k, dim), *x.topk(k, dim, False), *x.kthvalue(k, dim)),
+        x,
+    )
+
+
 def test_sort_is_stable_and_descends() -> None:
     x = np.array([3.0, 1, 3, 1, 2])
     compare(
