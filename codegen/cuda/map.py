@@ -52,7 +52,7 @@ def map_kernel(kernel: Kernel, gpu: Gpu, dtype: DType | None = None) -> Mapped:
     kernel = tidy(kernel)
     scatter = scatters.scatter(kernel)
     if scatter is not None:
-        kernel = scatters.gathered(scatter, gpu) or kernel
+        kernel = scatters.gathered(scatter, gpu) or scatters.ranged(scatter, gpu)
     contraction = contract(kernel, gpu, dtype)
     if contraction is not None:
         return contraction

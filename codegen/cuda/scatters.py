@@ -6,6 +6,7 @@
         for number of the chunk: if index[number] is this place: kept[lane] word= updates[number, lane]
     ->  gathered, where a place has few elements and their order is free
     for place, lane: out = x[place, lane] word fold over all numbers of (index[number] is this place ? updates : neutral)
+    ->  ranged, where the updates are too many to look for those of each place: a team for each range of places
     ->  atomic: a copy of x, and then, in another launch, a thread for each element of the updates
 
 In: a tidy kernel of the op `scatter`. Out: kernels and what is atomic in them; None for other kernels.
@@ -32,6 +33,7 @@ from graphc.ir.expr import (
     const,
     linear,
     load,
+    ravel,
     select,
     unravel,
 )
@@ -45,14 +47,15 @@ ATOMIC = (float32, float64, int32, int64)  # dtypes that atomicAdd takes
 FEW = 8  # elements of a place from which a team has a lane for each
 CHUNK = 128  # updates that a team looks through at once
 # Cycles, roughly: of an instruction for each of a multiprocessor's lanes, of a look through a chunk, and of an update where
-# one thread takes all, or where teams own ranges of places.
-LANES, FOLD_COST, LOOK_COST, ALONE_COST, RANGE_COST = 128, 6.0, 150.0, 500.0, 60.0
+# teams own ranges of places.
+LANES, FOLD_COST, LOOK_COST, RANGE_COST = 128, 6.0, 150.0, 60.0
 RESIDENT = 16  # teams of a multiprocessor
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """out[at(places, lane)] word= value(number, lane), where `indices` give the places of an update within `sizes`."""
+    """out[at(outside, places, lane)] word= value(outside, number, lane) for so many `outer`, where `places` are those of an
+    update within `sizes`. A task is one range of places for one outside."""
 
     kernel: Kernel
     source: Array
@@ -61,6 +64,7 @@ class Scatter:
     lane: Var | None
     places: dict[Temp, Load]
     sizes: tuple[int, ...]
+    outer: int
     at: Index
     word: str  # or "set"
     value: Expr
@@ -69,6 +73,18 @@ class Scatter:
     def inner(self) -> int:
         """Elements of a place."""
         return self.lane.extent if self.lane is not None else 1
+
+    @property
+    def ranges(self) -> int:
+        """Tasks that share the places of one outside."""
+        return self.kernel.task.extent // self.outer
+
+    def moved(self, outside: Index, number: Index | None = None, lane: Index | None = None) -> Renamed:
+        """What replaces the names of the kernel."""
+        names: dict[Var | Temp, Index] = {self.kernel.task: outside * self.ranges}
+        names |= {self.number: number} if number is not None else {}
+        names |= {self.lane: lane} if lane is not None and self.lane is not None else {}
+        return Renamed(names)
 
 
 def scatter(kernel: Kernel) -> Scatter | None:
@@ -93,11 +109,11 @@ def scatter(kernel: Kernel) -> Scatter | None:
     word, value = _update(store)
     if any(isinstance(part, Load) and part.array is store.array for part in below(value)):
         return None
-    if copied.array is not store.array or prod(sizes) * (lane.extent if lane else 1) != store.array.size:
+    outer, rest = divmod(store.array.size, prod(sizes) * (lane.extent if lane else 1))
+    if copied.array is not store.array or rest or not outer or kernel.task.extent % outer:
         return None
-    return Scatter(
-        kernel, copied.value.array, store.array, applied.var, lane, places, sizes, as_index(store.index), word, value
-    )
+    at = as_index(store.index)
+    return Scatter(kernel, copied.value.array, store.array, applied.var, lane, places, sizes, outer, at, word, value)
 
 
 def _only(stmt: Stmt) -> Stmt | None:
@@ -154,9 +170,9 @@ def _single(index: Index) -> Expr:
 
 
 def gathered(found: Scatter, gpu: Gpu) -> Kernel | None:
-    """Every place for itself; None where that takes longer than the kernel's own way, a thread for each range of places."""
-    count, places = found.number.extent, prod(found.sizes)
-    own_way = count * (ALONE_COST if found.kernel.task.extent == 1 else RANGE_COST)
+    """Every place for itself; None where that takes longer than ranges of places."""
+    count, places = found.number.extent, found.outer * prod(found.sizes)
+    own_way = count * RANGE_COST
     ordered = found.word == "set" or (found.word == "add" and found.out.dtype.is_float)
     if found.inner < FEW and not ordered:
         return _folded(found) if places * found.inner * count * FOLD_COST / (gpu.processors * LANES) < own_way else None
@@ -166,16 +182,17 @@ def gathered(found: Scatter, gpu: Gpu) -> Kernel | None:
 
 def _looked_for(found: Scatter) -> Kernel:
     """A task for each place, which looks for its updates."""
-    task, lane = Var("place", prod(found.sizes)), found.lane or Var("lane", 1)
-    kept, at = Array("kept", found.out.dtype, found.inner), _at(found, task, lane)
+    task, lane = Var("place", found.outer * prod(found.sizes)), found.lane or Var("lane", 1)
+    outside, place = task // prod(found.sizes), task % prod(found.sizes)
+    kept, at = Array("kept", found.out.dtype, found.inner), _at(found, outside, place, lane)
     count, chunk = found.number.extent, min(CHUNK, found.number.extent)
     part, step, member = Var("chunk", -(-count // chunk)), Var("step", chunk), Var("member", chunk)
     any_here = Array("any_here", bool_, 1)
-    look = Accumulate(any_here, as_index(0), "or", _here(found, task, part * chunk + step))
+    look = Accumulate(any_here, as_index(0), "or", _here(found, place, part * chunk + step))
     number = part * chunk + member
-    value = Renamed({found.number: number}).expr(found.value)
+    value = found.moved(outside, number).expr(found.value)
     new = value if found.word == "set" else call(found.word, load(kept, lane), value)
-    take = If(_here(found, task, number), (For(lane, (Store(kept, lane, new),), VECTOR),))
+    take = If(_here(found, place, number), (For(lane, (Store(kept, lane, new),), VECTOR),))
     body = (
         Local(kept),
         For(lane, (Store(kept, lane, load(found.source, at)),), VECTOR),
@@ -196,19 +213,44 @@ def _looked_for(found: Scatter) -> Kernel:
 def _folded(found: Scatter) -> Kernel:
     """A task for each element, which folds over all updates."""
     task, dtype = Var("element", found.out.size), found.out.dtype
-    places, lane = task // found.inner, task % found.inner
-    at = _at(found, places, lane)
+    row, lane = task // found.inner, task % found.inner
+    outside, place = row // prod(found.sizes), row % prod(found.sizes)
+    at = _at(found, outside, place, lane)
     acc = Array("acc", dtype, 1)
-    names: dict[Var | Temp, Index] = {found.lane: lane} if found.lane is not None else {}
-    value = Renamed(names).expr(found.value)
+    value = found.moved(outside, lane=lane).expr(found.value)
     neutral = const(COMBINES[found.word](dtype), dtype)
-    fold = Accumulate(acc, as_index(0), found.word, select(_here(found, places, found.number), value, neutral))
+    fold = Accumulate(acc, as_index(0), found.word, select(_here(found, place, found.number), value, neutral))
     body = (
         Local(acc),
         Store(acc, as_index(0), load(found.source, at)),
         For(found.number, (fold,), VECTOR),
         Store(found.out, at, load(acc, 0)),
     )
+    return Kernel(found.kernel.name, found.kernel.params, task, body)
+
+
+def ranged(found: Scatter, gpu: Gpu) -> Kernel:
+    """The kernel's own way, a team for each range of places, with ranges enough for the GPU."""
+    places = prod(found.sizes)
+    own = -(-places // min(places, max(gpu.processors // found.outer, 1)))
+    ranges = -(-places // own)
+    task, row, copied = Var("task", found.outer * ranges), Var("row", own), Var("copied", found.inner)
+    outside, first = task // ranges, task % ranges * own
+    at = _at(found, outside, first + row, copied)
+    copy: Stmt = For(copied, (Store(found.out, at, load(found.source, at)),), VECTOR)
+    exists = all_of(first + row < places)
+    moved = found.moved(outside)
+    at, value = moved.index(found.at), moved.expr(found.value)
+    new = value if found.word == "set" else call(found.word, load(found.out, at), value)
+    temps = tuple(as_index(place) for place in found.places)
+    position = ravel(temps, found.sizes)
+    bounds = [bound for place, n in zip(temps, found.sizes, strict=True) for bound in (place >= 0, place < n)]
+    mine = all_of(*bounds, position >= first, position < first + own)
+    assert mine is not None
+    store: Stmt = Store(found.out, at, new)
+    take = If(mine, (For(found.lane, (store,), VECTOR) if found.lane is not None else store,))
+    lets = (Let(place, index) for place, index in found.places.items())
+    body = (For(row, (copy if exists is None else If(exists, (copy,)),)), For(found.number, (*lets, take)))
     return Kernel(found.kernel.name, found.kernel.params, task, body)
 
 
@@ -224,12 +266,10 @@ def _here(found: Scatter, place: Index, number: Index) -> Expr:
     return here
 
 
-def _at(found: Scatter, place: Index, lane: Index) -> Index:
+def _at(found: Scatter, outside: Index, place: Index, lane: Index) -> Index:
     """Where an element of a place lies."""
     names: dict[Var | Temp, Index] = dict(zip(found.places, unravel(place, found.sizes), strict=True))
-    if found.lane is not None:
-        names[found.lane] = lane
-    return Renamed(names).index(found.at)
+    return Renamed(names).index(found.moved(outside, lane=lane).index(found.at))
 
 
 # ------------------------------------------------------------------------------------------------------------------- atomic
@@ -243,11 +283,9 @@ def atomic(found: Scatter) -> tuple[Kernel, Kernel] | None:
     copy = Kernel(
         "copy", (found.source, found.out), whole, (For(lane, (Store(found.out, lane, load(found.source, lane)),), VECTOR),)
     )
-    item = Var("item", found.number.extent * found.inner)
-    names: dict[Var | Temp, Index] = {found.number: item // found.inner}
-    if found.lane is not None:
-        names[found.lane] = item % found.inner
-    moved = Renamed(names)
+    item = Var("item", found.outer * found.number.extent * found.inner)
+    row = item // found.inner
+    moved = found.moved(row // found.number.extent, row % found.number.extent, item % found.inner)
     inside = all_of(
         *(bound for p, n in zip(found.places, found.sizes, strict=True) for bound in (as_index(p) >= 0, as_index(p) < n))
     )

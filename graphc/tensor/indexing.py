@@ -22,7 +22,7 @@ from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value
 from .elementwise import where
 from .products import Products
 from .reductions import Extreme
-from .shapes import reshape_value, transpose_value
+from .shapes import reshape_value
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -58,7 +58,9 @@ class Indexing(Products):
         """result[i][j]... = self[index[i][j]...][j]... for dim 0, and so on (torch.gather)."""
         if not self.ndim:
             return self.reshape(1).gather(dim, self.lift(index).reshape(-1)).reshape(self.lift(index).shape)
-        return self.wrap(make("gather", self.value, *self._coordinates("gather", dim, index), axes=tuple(range(self.ndim))))
+        return self.wrap(
+            make("gather", self.value, *self._coordinates("gather", dim, index), axes=tuple(range(self.ndim)), lead=0)
+        )
 
     def _coordinates(self, name: str, dim: int, index: Any) -> list[Value]:
         """For every dimension the position that each element of `index` reads or writes."""
@@ -94,7 +96,7 @@ class Indexing(Products):
         if reduce not in _MODES:
             return self * self._gathered_product(axis(dim, self.ndim, "scatter"), self.wrap(grid[dim]), updates)
         every = tuple(range(self.ndim))
-        return self.wrap(make("scatter", self.value, updates.value, *grid, axes=every, mode=_MODES[reduce]))
+        return self.wrap(make("scatter", self.value, updates.value, *grid, axes=every, mode=_MODES[reduce], lead=0))
 
     def _gathered_product(self, d: int, index: Tensor, updates: Tensor) -> Tensor:
         """For each element of this tensor the product of the updates that go there: a comparison with every index."""
@@ -287,8 +289,6 @@ def _gather_axes(x: Indexing, chosen: dict[int, Tensor]) -> Tensor:
     if shape is None:
         raise ShapeError(f"index tensors of shapes {', '.join(str(t.shape) for t in chosen.values())} do not broadcast", here())
     dims = tuple(chosen)
-    value = make("gather", x.value, *(broadcast_value(t.value, shape) for t in chosen.values()), axes=dims)
     adjacent = dims == tuple(range(dims[0], dims[0] + len(dims)))
-    new, before = len(shape), dims[0] if adjacent else 0
-    order = (*range(new, new + before), *range(new), *range(new + before, len(value.shape)))
-    return x.wrap(transpose_value(value, order))
+    places = (broadcast_value(t.value, shape) for t in chosen.values())
+    return x.wrap(make("gather", x.value, *places, axes=dims, lead=dims[0] if adjacent else 0))

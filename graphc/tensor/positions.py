@@ -41,7 +41,7 @@ class Positions(Scans):
         if broadcast_shapes(new.shape, places.shape) != places.shape:
             raise ShapeError(f"{name}: a source of shape {new.shape} does not fit the {places.shape} chosen elements", here())
         updates = new.broadcast_to(places.shape).flatten()
-        flat = make("scatter", self.flatten().value, updates.value, places.flatten().value, axes=(0,), mode=mode)
+        flat = make("scatter", self.flatten().value, updates.value, places.flatten().value, axes=(0,), mode=mode, lead=0)
         return self.wrap(flat).reshape(self.shape)
 
     # Along one dimension.

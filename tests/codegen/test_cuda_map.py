@@ -148,20 +148,26 @@ def test_lanes_that_may_meet_in_a_cell_are_left_to_one_thread() -> None:
 # --------------------------------------------------------------------------------------------------------------- scatters
 
 SCATTERED = {
-    "rows": ((1000, 40), 300, (0,)),
-    "few_elements": ((70, 3), 300, (0,)),
-    "two_axes": ((12, 9, 31), 250, (0, 1)),
-    "columns": ((5, 60), 300, (1,)),
+    "rows": ((1000, 40), 300, (0,), 0),
+    "few_elements": ((70, 3), 300, (0,), 0),
+    "two_axes": ((12, 9, 31), 250, (0, 1), 0),
+    "columns": ((5, 60), 300, (1,), 0),
+    "behind_others": ((4, 60, 3), 300, (1,), 1),
+    "between_others": ((3, 45, 20), 300, (1,), 1),
 }
 
 
 def scattered(name: str, mode: str) -> tuple[Kernel, list[np.ndarray]]:
     """A scatter of random updates, some of them to one place and some to none, with data for its params."""
-    shape, count, axes = SCATTERED[name]
+    shape, count, axes, lead = SCATTERED[name]
     rest = tuple(n for d, n in enumerate(shape) if d not in axes)
-    types = [TensorType(float32, shape), TensorType(float32, (count, *rest)), *(TensorType(int64, (count,)) for _ in axes)]
+    types = [
+        TensorType(float32, shape),
+        TensorType(float32, (*rest[:lead], count, *rest[lead:])),
+        *(TensorType(int64, (count,)) for _ in axes),
+    ]
     values = [placeholder(f"x{n}", type_) for n, type_ in enumerate(types)]
-    graph = Graph("f", tuple(values), (make("scatter", *values, axes=axes, mode=mode),))
+    graph = Graph("f", tuple(values), (make("scatter", *values, axes=axes, mode=mode, lead=lead),))
     (launch,) = planned([graph], GPU_THREAD).functions[0].launches
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(type_.size).astype(np.float32) for type_ in types[:2]]
@@ -174,7 +180,7 @@ def scattered(name: str, mode: str) -> tuple[Kernel, list[np.ndarray]]:
 def test_scattered_updates_have_an_owner(name: str, mode: str) -> None:
     kernel, arrays = scattered(name, mode)
     found = scatters.scatter(tidy(kernel))
-    assert found is not None and found.word == mode and found.inner * prod(found.sizes) == arrays[0].size
+    assert found is not None and found.word == mode and found.outer * found.inner * prod(found.sizes) == arrays[0].size
     mapped = map_kernel(kernel, GPU)
     assert mapped.kernel.task.extent >= prod(found.sizes) and not mapped.atomic
     before, after = (run_all([side], kernel.params, arrays) for side in (kernel, mapped.kernel))
@@ -200,6 +206,17 @@ def test_updates_that_are_too_many_to_look_through_for_each_place_are_left_to_ra
     *_, kernel = kernels_of([table, i, updates], table.index_add(0, i, updates))
     found = scatters.scatter(kernel)
     assert found is not None and scatters.gathered(found, GPU) is None
+    assert map_kernel(kernel, GPU).kernel.task.extent == GPU.processors
+
+
+@pytest.mark.parametrize("mode", ("set", "add", "max"))
+@pytest.mark.parametrize("name", SCATTERED)
+def test_ranges_of_places_have_an_owner(name: str, mode: str) -> None:
+    kernel, arrays = scattered(name, mode)
+    found = scatters.scatter(tidy(kernel))
+    assert found is not None
+    before, after = (run_all([side], kernel.params, arrays) for side in (kernel, scatters.ranged(found, GPU)))
+    np.testing.assert_array_equal(after, before)
 
 
 def test_what_is_no_scatter_is_not_taken_for_one() -> None:

@@ -138,6 +138,14 @@ def test_selections_refuse(indices: Any, axes: Any, error: Any, says: str) -> No
         scatter(constant(numbers(3, 4)), constant(numbers(2)), *map(constant, indices), axes=axes)
 
 
+def test_no_more_dimensions_lead_than_there_are() -> None:
+    x, places = constant(numbers(3, 4)), constant(np.zeros(2, np.int64))
+    assert gather(x, places, axes=(1,), lead=1).shape == (3, 2)
+    for lead in (-1, 2):
+        with pytest.raises(ShapeError, match=f"lead = {lead} must be at most 1"):
+            gather(x, places, axes=(1,), lead=lead)
+
+
 def test_gather_from_nothing_refuses() -> None:
     with pytest.raises(ShapeError, match="no elements"):
         gather(constant(np.zeros((0, 2))), constant(np.zeros(1, np.int64)), axes=(0,))
