@@ -40,7 +40,7 @@ class Indexing(Products):
         result = self.wrap(basic)
         if not arrays:
             return result
-        return _gather_axes(result, {d: _index_tensor(result, d, a) for d, a in arrays.items()})
+        return _gather_axes(result, {d: index_tensor(result, d, a) for d, a in arrays.items()})
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise ShapeError(
@@ -136,7 +136,7 @@ class Indexing(Products):
         if dim is None:
             return self.flatten().take_along_dim(index.flatten(), 0)
         d = axis(dim, self.ndim, "take_along_dim")
-        index = _index_tensor(self, d, index)
+        index = index_tensor(self, d, index)
         spread = [tuple(1 if i == d else n for i, n in enumerate(x.shape)) for x in (self, index)]
         shape = broadcast_shapes(*spread)
         if index.ndim != self.ndim or shape is None:
@@ -149,7 +149,7 @@ class Indexing(Products):
         if not self.ndim:
             return self.reshape(1).index_select(dim, self.lift(index).reshape(1)).reshape(())
         d = axis(dim, self.ndim, "index_select")
-        chosen = _index_tensor(self, d, index)
+        chosen = index_tensor(self, d, index)
         if chosen.ndim > 1:
             raise ShapeError(f"index_select: the index must have 1 dimension, got {chosen.shape}", here())
         chosen = chosen.reshape(-1)
@@ -262,7 +262,7 @@ def _span(part: Any, n: int, d: int, shape: tuple[int, ...]) -> tuple[int, int, 
     return i % n, i % n + 1, 1, False, False
 
 
-def _index_tensor(x: Indexing, d: int, index: Any) -> Tensor:
+def index_tensor(x: Indexing, d: int, index: Any) -> Tensor:
     """An int64 index into dimension `d`, counted from the front."""
     n = x.shape[d]
     if not isinstance(index, Core):

@@ -1,8 +1,8 @@
 """Elements by place, in other words: what is composed of indexing, gather and scatter.
 
 In: tensors, integer tensors and static places. Out: copies, as always: a method that PyTorch calls a write gives the
-tensor with the write done. All writes are one scatter into the flattened tensor, at the places that the same
-selection picks from the numbers of all elements.
+tensor with the write done. Writes to rows that indices name are one scatter of rows; all others are one into the
+flattened tensor, at the places that the same selection picks from the numbers of all elements.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..ir.location import here
 from ..ir.values import make
 from .core import Core, axis, broadcast_shapes, sizes
 from .elementwise import where
+from .indexing import index_tensor
 from .scans import Scans
 from .shapes import stack
 
@@ -52,12 +53,13 @@ class Positions(Scans):
 
     def select_scatter(self, src: Any, dim: int, index: int) -> Tensor:
         """This tensor with its slice `index` along `dim` replaced."""
-        return self._write("select_scatter", lambda p: p.select(dim, index), src)
+        d = axis(dim, self.ndim, "select_scatter")
+        return self._index_write("select_scatter", d, np.array([index]), self.lift(src).unsqueeze(d))
 
     def slice_scatter(self, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
         """This tensor with self[start:end:step] along `dim` replaced."""
-        key = (slice(None),) * axis(dim, self.ndim, "slice_scatter") + (slice(start, end, step),)
-        return self._write("slice_scatter", lambda p: p[key], src)
+        places = np.arange(self.shape[axis(dim, self.ndim, "slice_scatter")])[start:end:step]
+        return self._index_write("slice_scatter", dim, places, src)
 
     def diagonal_scatter(self, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
         """This tensor with a diagonal replaced."""
@@ -67,12 +69,29 @@ class Positions(Scans):
         """A write to the slices along `dim` that a 1-d (or 0-d) index names."""
         if not self.ndim:
             return self.reshape(1)._index_write(name, dim, index, source, mode).reshape(())
-        chosen = self.lift(index).reshape(-1)
-        return self._write(name, lambda p: p.index_select(dim, chosen), source, mode)
+        d = axis(dim, self.ndim, name)
+        return self._rows_written(name, {d: index_tensor(self, d, index).reshape(-1)}, source, mode)
+
+    def _rows_written(self, name: str, chosen: dict[int, Tensor], source: Any, mode: str) -> Tensor:
+        """A write to what indices of one shape select along neighbouring dimensions; they stay where those were."""
+        axes, new = tuple(chosen), self.lift(source).to(self.dtype)
+        indices = [index.value for index in chosen.values()]
+        shape = (*self.shape[: axes[0]], *indices[0].shape, *self.shape[axes[-1] + 1 :])
+        if broadcast_shapes(new.shape, shape) != shape:
+            raise ShapeError(f"{name}: a source of shape {new.shape} does not fit the {shape} chosen elements", here())
+        updates = new.broadcast_to(shape).value
+        return self.wrap(make("scatter", self.value, updates, *indices, axes=axes, mode=mode, lead=axes[0]))
 
     def index_fill(self, dim: int, index: Any, value: Any) -> Tensor:
         """This tensor with the slices along `dim` that `index` names filled with one value."""
-        return self._index_write("index_fill", dim, index, value)
+        if not self.ndim:
+            return self.reshape(1).index_fill(dim, index, value).reshape(())
+        d, new = axis(dim, self.ndim, "index_fill"), self.lift(value).to(self.dtype)
+        if new.ndim:
+            raise ShapeError(f"index_fill: the value must be a number or a 0-d tensor, got {new.shape}", here())
+        nowhere = self.lift(np.zeros(self.shape[d], bool))
+        filled = nowhere._index_write("index_fill", 0, index, True)
+        return where(filled.reshape((-1,) + (1,) * (self.ndim - 1 - d)), new, self)
 
     def index_copy(self, dim: int, index: Any, source: Any) -> Tensor:
         """This tensor with the slices along `dim` that `index` names replaced by those of `source`."""
@@ -87,6 +106,8 @@ class Positions(Scans):
         """scatter_reduce ("prod", "mean", "amax", "amin") of the slices of `source` into those that `index` names."""
         if not self.ndim:
             return self.reshape(1).index_reduce(dim, index, self.lift(source).reshape(1), reduce, include_self).reshape(())
+        if include_self and reduce in ("amax", "amin"):
+            return self._index_write("index_reduce", dim, index, source, reduce.removeprefix("a"))
         d, new = axis(dim, self.ndim, "index_reduce"), self.lift(source)
         column = self.lift(index).reshape((-1,) + (1,) * (self.ndim - 1 - d))
         return self.scatter_reduce(dim, column.broadcast_to(new.shape), new, reduce, include_self)
@@ -108,7 +129,14 @@ class Positions(Scans):
     # Anywhere.
     def index_put(self, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
         """This tensor with self[indices] replaced by (or, to accumulate, increased by) `values`; integer indices."""
-        return self._write("index_put", lambda p: p[tuple(indices)], values, "add" if accumulate else "set")
+        key, mode = tuple(indices), "add" if accumulate else "set"
+        if not key or not all(isinstance(part, Core | np.ndarray | list) for part in key) or len(key) > self.ndim:
+            return self._write("index_put", lambda p: p[key], values, mode)
+        places = [index_tensor(self, d, part) for d, part in enumerate(key)]
+        shape = broadcast_shapes(*(place.shape for place in places))
+        if shape is None:
+            raise ShapeError(f"index_put: indices of {', '.join(str(p.shape) for p in places)} do not broadcast", here())
+        return self._rows_written("index_put", {d: p.broadcast_to(shape) for d, p in enumerate(places)}, values, mode)
 
     def put(self, index: Any, source: Any, accumulate: bool = False) -> Tensor:
         """This tensor with elements of the flattened tensor replaced (or increased)."""

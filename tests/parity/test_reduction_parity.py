@@ -223,6 +223,55 @@ def test_gather_and_scatter() -> None:
     compare(lambda x, i: x.scatter(0, i, 0.5), lambda x, i: x.scatter(0, i, 0.5), normal(3, 3), index)
 
 
+ROWS: dict[str, Any] = {
+    "index_add": lambda x, i, s, d: x.index_add(d, i, s, alpha=2),
+    "index_fill": lambda x, i, s, d: x.index_fill(d, i, 0.5) + s.sum(),
+    "index_reduce": lambda x, i, s, d: x.index_reduce(d, i, s, "amax"),
+    "index_select": lambda x, i, s, d: x.index_select(d, i) * s,
+    "select_scatter": lambda x, i, s, d: x.select_scatter(s.select(d, 0), d, 3),
+    "slice_scatter": lambda x, i, s, d: x.slice_scatter(s, d, 1, 11, 2),
+}
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_along_any_dimension(name: str, dim: int) -> None:
+    """Rows wide enough for vectors, in ranges and behind others, several to one place."""
+    shape, index = [12, 13, 14], np.array([3, 0, 3, 7, 11])
+    few = (*shape[:dim], 5, *shape[dim + 1 :])
+    compare(
+        lambda x, s, i: ROWS[name](x, i, s, dim), lambda x, s, i: ROWS[name](x, i, s, dim), normal(*shape), normal(*few), index
+    )
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_rows_are_replaced_by_the_last(dim: int) -> None:
+    x, index = normal(12, 13, 14), np.array([3, -1, 3, 7])
+    new = normal(*(4 if d == dim else n for d, n in enumerate(x.shape)), seed=1)
+    expected = x.copy()
+    np.moveaxis(expected, dim, 0)[[-1, 3, 7]] = np.moveaxis(new, dim, 0)[1:]
+    a, b, i = (gc.placeholder(v.shape, v.dtype) for v in (x, new, index))
+    np.testing.assert_array_equal(call([a.index_copy(dim, i, b)], [a, b, i], [x, new, index])[0], expected)
+
+
+def test_rows_out_of_range_are_dropped() -> None:
+    x, index = normal(3, 40), np.array([3, -4, 2])
+    a, i = gc.placeholder(x.shape, x.dtype), gc.placeholder(index.shape, index.dtype)
+    filled, added = call([a.index_fill(0, i, 0.0), a.index_add(0, i, gc.ones(3, 40))], [a, i], [x, index])
+    np.testing.assert_array_equal(filled, [*x[:2], np.zeros(40)])
+    np.testing.assert_array_equal(added, [*x[:2], x[2] + 1])
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_rows_at_several_indices(accumulate: bool) -> None:
+    i, j = np.array([[0, 2], [1, 3]]), np.array([1, 4])
+    compare(
+        lambda x, s, i, j: x.index_put((i, j), s, accumulate),
+        lambda x, s, i, j: x.index_put((i, j), s, accumulate),
+        normal(4, 5, 20), normal(2, 1, 20), i, j,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("mode", ["amax", "amin"])
 def test_scatter_extremes(mode: str) -> None:
     index = np.array([[0, 1, 0], [2, 0, 0]])
