@@ -27,7 +27,7 @@ LARGEST = 1024  # elements of a heap: it lies on the stack
 TURN = (5**0.5 - 1) / 2  # of the way around all chunks from one to the next: multiples of it lie far apart
 # Nanoseconds, roughly: to look at an element, to look for what is better in a chunk, to put it into the heap and down by a
 # level, to find an element's rank, and for that to compare it with another; of a sort, to start a step, and to exchange two.
-LOOK, FIND, ENTER, SINK, RANK, COMPARE = 0.3, 10.0, 2.0, 3.5, 2.0, 0.09
+LOOK, FIND, ENTER, SINK, RANK, COMPARE = 0.3, 10.0, 2.0, 4.5, 2.0, 0.09
 STEP, EXCHANGE = 4.0, 0.65
 
 
