@@ -195,5 +195,6 @@ _RULES: dict[str, Callable[[_Held, Value], Moved]] = {
     "window_argmax": _window(),
     "window_gather": _window(),
     "window_scatter": _window("shape"),
+    "window_spread": _per_dimension("window", "strides", "padding", "dilation", "shape"),
 }
 _BY_LOWERING: dict[type, Callable[[_Held, Value], Moved]] = {Elementwise: _elementwise, Reduction: _reduction}

@@ -41,7 +41,8 @@ from graphc.ops.reduce import reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, stop_gradient, update
 from graphc.ops.toom import POINTS
-from graphc.ops.window import reduce_window, window_argmax, window_gather
+from graphc.ops.window import reduce_window
+from graphc.ops.window_choice import window_argmax, window_gather
 from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_product, winograd_result
 
 WORK = 50  # products of the largest contraction, for each element of the largest value

@@ -189,7 +189,13 @@ def _almost(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def sums(value: Value) -> bool:
     """Whether the op adds up products or elements in an order of its own."""
     lower = value.op.lower
-    adds: dict[str, Any] = {"cumsum": True, "window_scatter": True, "reduce_window": "sum", "scatter": "add"}
+    adds: dict[str, Any] = {
+        "cumsum": True,
+        "window_scatter": True,
+        "window_spread": True,
+        "reduce_window": "sum",
+        "scatter": "add",
+    }
     wanted = adds.get(value.op.name)
     asked = value.attrs.get("kind", value.attrs.get("mode"))
     return (

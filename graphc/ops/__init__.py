@@ -1,6 +1,21 @@
 """The primitive ops: importing this package fills the registry `graphc.ir.op.OPS`. One file a family."""
 
-from . import contract, convolve, elementwise, index, order, random, reduce, shape, softmax, source, top, window, winograd
+from . import (
+    contract,
+    convolve,
+    elementwise,
+    index,
+    order,
+    random,
+    reduce,
+    shape,
+    softmax,
+    source,
+    top,
+    window,
+    window_choice,
+    winograd,
+)
 
 __all__ = [
     "contract",
@@ -15,5 +30,6 @@ __all__ = [
     "source",
     "top",
     "window",
+    "window_choice",
     "winograd",
 ]

@@ -33,7 +33,11 @@ DOMAINS: dict[str, Callable[..., np.ndarray]] = {
 
 def agree(op: Op, sample: Sample, actual: np.ndarray, expected: np.ndarray) -> None:
     """Elementwise ops to a few roundings of the element, sums to as many of the largest element."""
-    folds = isinstance(op.lower, Reduction | Contraction | Blocked | Expand) or op.name in ("cumsum", "reduce_window")
+    folds = isinstance(op.lower, Reduction | Contraction | Blocked | Expand) or op.name in (
+        "cumsum",
+        "reduce_window",
+        "window_spread",
+    )
     if op.name in DOMAINS:
         with np.errstate(all="ignore"):
             inside = DOMAINS[op.name](*sample.arrays) | ~np.isfinite(expected.astype(np.float64))

@@ -14,7 +14,8 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.interp.graph import evaluate
 from graphc.ir.op import OPS, Sample
 from graphc.ir.values import Value, constant, make
-from graphc.ops.window import reduce_window, window_argmax, window_gather, window_scatter
+from graphc.ops.window import reduce_window, window_spread
+from graphc.ops.window_choice import window_argmax, window_gather, window_scatter
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
@@ -65,6 +66,15 @@ def test_scatter_and_gather_are_transposes() -> None:
         taken = value_of(window_gather(constant(x), constant(offsets), **sample.attrs))
         spread = value_of(window_scatter(constant(dy), constant(offsets), shape=x.shape, **sample.attrs))
         np.testing.assert_allclose(np.sum(taken * dy), np.sum(spread * x), rtol=1e-12, atol=1e-12)
+
+
+def test_sums_and_spreads_are_transposes() -> None:
+    for sample in OPS["window_argmax"].samples():
+        x = sample.arrays[0].astype(np.float64)
+        sums = value_of(reduce_window(constant(x), kind="sum", **sample.attrs))
+        dy = numbers(*sums.shape)
+        spread = value_of(window_spread(constant(dy), shape=x.shape, **sample.attrs))
+        np.testing.assert_allclose(np.sum(sums * dy), np.sum(spread * x), rtol=1e-12, atol=1e-12)
 
 
 def test_gather_of_argmax_is_the_maximum() -> None:
@@ -140,6 +150,23 @@ def test_averages_are_torchs() -> None:
     np.testing.assert_allclose(value_of(sums) / 6, expected.numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("window", "stride", "padding"), [((4, 2), (4, 2), 0), ((3, 2), (2, 2), 1), ((2, 3), (1, 5), 0)])
+def test_the_gradient_of_an_average_is_torchs(window: tuple[int, int], stride: tuple[int, int], padding: int) -> None:
+    torch = pytest.importorskip("torch")
+    x = numbers(2, 3, 9, 10)
+    theirs = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.avg_pool2d(theirs, window, stride, padding)
+    weights = numbers(*expected.shape, seed=1)
+    expected.backward(torch.tensor(weights))
+
+    (operand,) = operands_of(Sample((x,)))
+    edges = [(0, 0)] * 2 + [(padding, padding)] * 2
+    sums = reduce_window(operand, window=(1, 1, *window), strides=(1, 1, *stride), padding=edges, kind="sum")
+    loss = make("reduce_sum", sums * constant(weights / np.prod(window)), axes=(0, 1, 2, 3))
+    (slope,) = evaluate(gradients(loss, [operand]), {operand: x})
+    np.testing.assert_allclose(slope, theirs.grad.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -175,10 +202,13 @@ def test_offsets_must_fit() -> None:
         window_gather(x, constant(np.zeros(2, np.int32)), **attrs)
     with pytest.raises(ShapeError, match=r"have \[3\] positions; got \[2\]"):
         window_scatter(constant(np.zeros(2)), constant(np.zeros(3, np.int32)), shape=(6,), **attrs)
+    with pytest.raises(ShapeError, match=r"have \[3\] positions; got \[2\]"):
+        window_spread(constant(np.zeros(2)), shape=(6,), **attrs)
 
 
-@pytest.mark.parametrize("name", ["reduce_window", "window_argmax"])
+@pytest.mark.parametrize("name", ["reduce_window", "window_argmax", "window_spread"])
 def test_windows_take_numbers(name: str) -> None:
-    attrs = window_argmax(constant(numbers(6)), window=(2,)).attrs | ({"kind": "max"} if name == "reduce_window" else {})
+    own = {"reduce_window": {"kind": "max"}, "window_spread": {"shape": (12,)}}.get(name, {})
     with pytest.raises(DTypeError, match="numbers"):
+        attrs = window_argmax(constant(numbers(6)), window=(2,)).attrs | own
         make(name, constant(np.ones(6, bool)), **attrs)

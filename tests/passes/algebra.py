@@ -11,7 +11,8 @@ from graphc.ops.contract import dot_general
 from graphc.ops.reduce import reduce_any, reduce_max, reduce_prod, reduce_sum
 from graphc.ops.shape import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from graphc.ops.source import placeholder
-from graphc.ops.window import reduce_window, window_argmax
+from graphc.ops.window import reduce_window
+from graphc.ops.window_choice import window_argmax
 
 INF = float("inf")
 

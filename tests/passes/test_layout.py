@@ -21,7 +21,8 @@ from graphc.ops.order import cumsum
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.shape import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from graphc.ops.source import placeholder
-from graphc.ops.window import reduce_window, window_argmax, window_gather, window_scatter
+from graphc.ops.window import reduce_window, window_spread
+from graphc.ops.window_choice import window_argmax, window_gather, window_scatter
 from graphc.passes.expand import expand
 from graphc.passes.layout import layout
 from graphc.passes.manager import run_passes
@@ -74,6 +75,7 @@ FOLLOWERS: dict[str, Callable[[Value], Value]] = {
     "reverse": lambda y: reverse(y, (1, 3)),
     "concat": lambda y: concat([y, BIAS, y * 2.0], 1),
     "reduce_window": lambda y: reduce_window(y, kind="max", **WINDOW),
+    "window_spread": lambda y: window_spread(y, shape=(2, 32, 11, 6), **WINDOW),
     "second convolution": lambda y: conv(y, tensor("w2", 48, 32, 2, 3)),
     "grouped": lambda y: conv(y, tensor("w3", 64, 1, 3, 3), feature_groups=32),
 }
