@@ -59,6 +59,10 @@ class Target:
         """Whether the signs of a vector's lanes say which of another are loaded or stored, as with AVX and AVX2."""
         return self.arch == "x86_64" and self.vector_bits == 256
 
+    def has_masks(self, dtype: DType) -> bool:
+        """Whether one instruction loads some lanes of a vector and leaves memory behind the others alone."""
+        return self.arch == "x86_64" and self.vector_bits >= (512 if dtype.bits < 32 else 256)
+
     def lanes(self, dtype: DType) -> int:
         """How many elements of `dtype` one vector register holds."""
         return max(1, self.vector_bits // dtype.bits)

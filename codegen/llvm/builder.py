@@ -7,11 +7,11 @@ of the intrinsics that were called. It knows nothing of kernels; `Value` is what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from graphc.dtype import DType
+from graphc.dtype import DType, bool_
 
 from ..target import Target
 from . import types
@@ -21,17 +21,24 @@ _REGISTER = re.compile(r"%[\w.]+")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An operand: its text, element type and lanes; `known` is its number where it is a constant (then lanes is 1)."""
+    """An operand: its text, element type and lanes; `known` is its number where it is a constant (then lanes is 1), `each` are
+    the bools of lanes that are constants."""
 
     text: str
     dtype: DType
     lanes: int = 1
     known: bool | int | float | None = None
+    each: tuple[bool, ...] | None = None
 
 
 def constant(value: bool | int | float, dtype: DType) -> Value:
     """A scalar constant."""
     return Value(types.number(value, dtype), dtype, 1, value)
+
+
+def each(bits: Sequence[bool]) -> Value:
+    """Constant bools, one for each lane."""
+    return Value(types.vector_of(["true" if bit else "false" for bit in bits], "i1"), bool_, len(bits), each=tuple(bits))
 
 
 @dataclass(slots=True)

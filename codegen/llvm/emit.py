@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 
-from graphc.dtype import bool_
 from graphc.ir.expr import Array, Expr, Var
 from graphc.ir.kernel import UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store, walk
 
 from ..squares import Square, square
 from ..target import Target
 from . import folds, memory, types
-from .builder import Builder, Value
+from .builder import Builder, Value, each
 from .epilogues import epilogue_rows
 from .expressions import Entry, Scope
 from .fills import next_fills
@@ -327,8 +326,7 @@ class _Emitter:
 
 def _first(active: int, width: int) -> Value | None:
     """The mask of so many of the lanes; None of all."""
-    bits = ["true"] * active + ["false"] * (width - active)
-    return None if active == width else Value(types.vector_of(bits, "i1"), bool_, width)
+    return None if active == width else each([True] * active + [False] * (width - active))
 
 
 def _power_of_two(n: int) -> int:

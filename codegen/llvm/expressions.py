@@ -9,13 +9,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from graphc.dtype import bool_, int32
+from graphc.ir.conditions import conjuncts
 from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, Temp, Var, combine, linear
 from graphc.ir.kernel import parts
 
 from . import memory, words
-from .builder import Builder, Preheader, Value, constant
+from .builder import Builder, Preheader, Value, constant, each
 from .indices import Indexer, Position, fits
 from .memory import Place
 
@@ -110,9 +112,15 @@ class Scope:
         right = self.evaluate(args[1])
         if right.known is not None:
             return right if bool(right.known) is decisive else left
+        if left.each and right.each:
+            return _alike([(x or y) if decisive else (x and y) for x, y in zip(left.each, right.each, strict=True)])
         return self.say("or" if decisive else "and", (left, right))
 
     def _compare(self, word: str, x: Expr, y: Expr) -> Value:
+        if isinstance(x, Index) and isinstance(y, Index) and self.lanes > 1:
+            numbers = [self.indexer.position(side).numbers(self.lanes) for side in (x, y)]
+            if numbers[0] and numbers[1]:
+                return _alike([_DECIDE[word](*pair) for pair in zip(*numbers, strict=True)])
         narrow = isinstance(x, Index) and isinstance(y, Index) and fits(x) and fits(y)
         left, right = (self._narrow(side) if narrow and isinstance(side, Index) else self.evaluate(side) for side in (x, y))
         if left.known is not None and right.known is not None:
@@ -138,7 +146,19 @@ class Scope:
         if run is not None:
             return memory.load(indexer, *run, self.mask, None)
         position = memory.locate(indexer, place, indexer.position(expr.index))
+        if position.rest is None and (position.steps or position.lane not in (0, 1)):
+            picked = memory.pick_lanes(indexer, place, position, self.mask, *self._apart(expr.guard))
+            if picked is not None:
+                return picked
         return memory.load(indexer, place, position, self.mask, guard)
+
+    def _apart(self, condition: Expr | None) -> tuple[Value | None, Value | None, Value | None]:
+        """What of a condition is the same in all lanes, what is constant in each, and what is neither."""
+        found = [value for value in map(self.evaluate, conjuncts(condition)) if value.known is None]
+        same, varying = ([v for v in found if not v.each and (v.lanes > 1) is varies] for varies in (False, True))
+        fixed = [v.each for v in found if v.each]
+        uniform, rest = (reduce(lambda x, y: self.say("and", (x, y)), parts) if parts else None for parts in (same, varying))
+        return uniform, each([all(bits) for bits in zip(*fixed, strict=True)]) if fixed else None, rest
 
     def _run(self, expr: Load, place: Place) -> tuple[Place, Position] | None:
         """Where the guard of a load is the same for all rounds of inner loops: what these read instead, the array from where
@@ -169,6 +189,11 @@ class Scope:
         along = _along(expr.index, inner)
         near = (along.high + 1) * expr.dtype.size <= MOST_ZEROS
         return inner[0] in self.entries and near and set(parts(expr.index - along)).isdisjoint(inner)
+
+
+def _alike(bits: Sequence[bool]) -> Value:
+    """Constant bools of lanes, which may all be the same."""
+    return constant(bits[0], bool_) if len(set(bits)) == 1 else each(bits)
 
 
 def _along(index: Index, loops: Sequence[Var]) -> Index:

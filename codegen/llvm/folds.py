@@ -71,7 +71,7 @@ def accumulate(scope: Scope, loop: VectorLoop | None, stmt: Accumulate) -> None:
         value = _at_once(scope, stmt)
         old = memory.load(indexer, place, position, None, None)
         memory.store(indexer, place, position, combine(scope, stmt.combine, old, value), None)
-    elif position.rest is not None and not place.private:
+    elif (position.rest is not None or position.steps) and not place.private:
         _one_by_one(scope, stmt, place, position)
     else:
         old = memory.load(indexer, place, position, scope.mask, None)
@@ -215,7 +215,7 @@ def _one_by_one(scope: Scope, stmt: Accumulate, place: Place, position: Position
     spilled = [Place(b.slot(types.memory(v.dtype), n), v.dtype, local=True) for v in (cells, value)]
     for slot, vector in zip(spilled, (cells, value), strict=True):
         memory.store(indexer, slot, Position(lane=1), vector, None)
-    active = n if scope.mask is None else scope.mask.text.count("true")
+    active = n if scope.mask is None else sum(scope.mask.each or ())
     one = Scope(b, {})
     for lane in range(active):
         cell, part = (memory.load(one.indexer, slot, Position(lane), None, None) for slot in spilled)

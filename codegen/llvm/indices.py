@@ -1,14 +1,16 @@
-"""Indices while a kernel is emitted: sums of registers, of the lane number, and of what is neither.
+"""Indices while a kernel is emitted: sums of registers, of constants for each lane, and of what is neither.
 
 In: an `Index` and what its variables are bound to. Out: a `Position`, from which addresses and vectors are made. Constants
-are added up here, so unrolled code gets constant offsets; quotients that all lanes share stay scalar.
+are added up here, so unrolled code gets constant offsets; quotients that all lanes share stay scalar, and those that differ
+by constants are constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from math import gcd
+from typing import Any
 
 from graphc.dtype import int64
 from graphc.ir.expr import Affine, Const, Div, Expr, Index, Mod, Temp, Var
@@ -21,13 +23,15 @@ from .builder import Builder, Value
 class Position:
     """constant + sum(register * factor) + lane * (the lane's number) + rest.
 
-    `rest` is a vector register with the bits of its elements, or None.
+    `steps` has a number for each lane, in the place of multiples of the lane's number, where lanes do not lie evenly. `rest` is
+    a vector register with the bits of its elements, or None.
     """
 
     constant: int = 0
     terms: tuple[tuple[str, int], ...] = ()
     lane: int = 0
     rest: tuple[str, int] | None = None
+    steps: tuple[int, ...] = ()
 
     @property
     def is_constant(self) -> bool:
@@ -36,13 +40,22 @@ class Position:
     @property
     def varies(self) -> bool:
         """Whether lanes differ."""
-        return self.lane != 0 or self.rest is not None
+        return self.lane != 0 or self.rest is not None or bool(self.steps)
+
+    def across(self, lanes: int) -> tuple[int, ...]:
+        """What is added for each lane, but for the constant and `rest`."""
+        return self.steps or tuple(range(0, self.lane * lanes, self.lane) if self.lane else (0,) * lanes)
+
+    def numbers(self, lanes: int) -> tuple[int, ...] | None:
+        """The position in each lane, where all are constants."""
+        return None if self.terms or self.rest else tuple(self.constant + step for step in self.across(lanes))
 
     def plus(self, factor: int, lane: int = 0) -> Position:
         """`factor` times the position (which has no `rest`), plus `lane` per lane."""
         assert self.rest is None
         terms = tuple((name, f * factor) for name, f in self.terms)
-        return Position(self.constant * factor, terms, self.lane * factor + lane)
+        steps = tuple(step * factor + lane * i for i, step in enumerate(self.steps))
+        return Position(self.constant * factor, terms, 0 if steps else self.lane * factor + lane, steps=steps)
 
 
 def fits(index: Index) -> bool:
@@ -95,17 +108,28 @@ class Indexer:
     def _sum(self, parts: tuple[tuple[Expr, int], ...], start: int) -> Position:
         terms: dict[str, int] = {}
         constant, lane, rest, bits = start, 0, None, 0
+        uneven: list[tuple[int, ...]] = []
         for atom, factor in parts:
             p = self.position(atom)
             constant += p.constant * factor
             lane += p.lane * factor
+            if p.steps:
+                uneven.append(tuple(step * factor for step in p.steps))
             for name, f in p.terms:
                 terms[name] = terms.get(name, 0) + f * factor
             if p.rest is not None:
                 bits = bits or (32 if _stays_narrow(parts, start) else 64)
                 rest = self._add(rest, self._scale(self._resize(p.rest, bits), factor, bits), bits)
         kept = tuple((name, f) for name, f in terms.items() if f)
-        return Position(constant, kept, lane, None if rest is None else (rest, bits))
+        p = Position(constant, kept, lane, None if rest is None else (rest, bits))
+        return replace(p, **self._stepping(map(sum, zip(p.across(self.lanes), *uneven, strict=True)))) if uneven else p
+
+    def _stepping(self, numbers: Iterable[int]) -> dict[str, Any]:
+        """Numbers of lanes as the lane and the steps of a position."""
+        steps = tuple(numbers)
+        lane = steps[1] - steps[0] if len(steps) > 1 else 0
+        even = steps == tuple(range(0, lane * self.lanes, lane) if lane else (0,) * self.lanes)
+        return {"lane": lane, "steps": ()} if even else {"lane": 0, "steps": steps}
 
     def _add(self, x: str | None, y: str, bits: int) -> str:
         return y if x is None else self.b.op(f"add {types.vector(f'i{bits}', self.lanes)} {x}, {y}")
@@ -138,14 +162,17 @@ class Indexer:
         return Position(rest=(result, bits))
 
     def _whole_division(self, p: Position, divisor: int, positive: bool, quotient: bool) -> Position | None:
-        """Where all registers count in steps that divide the divisor and no lane crosses a step: lane 0 decides."""
+        """Where all registers count in multiples of the divisor: constants for each lane. Where they count in steps that divide
+        it and no lane crosses a step: lane 0 decides."""
+        if all(f % divisor == 0 for _, f in p.terms):
+            parts = [divmod(p.constant + step, divisor) for step in p.across(self.lanes)]
+            numbers = [whole if quotient else rest for whole, rest in parts]
+            terms = tuple((name, f // divisor) for name, f in p.terms) if quotient else ()
+            return replace(Position(numbers[0], terms), **self._stepping(n - numbers[0] for n in numbers))
         step = gcd(divisor, *(f for _, f in p.terms))
         first = p.constant % step
-        if not 0 <= first + min(0, p.lane * (self.lanes - 1)) <= first + max(0, p.lane * (self.lanes - 1)) < step:
+        if p.steps or not 0 <= first + min(0, p.lane * (self.lanes - 1)) <= first + max(0, p.lane * (self.lanes - 1)) < step:
             return None
-        if all(f % divisor == 0 for _, f in p.terms):
-            base = Position(p.constant // divisor, tuple((name, f // divisor) for name, f in p.terms))
-            return base if quotient else Position(p.constant % divisor, (), p.lane)
         if p.lane == 0:
             return None
         result = self._floor(self.scalar(Position(p.constant, p.terms)), "i64", divisor, positive, quotient)
@@ -186,11 +213,12 @@ class Indexer:
         return self.b.early(f"add i64 {total}, {p.constant}") if constant and p.constant else total
 
     def offsets(self, p: Position) -> tuple[str, int] | None:
-        """What varies from lane to lane: `rest` plus lane * number, with its bits."""
-        if not p.lane:
+        """What varies from lane to lane: `rest` plus a number for each, with its bits."""
+        across = p.across(self.lanes)
+        if not any(across):
             return p.rest
-        bits = p.rest[1] if p.rest is not None else 32 if abs(p.lane) * self.lanes < 2**31 else 64
-        numbers = types.vector_of([str(p.lane * i) for i in range(self.lanes)], f"i{bits}")
+        bits = p.rest[1] if p.rest is not None else 32 if max(map(abs, across)) < 2**31 else 64
+        numbers = types.vector_of([str(number) for number in across], f"i{bits}")
         return (numbers, bits) if p.rest is None else (self._add(p.rest[0], numbers, bits), bits)
 
     def vector(self, p: Position, bits: int) -> str:

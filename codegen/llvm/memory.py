@@ -1,18 +1,20 @@
 """Loads and stores of one element, or of one element for each lane.
 
-In: where an array lives, a `Position`, a mask. Out: the cheapest access that is right: scalar, contiguous vector, reversed,
-gather or scatter. Lanes that a mask leaves out touch no memory outside the function's own stack.
+In: where an array lives, a `Position`, a mask. Out: the cheapest access that is right: scalar, contiguous vector, lanes
+picked out of rows, gather or scatter. Lanes that a mask leaves out touch no memory outside the function's own stack.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from graphc.dtype import DType, bool_
+from graphc.dtype import DType, bool_, uint8
 
 from . import types
 from .builder import Builder, Value
 from .indices import Indexer, Position
+from .picks import cover, pick, row_mask
 
 LINE = 64  # bytes that move between caches
 OPAQUE = "llvm.strip.invariant.group.p0"
@@ -86,7 +88,7 @@ def load(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value
         guard = None
     if not p.varies:
         return _load_one(x, place, p, mask, guard)
-    if p.rest is None and (p.lane == 1 or (p.lane == -1 and mask is None and guard is None)):
+    if p.rest is None and p.lane == 1:
         return _load_row(x, place, p, mask, guard)
     return _gather(x, place, p, both(x.b, mask, guard, x.lanes))
 
@@ -136,11 +138,6 @@ def _or_zero(b: Builder, guard: Value, value: Value) -> Value:
 
 def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: Value | None) -> Value:
     b, n, dtype = x.b, x.lanes, place.dtype
-    if p.lane == -1:
-        first = _plain_load(x, place, replace(p, constant=p.constant - n + 1), n)
-        kind = types.vector(types.register(dtype), n)
-        order = types.vector_of([str(n - 1 - i) for i in range(n)], "i32")
-        return Value(b.op(f"shufflevector {kind} {first.text}, {kind} poison, <{n} x i32> {order}"), dtype, n)
     if place.local:
         value = _plain_load(x, place, p, n)
         return value if guard is None else _or_zero(b, guard, value)
@@ -155,11 +152,15 @@ def _load_row(x: Indexer, place: Place, p: Position, mask: Value | None, guard: 
     if active is None:
         _fetch_ahead(b, place, pointer, n, write=False)
         return _load_at(b, place, pointer, n)
-    kind = types.vector(types.memory(dtype), n)
-    name = f"llvm.masked.load.{types.suffix(types.memory(dtype), n)}.p0"
-    source, lanes = (f"ptr align {dtype.size}", pointer), (types.vector("i1", n), active.text)
-    text = b.call(name, kind, source, lanes, (kind, "zeroinitializer"), stays=place.stays)
-    return _from_memory(b, text, dtype, n)
+    return _from_memory(b, _masked(b, place, pointer, active.text, n), dtype, n)
+
+
+def _masked(b: Builder, place: Place, pointer: str, mask: str, n: int) -> str:
+    """The elements of a row that a mask allows, zeros for the others."""
+    scalar = types.memory(place.dtype)
+    kind, name = types.vector(scalar, n), f"llvm.masked.load.{types.suffix(scalar, n)}.p0"
+    source, lanes = (f"ptr align {place.dtype.size}", pointer), (types.vector("i1", n), mask)
+    return b.call(name, kind, source, lanes, (kind, "zeroinitializer"), stays=place.stays)
 
 
 def _fetch_ahead(b: Builder, place: Place, pointer: str, n: int, write: bool) -> None:
@@ -206,6 +207,55 @@ def _to_memory(b: Builder, value: Value) -> str:
     if not value.dtype.is_bool:
         return value.text
     return b.op(f"zext {types.vector('i1', value.lanes)} {value.text} to {types.vector('i8', value.lanes)}")
+
+
+def pick_lanes(
+    x: Indexer, place: Place, p: Position, mask: Value | None, uniform: Value | None, fixed: Value | None, varying: Value | None
+) -> Value | None:
+    """The elements at `p`, whose lanes differ by constants, picked out of rows; anything where the mask is false, 0 where
+    one of three guards is: all lanes', the constant, the other. None where that is not cheaper than a gather."""
+    b, n, dtype = x.b, x.lanes, place.dtype
+    allowed = [bits.each for bits in (mask, fixed) if bits is not None and bits.each is not None]
+    offsets = [step if all(bits[lane] for bits in allowed) else None for lane, step in enumerate(p.across(n))]
+    size = min(n, b.target.lanes(dtype))
+    groups = [offsets[start : start + size] for start in range(0, n, size)]
+    covers = [cover(group, size) for group in groups]
+    if None in covers or (varying is not None and not b.target.has_masks(dtype)):
+        return None
+    kind, start = types.memory(dtype), replace(p, lane=0, steps=())
+    places = [offset for offset in offsets if offset is not None]
+    low, high = min(places, default=0), max(places, default=0)
+    if uniform is not None:
+        first = or_zeros(
+            b, address(x, place, replace(start, constant=p.constant + low)), uniform, (high - low + 1) * dtype.size
+        )
+
+    def row(offset: int, length: int) -> str:
+        if uniform is None:
+            pointer = address(x, place, replace(start, constant=p.constant + offset))
+        else:
+            pointer = b.op(f"getelementptr {kind}, ptr {first}, i64 {offset - low}")
+        if varying is None:
+            return _read(b, place, pointer, length)
+        wide = max(length, 2)
+        bits = both(b, None, Value(row_mask(b, varying.text, offsets, offset, wide), bool_, wide), wide)
+        assert bits is not None
+        if length == 1:
+            return _read(b, place, or_zeros(b, pointer, b.lane(bits, 0), dtype.size), 1)
+        return _masked(b, place, pointer, bits.text, length)
+
+    parts = []
+    for group, found in zip(groups, covers, strict=True):
+        assert found is not None
+        starts, length = found
+        text = pick(b, kind, group, starts, length, partial(row, length=length)) if starts else "zeroinitializer"
+        parts.append(Value(text, uint8 if dtype.is_bool else dtype, size))
+    while len(parts) > 1:
+        parts = [b.joined(*parts[at : at + 2]) for at in range(0, len(parts), 2)]
+    value = _from_memory(b, parts[0].text, dtype, n)
+    if varying is not None and len(set(places)) < len(places):
+        value = _or_zero(b, varying, value)
+    return value if fixed is None else _or_zero(b, fixed, value)
 
 
 def _pointers(x: Indexer, place: Place, p: Position) -> str:

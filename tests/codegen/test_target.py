@@ -8,8 +8,14 @@ import pytest
 
 from graphc.codegen import target
 from graphc.codegen.target import host, named
-from graphc.dtype import float16, float32, float64
+from graphc.dtype import float16, float32, float64, uint8
 from graphc.errors import CompileError
+
+
+def test_named_targets_say_what_they_load_under_masks() -> None:
+    assert [named("x86-64-v4").has_masks(dtype) for dtype in (float64, float32, uint8)] == [True, True, True]
+    assert [named("x86-64-v3").has_masks(dtype) for dtype in (float64, float32, uint8)] == [True, True, False]
+    assert not named("x86-64-v2").has_masks(float32) and not named("aarch64").has_masks(float32)
 
 
 def test_named_targets_count_their_lanes() -> None:
