@@ -117,7 +117,7 @@ def _element_pad(node: Value, index: Index, reader: Reader) -> Expr:
     attrs = node.attrs
     for i, n, low, interior in zip(index, node.operands[0].shape, attrs["low"], attrs["interior"], strict=True):
         place, step = as_index(i) - low, interior + 1
-        guards += [place >= 0, place < _span(n, interior)]
+        guards += [place >= 0, place < n * step]
         if interior:
             guards.append((place % step).equals(0))
         source.append(place // step)
