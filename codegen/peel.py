@@ -3,12 +3,14 @@
     for i < n unrolled: y += x[i - 1] if 0 <= i - 1       ->      y += 0;  for i < n - 1 unrolled: y += x[i]
     for k < 3: ... all that is read of x if 0 <= k + c    ->      for k < 3: if 0 <= k + c: ... x;  else: ... 0
     for k < 3: for i < n unrolled: if 0 <= i + k - 1: ... ->      for k < 1: for i < n - 1 unrolled: ...;  for k < 2: ...
+    for v < n vector: y[v] = x[v] if k < 2 else z[v]      ->      if k < 2: for v < n vector: y[v] = x[v];  else: ... z[v]
 
 In: a kernel that reads a value together with what surrounds it (a convolution with padding), each load under a guard, or asks
 around what is done with it. Out: the same stores and folds in the same order. Unrolled loops are cut into parts where a
 condition begins or ceases to hold for all values of the other variables, and so are loops in which only unrolled ones
-decide it, too. What guards all reads of an array is asked once around them, as far out as it is known. Not touched: vector
-loops, loops that transpose, whose steps become lanes, and guards that differ between lanes.
+decide it, too. What guards all reads of an array is asked once around them, as far out as it is known, and what chooses between
+reads of a vector loop that only maps (a concatenation of rows) before the loop. Not touched: other vector loops, loops that
+transpose, whose steps become lanes, and guards that differ between lanes.
 """
 
 from __future__ import annotations
@@ -19,16 +21,19 @@ from itertools import pairwise
 
 from graphc.dtype import bool_
 from graphc.ir.conditions import conjuncts, slack
-from graphc.ir.expr import Array, Const, Expr, Index, Load, Temp, Var, all_of, const, linear, load
-from graphc.ir.kernel import SERIAL, UNROLLED, For, If, Kernel, Let, Stmt, evaluated, operands, walk
+from graphc.ir.expr import Array, Call, Const, Expr, Index, Load, Temp, Var, all_of, const, linear, load
+from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, For, If, Kernel, Let, Stmt, Store, evaluated, operands, parts, walk
 from graphc.ir.kernel_rewrite import Renamed, Rewriter
 
 from .squares import square
 
+CHOICES = 3  # of reads, one inside another, that are made before a vector loop
+LARGEST = 256  # expressions in such a loop
+
 
 def peel(kernel: Kernel) -> Kernel:
     """The kernel with fewer guards inside its loops; the same object where there are none that can be decided."""
-    if next(_conditions(kernel.body), None) is None:
+    if next(_conditions(kernel.body), None) is None and not any(map(_choices, walk(kernel.body))):
         return kernel
     body = _block(kernel.body)
     return kernel if body is kernel.body else replace(kernel, body=body)
@@ -44,6 +49,8 @@ def _parts(stmt: Stmt) -> Iterator[Stmt]:
     match stmt:
         case For(kind="unrolled"):
             yield from _cut(stmt, _turns(stmt, _conditions(stmt.body)))
+        case For(kind="vector"):
+            yield from _switched(stmt, CHOICES)
         case For(kind="serial") if square(stmt) is not None:
             yield from _asked((stmt,)) or (stmt,)
         case For(kind="serial"):
@@ -94,6 +101,59 @@ class _Failed(Rewriter):
 
     def load(self, array: Array, index: Index, guard: Expr | None) -> Expr:
         return const(0, array.dtype) if self.conditions.issubset(conjuncts(guard)) else load(array, index, guard)
+
+
+def _switched(loop: For, most: int) -> tuple[Stmt, ...]:
+    """A vector loop that maps, once for each of what it may read; at most so many choices deep."""
+    condition = next(iter(_choices(loop)), None) if most else None
+    if condition is None:
+        return (loop,)
+    sides = []
+    for holds in (True, False):
+        body = _Chosen(condition, holds, _comparisons(loop)).block(loop.body)
+        sides.append(_switched(replace(loop, body=body), most - 1))
+    return (If(condition, *sides),)
+
+
+def _choices(loop: Stmt) -> list[Expr]:
+    """The conditions that choose between reads in a small vector loop that maps, and are the same in all its rounds."""
+    if not isinstance(loop, For) or loop.kind != VECTOR or not all(isinstance(stmt, Let | Store) for stmt in loop.body):
+        return []
+    found = list(evaluated(*loop.body))
+    if len(found) > LARGEST:
+        return []
+    inside = {loop.var, *(stmt.temp for stmt in loop.body if isinstance(stmt, Let))}
+    chosen = [expr.args for expr in found if isinstance(expr, Call) and expr.word == "select"]
+    between = [condition for condition, *sides in chosen if all(any(_reads(side)) for side in sides)]
+    return [c for c in between if inside.isdisjoint(parts(c)) and not any(_reads(c))]
+
+
+def _reads(expr: Expr) -> Iterator[Load]:
+    """The loads in an expression."""
+    return (part for part in parts(expr) if isinstance(part, Load))
+
+
+def _comparisons(loop: For) -> set[Expr]:
+    """The inequalities of indices in a loop."""
+    return {expr for expr in evaluated(*loop.body) if slack(expr) is not None}
+
+
+class _Chosen(Rewriter):
+    """Where a condition holds, or where it fails, and what follows of others."""
+
+    def __init__(self, condition: Expr, holds: bool, others: Iterable[Expr]) -> None:
+        super().__init__()
+        self.done[condition] = const(holds, bool_)
+        given = slack(condition)
+        if given is None:
+            return
+        known = given if holds else -1 - given  # not negative
+        for other in others:
+            left = slack(other)
+            if left is not None and (left - known).low >= 0:
+                self.done[other] = const(True, bool_)
+            elif left is not None and (left + known).high < 0:
+                self.done[other] = const(False, bool_)
 
 
 def _cut(loop: For, turns: Iterable[int]) -> Iterator[Stmt]:

@@ -8,7 +8,7 @@ import pytest
 from graphc.codegen.peel import peel
 from graphc.dtype import float32, int64
 from graphc.interp.kernel import run_kernel
-from graphc.ir.expr import Array, Expr, Index, Load, Var, all_of, const, load
+from graphc.ir.expr import Array, Call, Expr, Index, Load, Var, all_of, const, load, select
 from graphc.ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Stmt, Store, evaluated, walk
 from graphc.ir.kernel_verify import verify_kernel
 
@@ -128,3 +128,48 @@ def test_loops_of_lanes_are_not_cut() -> None:
     fold = Accumulate(Y, V, "add", load(X, V + ROW, inside(ROW - 1, 3)))
     kernel = Kernel("k", (X, Y, N), TASK, (For(V, (For(ROW, (fold,), UNROLLED),), VECTOR, 8),))
     assert peel(kernel) is kernel
+
+
+def joined(condition: Expr, *more: Stmt) -> Kernel:
+    """y[t, v] = x[8 t + v] where two conditions hold, x[8 t + 1 + v] where the first one does, else x[v]."""
+    at, second = TASK * 8 + V, TASK < 3
+    near = select(second, load(X, at, second), load(X, at + 1, TASK >= 3))
+    value = select(condition, near, load(X, V))
+    return Kernel("joined", (X, Y, N), TASK, (For(V, (Store(Y, at, value), *more), VECTOR, 8),))
+
+
+def choices(kernel: Kernel) -> int:
+    return sum(isinstance(expr, Call) and expr.word == "select" for expr in evaluated(*walk(kernel.body)))
+
+
+def test_what_chooses_between_rows_is_asked_before_a_loop_of_lanes() -> None:
+    """1 <= t, then t < 3, which says that t >= 3 fails, too."""
+    kernel = joined(TASK >= 1)
+    peeled = checked(kernel)
+    assert choices(kernel) == 2 and choices(peeled) == 0 and guards(peeled).count(None) == len(guards(peeled)) == 3
+    (question,) = peeled.body
+    assert isinstance(question, If) and question.condition is (TASK >= 1)
+
+
+def test_few_choices_are_made_before_a_loop() -> None:
+    """Of four conditions, none of which follows from others, the last one is left to lanes."""
+    value: Expr = load(X, V)
+    for row in range(4):
+        value = select(((TASK + row) % 4).equals(0), load(X, V + row + 1), value)
+    kernel = Kernel("rows", (X, Y, N), TASK, (For(V, (Store(Y, TASK * 8 + V, value),), VECTOR, 8),))
+    questions = [stmt for stmt in walk(checked(kernel).body) if isinstance(stmt, If)]
+    assert choices(kernel) == 4 and choices(peel(kernel)) == 1 and len(questions) == 3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "asked"),
+    [
+        (joined(load(N, TASK) < const(2, int64)), {TASK < 3}),
+        (joined(V < 5), {TASK < 3}),
+        (joined(TASK >= 1, Accumulate(Y, TASK + 100, "add", load(X, V))), set()),
+        (Kernel("k", (X, Y, N), TASK, (For(V, (Store(Y, V, select(TASK < 2, load(X, V), 0)),), VECTOR, 8),)), set()),
+    ],
+    ids=["data", "lanes differ", "sums", "one side reads"],
+)
+def test_other_choices_are_left_to_lanes(kernel: Kernel, asked: set[Expr]) -> None:
+    assert {stmt.condition for stmt in walk(peel(kernel).body) if isinstance(stmt, If)} == asked
