@@ -20,6 +20,7 @@ PASSING = 2  # operands of more than one such part of the second cache seldom wa
 BLOCK = 16  # rounds, at most, that fetch together
 CROWDED = 0.75  # of the registers: more sums than these leave little room for what is loaded
 AT_ONCE, ENOUGH = 4, 48  # rounds, at most, that make a block without a branch, and the vectors of products that need no more
+WINDOW, WHOLE = 7, 112  # rounds, and the vectors of all their products, at most, of a longer loop that is all of a block
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,14 @@ def together(loop: For) -> int:
 
 def at_once(loop: For, rounds: int) -> int:
     """How many of so many rounds of a loop are written out one after another: of a loop over steps some, so that counting and
-    branching take little of the time that few products take; of any other loop one."""
+    branching take little of the time that few products take, or all, so that what the taps of a wide window share is loaded
+    once; of any other loop one."""
     if _step(loop) is None:
         return 1
-    return _divisor(rounds, min(AT_ONCE, ceil(ENOUGH / _products(loop))))
+    products = _products(loop)
+    if AT_ONCE < rounds <= WINDOW and rounds * products <= WHOLE:
+        return rounds
+    return _divisor(rounds, min(AT_ONCE, ceil(ENOUGH / products)))
 
 
 def _divisor(number: int, most: int) -> int:

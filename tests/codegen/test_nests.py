@@ -56,7 +56,8 @@ def test_what_adds_nothing_up_is_no_nest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "rounds", "together"), [(1, 12, 4), (14, 12, 4), (14, 10, 2), (14, 9, 3), (14, 7, 1), (26, 12, 2), (48, 12, 1)]
+    ("rows", "rounds", "together"),
+    [(1, 12, 4), (14, 12, 4), (14, 10, 2), (14, 9, 3), (14, 7, 7), (16, 7, 7), (17, 7, 1), (26, 12, 2), (48, 12, 1)],
 )
 def test_steps_that_make_few_products_are_written_out_together(rows: int, rounds: int, together: int) -> None:
     assert at_once(For(Var("k", rounds), (step(rows),), SERIAL), rounds) == together
