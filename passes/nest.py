@@ -9,7 +9,7 @@ In: a cluster of kind `loops`. Out: a launch whose tasks are rows, or chunks of 
 
 Axes that every access walks alike are collapsed first. The vector axis is the last one: when it is reduced, a row ends in
 a horizontal fold; when it is kept (column sums), accumulators are vectors. A task of a map that reads across it is a square
-of it and of the axis that is read along. Work is split by shape alone.
+of it and of the axis that is read along; short rows of a map share vectors, or tasks. Work is split by shape alone.
 """
 
 from __future__ import annotations
@@ -56,25 +56,25 @@ class Nest:
         self.members = cluster.members
         self.stored = [v for v in self.members if v in set(stored)]
         self.levels = _levels(cluster)
+        self.lanes = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
         self.axes = self._collapse()
+        self.stepped = self._crossed() or self._next_to_short()
         self.vector = self.axes[-1] if self.axes else None
         self.elements = Elements(self._at_hand, self._fold_window)
         self.rows: dict[Value, Array] = {}  # row values already computed in this task
         self.kept: dict[Value, Array] = {}  # full values written in an earlier pass: scratch
         self.named: dict[Value, Temp] = {}  # full values bound in this pass
         self.prelude: list[Stmt] = []
-        lanes = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
-        self.crossed = self._crossed(lanes)
-        self.width = self._width(lanes) if self.crossed is None else lanes
+        self.width = self._width() if self.stepped is None else self.lanes
 
-    def _width(self, lanes: int) -> int:
+    def _width(self) -> int:
         """Lanes computed at once. In a large domain several vectors side by side hide the latency of each other."""
         together = 1
         if prod(self.cluster.domain) >= LARGE_DOMAIN:
             together = 2 * INTERLEAVED if self._is_deep() else INTERLEAVED
-        while self.vector is not None and together > 1 and self.vector.extent < together * lanes:
+        while self.vector is not None and together > 1 and self.vector.extent < together * self.lanes:
             together //= 2
-        return together * lanes
+        return together * self.lanes
 
     def _is_deep(self) -> bool:
         """Whether the cluster maps one array by heavy functions that depend on each other: their latencies add up. Of a second
@@ -113,15 +113,24 @@ class Nest:
         domain = self.cluster.domain
         return next((d for d in range(dim + 1, len(domain)) if domain[d] > 1), -1)
 
-    def _crossed(self, lanes: int) -> Axis | None:
+    def _crossed(self) -> Axis | None:
         """An outer axis of a map along which something is read whose lanes would lie apart. Tasks are then squares of both."""
-        vector = self.axes[-1] if self.axes else None
-        if lanes == 1 or vector is None or self.cluster.axes:
+        if self.lanes == 1 or self.cluster.axes:
             return None
-        found = (crossed(as_index(index), self.cluster.domain) for index, *_ in self._outside_reads())
-        places = [at for at in found if at is not None]
+        places = [crossed(as_index(index), self.cluster.domain) for index, *_ in self._outside_reads()]
         full = positions(self.cluster.domain)
         return next((axis for axis in self.axes if full[axis.dims[-1]] in places), None)
+
+    def _next_to_short(self) -> Axis | None:
+        """The axis of a map that tasks walk, too, where the last one is short and a task's number would be divided for each row
+        of it. If rows fill parts of a vector, both axes become one: lanes of several rows are picked out of few vectors."""
+        if self.lanes == 1 or self.cluster.axes or len(self.axes) < 2:
+            return None
+        *_, outer, last = self.axes
+        if last.extent < self.lanes and self.lanes % last.extent == 0:
+            self.axes[-2:] = [Axis((*outer.dims, *last.dims), outer.extent * last.extent, reduced=False)]
+            return self._next_to_short()
+        return outer if len(self.axes) > 2 and last.extent < SQUARE else None
 
     def _outside_reads(self) -> list[list[Expr]]:
         """For each access to memory outside: its flat index and guard, at the symbolic index of the domain."""
@@ -159,8 +168,8 @@ class Nest:
 
     def launch(self, name: str, comment: str) -> Launch:
         """The kernel and its arguments."""
-        outer = [a for a in self.axes if not a.reduced and a not in (self.crossed, self.vector)]
-        chunks = {axis: self._chunk(axis) for axis in (self.crossed, self.vector) if axis is not None}
+        outer = [a for a in self.axes if not a.reduced and a not in (self.stepped, self.vector)]
+        chunks = {axis: self._chunk(axis) for axis in (self.stepped, self.vector) if axis is not None}
         counts = (1 if axis.reduced else -(-axis.extent // chunk) for axis, chunk in chunks.items())
         task, parts, named = self.frame.task((*(axis.extent for axis in outer), *counts))
         body = self._cut(dict(zip((*outer, *chunks), parts, strict=True)), chunks, {})
@@ -180,8 +189,8 @@ class Nest:
         """Elements of an axis in a task; a reduced one is never cut."""
         if axis.reduced:
             return max(axis.extent, 1)
-        if self.crossed is not None and self.vector is not None:
-            other = self.crossed if axis is self.vector else self.vector
+        if self.stepped is not None and self.vector is not None:
+            other = self.stepped if axis is self.vector else self.vector
             return SQUARE * max(1, SQUARE // other.extent)
         if any(a.reduced for a in self.axes):
             return max(self.width, self._columns(axis))
@@ -204,9 +213,9 @@ class Nest:
         self.rows, self.kept, self.named = {}, {}, {}
         self.elements.forget()
         self.steps: list[Var] = []
-        if self.crossed is not None:
-            self.steps.append(Var("k", extents[self.crossed]))
-            indices[self.crossed] += self.steps[0]
+        if self.stepped is not None:
+            self.steps.append(Var("k", extents[self.stepped]))
+            indices[self.stepped] += self.steps[0]
         self.extent = 1 if self.vector is None else extents[self.vector]
         self.lane = Var("v", self.extent)
         if self.vector is not None:

@@ -55,6 +55,11 @@ def launch(x: Value, y: Value, machine: Machine | None = None) -> Launch:
     return only
 
 
+def loops(found: Launch) -> list[int]:
+    """The iterations of all loops, outermost first."""
+    return [stmt.var.extent for stmt in walk(found.kernel.body) if isinstance(stmt, For)]
+
+
 def divisions(found: Launch) -> bool:
     """Whether any index inside the kernel's loops is divided."""
     stack: list[Expr] = [e for stmt in walk(found.kernel.body) for e in expressions(stmt)]
@@ -134,10 +139,9 @@ def test_axes_that_all_accesses_walk_alike_are_one_loop() -> None:
     found = launch(x, exp(x))
     assert found.kernel.task.extent == 1 and not divisions(found)
     moved = launch(x, transpose(x, (1, 0, 2)) + 1.0)
-    assert moved.kernel.task.extent == 15  # 5 rows of 3, each of 7 lanes
+    assert loops(moved) == [3, 7] and moved.kernel.task.extent == 5  # rows of 7 lanes
     swapped = launch(x, exp(transpose(x, (1, 2, 0))))
-    walked = [stmt.var.extent for stmt in walk(swapped.kernel.body) if isinstance(stmt, For)]
-    assert walked == [35, 3]  # the first two result axes walk x as one, the last its slowest
+    assert loops(swapped) == [35, 3]  # the first two result axes walk x as one, the last its slowest
     assert not divisions(swapped)
     cut = launch(x, exp(slice_(x, (0, 0, 0), (3, 5, 6))))
     assert cut.kernel.task.extent == 15  # rows of x are longer than rows of the result, but equally far apart
@@ -154,6 +158,19 @@ def test_tasks_transpose_squares(shape: tuple[int, ...], machine: Machine) -> No
     rows, columns = shape[-2:]
     assert max(steps) == min(columns, SQUARE * max(1, SQUARE // rows))
     check_kernels(Graph("f", (x, other), (y,)), machine, calls=1)
+
+
+def test_short_rows_share_vectors_or_tasks() -> None:
+    x, y, z = tensor("x", 40, 30), tensor("y", 7, 6, 5, 3), tensor("z", 70)
+    twice, turned, thrice = broadcast(x, (40, 30, 2), (0, 1)), transpose(y, (1, 0, 2, 3)), broadcast(z, (70, 3), (0,))
+    for value, leaf, tasks, walked in (
+        (twice, x, 10, [256, 96]),  # rows of two elements are parts of vectors
+        (turned, y, 6, [7, 15]),  # a task's number would be divided for each row
+        (thrice, z, 70, [3]),  # it is not
+    ):
+        found = launch(leaf, exp(value), Machine(64, 32))
+        assert (found.kernel.task.extent, loops(found)) == (tasks, walked)
+        check_kernels(Graph("f", (leaf,), (exp(value),)), Machine(64, 32), calls=1)
 
 
 def test_guards_keep_axes_apart() -> None:
