@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import isfinite, prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,10 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
 
 
 def check_entries(op: str, x: TensorType, **attrs: Sequence[int]) -> None:
-    """Each of `attrs` has one entry per dimension of `x`."""
+    """Each of `attrs` has one entry per dimension of `x`, an int."""
     for name, attr in attrs.items():
+        if not all(isinstance(entry, Integral) for entry in attr):
+            raise ShapeError(f"{op} of {x}: {name} must be ints, got {tuple(attr)}")
         if len(attr) != x.rank:
             raise ShapeError(f"{op} of {x} needs {x.rank} entries in {name}, one per dimension; got {tuple(attr)}")
 

@@ -18,7 +18,7 @@ from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
 from ..ops.top import first_in_order
-from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value
+from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value, sizes
 from .elementwise import where
 from .products import Products
 from .reductions import Extreme
@@ -180,6 +180,7 @@ class Indexing(Products):
         if not self.ndim:
             return Extreme(*(x.reshape(()) for x in self.reshape(1).topk(k, dim, largest)))
         d = axis(dim, self.ndim, "topk")
+        (k,) = sizes([k], "topk")
         if not 0 <= k <= self.shape[d]:
             raise ShapeError(f"topk: k = {k} is not within 0 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
         order = self.wrap(first_in_order(self.value, d, k, bool(largest)))

@@ -13,7 +13,7 @@ from ..errors import GraphcError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
 from ..ops.top import first_in_order
-from .core import Core, axis
+from .core import Core, axis, sizes
 from .elementwise import where
 from .positions import Positions
 from .reductions import Extreme
@@ -35,6 +35,7 @@ class Statistics(Positions):
         if not self.ndim:
             return Extreme(*(x.reshape(()) for x in self.reshape(1).kthvalue(k, dim)))
         d = axis(dim, self.ndim, "kthvalue")
+        (k,) = sizes([k], "kthvalue")
         if not 1 <= k <= self.shape[d]:
             raise ShapeError(f"kthvalue: k = {k} is not within 1 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
         index = self.wrap(first_in_order(self.value, d, k)).narrow(d, k - 1, 1)
