@@ -122,16 +122,18 @@ def _transpose(held: _Held, value: Value) -> Moved:
 
 
 def _convolution(held: _Held, value: Value) -> Moved:
-    """Operands are read in the order in which they are; the result has its channels last or stays. With pictures last, the
-    data come so too: from here on they are held in this order, in which the gradient of the kernel finds them."""
+    """Operands are read in the order in which they are; the result has its channels last or stays. With pictures last, or where
+    lanes are channels of the data, too, these come in the same order: from here on they are held in it, in which the gradient
+    of the kernel finds them. So do lines of samples, whose channels would lie far apart."""
     attrs = dict(value.attrs)
     order = tuple(range(value.type.rank))
     if held.preferred(value):
         batch, channels, *spatial = attrs["out_spec"]
         order = (channels, *spatial, batch) if held.batch_last else (batch, *spatial, channels)
-        if held.batch_last:
-            data, (batch, channels, *spatial) = value.operands[0], attrs["lhs_spec"]
-            now = (channels, *spatial, batch)
+        data, (batch, channels, *spatial) = value.operands[0], attrs["lhs_spec"]
+        summed = value.operands[1].shape[attrs["rhs_spec"][1]]
+        if held.batch_last or (data.shape[channels] >= FEW_CHANNELS and (summed == 1 or len(spatial) == 1)):
+            now = (channels, *spatial, batch) if held.batch_last else (batch, *spatial, channels)
             held.held[data] = held.ordered(data, now), now
     operands = []
     for operand, role in zip(value.operands, ("lhs_spec", "rhs_spec"), strict=True):

@@ -126,6 +126,23 @@ def test_other_ranks(rank: int) -> None:
     assert graph.outputs[0].op.name == "transpose"
 
 
+@pytest.mark.parametrize(
+    ("groups", "shape", "moved"),
+    [
+        (1, (32, 32, 3, 3), False),
+        (8, (32, 4, 3, 3), False),
+        (32, (32, 1, 3, 3), True),
+        (32, (64, 1, 3, 3), True),
+        (1, (32, 32, 3), True),
+    ],
+    ids=["plain", "grouped", "depthwise", "two results a channel", "line"],
+)
+def test_data_have_their_channels_last_where_lanes_need_them_so(groups: int, shape: tuple[int, ...], moved: bool) -> None:
+    x = tensor("x", 2, 32, *(9, 7)[: len(shape) - 2])
+    graph = laid_out(conv(x, tensor("w", *shape), feature_groups=groups))
+    assert len(transposes(graph)) == 1 + moved  # of the result, and of the data
+
+
 def test_where_channels_are_few_nothing_changes() -> None:
     for x, w in ((X, tensor("w", 8, 3, 3, 3)), (tensor("x", 1, 64, 5, 5), tensor("w", 3, 64, 3, 3))):
         graph = Graph("f", (x, w), (conv(x, w, padding=0),))
