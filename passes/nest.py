@@ -7,9 +7,9 @@ In: a cluster of kind `loops`. Out: a launch whose tasks are rows, or chunks of 
       rows 1:  values of the kept axes that follow from pass 0
       pass 1:  ...
 
-Axes that every access walks alike are collapsed first. The vector axis is the last one: when it is reduced, a row ends in
-a horizontal fold; when it is kept (column sums), accumulators are vectors. A task of a map that reads across it is a square
-of it and of the axis that is read along; short rows of a map share vectors, or tasks. Work is split by shape alone.
+Axes that every access walks alike are collapsed first. The vector axis is the last one: when it is reduced, a row ends in a
+horizontal fold; when it is kept (column sums), accumulators are vectors. What a map reads across it is read in squares of it
+and of the axis along which it lies; short rows of a map share vectors, or tasks. Work is split by shape alone.
 """
 
 from __future__ import annotations
@@ -181,14 +181,15 @@ class Nest:
         if axis is None:
             return self._task(dict(parts), extents)
         whole, rest = divmod(axis.extent, chunks[axis])
-        cases = [(parts[axis] * chunks[axis], chunks[axis]), (as_index(whole * chunks[axis]), rest)][not whole : 1 + (rest > 0)]
+        cases = [(parts[axis] * chunks[axis], chunks[axis])] if whole else []
+        cases += [(as_index(axis.extent - rest), rest)] if rest or not whole else []
         bodies = [self._cut({**parts, axis: start}, chunks, {**extents, axis: extent}) for start, extent in cases]
         return bodies[0] if len(bodies) == 1 else (If(parts[axis] < whole, *bodies),)
 
     def _chunk(self, axis: Axis) -> int:
         """Elements of an axis in a task; a reduced one is never cut."""
         if axis.reduced:
-            return max(axis.extent, 1)
+            return axis.extent or 1
         if self.stepped is not None and self.vector is not None:
             other = self.stepped if axis is self.vector else self.vector
             return SQUARE * max(1, SQUARE // other.extent)

@@ -108,6 +108,14 @@ def test_maps_of_any_length(size: int) -> None:
     check_kernels(Graph("f", (x,), (x * x + 1.0,)), calls=1)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (3, 0, 4), (4, 3, 0), (0, 0)], ids=str)
+def test_there_may_be_no_elements(shape: tuple[int, ...]) -> None:
+    x, order = tensor("x", *shape), tuple(reversed(range(len(shape))))
+    check_kernels(Graph("f", (x,), (exp(x) + 1.0, exp(transpose(x, order)))), calls=1)
+    for axes in ((0,), (len(shape) - 1,), tuple(range(len(shape)))):
+        check_kernels(Graph("f", (x,), (reduce_sum(exp(x), axes),)), calls=1)
+
+
 def test_dimensions_of_one_element_come_and_go() -> None:
     x = tensor("x", 1, 5, 1, 7)
     y = reshape(exp(x), (5, 7)) + 1.0
