@@ -58,7 +58,8 @@ class Nest:
         self.levels = _levels(cluster)
         self.lanes = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
         self.axes = self._collapse()
-        self.stepped = self._crossed() or self._next_to_short()
+        maps = self.lanes > 1 and not cluster.axes
+        self.stepped = self._crossed() or self._next_to_short() if maps else None
         self.vector = self.axes[-1] if self.axes else None
         self.elements = Elements(self._at_hand, self._fold_window)
         self.rows: dict[Value, Array] = {}  # row values already computed in this task
@@ -115,8 +116,6 @@ class Nest:
 
     def _crossed(self) -> Axis | None:
         """An outer axis of a map along which something is read whose lanes would lie apart. Tasks are then squares of both."""
-        if self.lanes == 1 or self.cluster.axes:
-            return None
         places = [crossed(as_index(index), self.cluster.domain) for index, *_ in self._outside_reads()]
         full = positions(self.cluster.domain)
         return next((axis for axis in self.axes if full[axis.dims[-1]] in places), None)
@@ -124,7 +123,7 @@ class Nest:
     def _next_to_short(self) -> Axis | None:
         """The axis of a map that tasks walk, too, where the last one is short and a task's number would be divided for each row
         of it. If rows fill parts of a vector, both axes become one: lanes of several rows are picked out of few vectors."""
-        if self.lanes == 1 or self.cluster.axes or len(self.axes) < 2:
+        if len(self.axes) < 2:
             return None
         *_, outer, last = self.axes
         if last.extent < self.lanes and self.lanes % last.extent == 0:
