@@ -108,11 +108,9 @@ def _switched(loop: For, most: int) -> tuple[Stmt, ...]:
     condition = next(iter(_choices(loop)), None) if most else None
     if condition is None:
         return (loop,)
-    sides = []
-    for holds in (True, False):
-        body = _Chosen(condition, holds, _comparisons(loop)).block(loop.body)
-        sides.append(_switched(replace(loop, body=body), most - 1))
-    return (If(condition, *sides),)
+    others = {expr for expr in evaluated(*loop.body) if slack(expr) is not None}
+    bodies = (_Chosen(condition, holds, others).block(loop.body) for holds in (True, False))
+    return (If(condition, *(_switched(replace(loop, body=body), most - 1) for body in bodies)),)
 
 
 def _choices(loop: Stmt) -> list[Expr]:
@@ -131,11 +129,6 @@ def _choices(loop: Stmt) -> list[Expr]:
 def _reads(expr: Expr) -> Iterator[Load]:
     """The loads in an expression."""
     return (part for part in parts(expr) if isinstance(part, Load))
-
-
-def _comparisons(loop: For) -> set[Expr]:
-    """The inequalities of indices in a loop."""
-    return {expr for expr in evaluated(*loop.body) if slack(expr) is not None}
 
 
 class _Chosen(Rewriter):

@@ -10,11 +10,10 @@ vector of lanes.
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from graphc.ir.expr import Expr, Index, Load, Temp, Var, linear
-from graphc.ir.kernel import SERIAL, VECTOR, For, Let, Stmt, Store, evaluated, operands
+from graphc.ir.expr import Index, Load, Temp, Var, linear
+from graphc.ir.kernel import SERIAL, VECTOR, For, Let, Stmt, Store, evaluated, parts
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def square(loop: For) -> Square | None:
         return None
     step, lane, width = loop.var, inner.var, inner.width
     names = {stmt.temp for stmt in inner.body if isinstance(stmt, Let)}
-    loads = list(dict.fromkeys(expr for expr in evaluated(*inner.body) if isinstance(expr, Load)))
+    loads = [expr for expr in evaluated(*inner.body) if isinstance(expr, Load)]
     stores = [stmt for stmt in inner.body if isinstance(stmt, Store)]
     walked = [(load, _strides(load, step, lane, names)) for load in loads if not load.dtype.is_bool]
     crossing = tuple(load for load, (along, across) in walked if along == 1 and abs(across) > 1)
@@ -47,16 +46,12 @@ def square(loop: For) -> Square | None:
 
 def _strides(access: Load | Store, step: Var, lane: Var, names: set[Temp]) -> tuple[int, int]:
     """How far a step and a lane move an access; (0, 0) if that is not all, or if it cannot be said outside of the loops."""
-    if not isinstance(access.index, Index) or (access.guard is not None and _depends(access.guard, names)):
+    if not isinstance(access.index, Index) or (access.guard is not None and not names.isdisjoint(parts(access.guard))):
         return 0, 0
     terms, _ = linear(access.index)
-    if any(_depends(atom, {step, lane, *names}) for atom in terms if atom not in (step, lane)):
+    if not {step, lane, *names}.isdisjoint(parts(*(atom for atom in terms if atom not in (step, lane)))):
         return 0, 0
     return terms.get(step, 0), terms.get(lane, 0)
-
-
-def _depends(expr: Expr, names: AbstractSet[Expr]) -> bool:
-    return expr in names or any(_depends(part, names) for part in operands(expr))
 
 
 def _apart(loads: list[Load], stores: list[Store]) -> bool:

@@ -119,9 +119,9 @@ def gathers(members: Mapping[Value, list[Read]]) -> bool:
     """Whether lanes would gather much of what members read that are computed index by index. A map transposes it; a reduction
     or a contraction cannot."""
     for member, reads in members.items():
-        shape = member.operands[0].shape if isinstance(member.op.lower, Reduction) else member.shape
         if isinstance(member.op.lower, Contraction | Blocked):
             continue
+        shape = member.operands[0].shape if isinstance(member.op.lower, Reduction) else member.shape
         if any(leaf.type.size >= MUCH and _lies_across(leaf.shape, at, shape) for leaf, at, _ in reads):
             return True
     return False

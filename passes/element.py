@@ -82,7 +82,7 @@ def positions(shape: tuple[int, ...]) -> Position:
 def crossed(index: Index, shape: tuple[int, ...]) -> Expr | None:
     """The position of a shape along which an index of memory goes from element to element, if not the last one but one that
     would make lanes gather."""
-    places = [at for at in positions(shape) if isinstance(at, Var)]
+    places = variables(squeezed(shape))
     terms, _ = linear(index)
     if not places or abs(terms.get(places[-1], 0)) < 2:
         return None

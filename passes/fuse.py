@@ -230,7 +230,7 @@ class _Fusion:
 
     def is_prologue(self, cluster: Cluster, leaf: Value, user: Cluster) -> bool:
         """Whether the cluster is a map to `leaf`, which makes up one operand of the contraction and is read nowhere else."""
-        if cluster.kind != LOOPS or cluster.axes is not None or list(self.dag.successors(cluster)) != [user]:
+        if not cluster.is_map or list(self.dag.successors(cluster)) != [user]:
             return False
         readers = [member for member, reads in user.reads.items() for read in reads if read[0] is leaf]
         others = (user.sources - {leaf}).union(*(prologue.sources for prologue in user.prologues.values()))

@@ -82,6 +82,11 @@ class _Held:
         rule = _RULES.get(value.op.name) or _BY_LOWERING.get(type(value.op.lower))
         self.held[value] = (rule and rule(self, value)) or self._unmoved(value)
 
+    def preferred_order(self, spec: tuple[int, ...]) -> Order:
+        """That of a value whose batch, channels and pixels are these dimensions."""
+        batch, channels, *pixels = spec
+        return (channels, *pixels, batch) if self.batch_last else (batch, *pixels, channels)
+
     def ordered(self, value: Value, order: Order) -> Value:
         """transpose(value, order)"""
         new, now = self.held[value]
@@ -128,12 +133,11 @@ def _convolution(held: _Held, value: Value) -> Moved:
     attrs = dict(value.attrs)
     order = tuple(range(value.type.rank))
     if held.preferred(value):
-        batch, channels, *spatial = attrs["out_spec"]
-        order = (channels, *spatial, batch) if held.batch_last else (batch, *spatial, channels)
-        data, (batch, channels, *spatial) = value.operands[0], attrs["lhs_spec"]
+        order = held.preferred_order(attrs["out_spec"])
+        data, (_, channels, *spatial) = value.operands[0], attrs["lhs_spec"]
         summed = value.operands[1].shape[attrs["rhs_spec"][1]]
         if held.batch_last or (data.shape[channels] >= FEW_CHANNELS and (summed == 1 or len(spatial) == 1)):
-            now = (channels, *spatial, batch) if held.batch_last else (batch, *spatial, channels)
+            now = held.preferred_order(attrs["lhs_spec"])
             held.held[data] = held.ordered(data, now), now
     operands = []
     for operand, role in zip(value.operands, ("lhs_spec", "rhs_spec"), strict=True):

@@ -20,7 +20,7 @@ from math import prod
 
 from graphc.dtype import DType
 from graphc.ir.expr import Array, Expr, Index, Temp, Var, as_index, cast, const, linear, load, ravel, temp, unravel
-from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, nested, operands
+from graphc.ir.kernel import COMBINES, SERIAL, VECTOR, Accumulate, For, If, Launch, Let, Local, Stmt, Store, nested, parts
 from graphc.ir.op import Pointwise, Reduction
 from graphc.ir.values import Value
 
@@ -393,8 +393,4 @@ def _fits(read: list[Expr], outer: Expr, inner: Expr, extent: int) -> bool:
     if terms.get(outer, 0) != terms.get(inner, 0) * extent:
         return False
     hidden = [atom for atom in terms if atom is not outer and atom is not inner] + guards
-    return not any(_mentions(expr, outer) or _mentions(expr, inner) for expr in hidden)
-
-
-def _mentions(expr: Expr, variable: Expr) -> bool:
-    return expr is variable or any(_mentions(part, variable) for part in operands(expr))
+    return {outer, inner}.isdisjoint(parts(*hidden))

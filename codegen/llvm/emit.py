@@ -156,11 +156,11 @@ class _Emitter:
             for i in range(several):
                 self.bind(loop, Position(i, start.terms + counter.plus(several).terms), fetches)
 
-    def transpose(self, square: Square) -> None:
+    def transpose(self, work: Square) -> None:
         """The steps and lanes of two loops in squares, and what is left of these at the ends."""
-        for first, steps in self.spans(square.step, square.width):
-            for start, lanes in self.spans(square.lane, square.width):
-                self.square(square, first, steps, start, lanes)
+        for first, steps in self.spans(work.step, work.width):
+            for start, lanes in self.spans(work.lane, work.width):
+                self.square(work, first, steps, start, lanes)
 
     def spans(self, var: Var, width: int) -> Iterator[tuple[Position, int]]:
         """Where the vectors of a loop start, and how many elements they have: whole ones in a loop, then the rest."""
@@ -171,13 +171,13 @@ class _Emitter:
         if rest:
             yield Position(whole * width), rest
 
-    def square(self, square: Square, first: Position, steps: int, start: Position, lanes: int) -> None:
+    def square(self, work: Square, first: Position, steps: int, start: Position, lanes: int) -> None:
         """Vectors along the steps, one for each lane, become vectors along the lanes, one for each step."""
-        outer, step, lane, width = self.scope, square.step, square.lane, square.width
+        outer, step, lane, width = self.scope, work.step, work.lane, work.width
         self.scope = scope = replace(outer, lanes=width, mask=_first(steps, width))
         columns = {}
         scope.bound[step] = replace(first, lane=1)
-        for read in square.crossing:
+        for read in work.crossing:
             rows = []
             for i in range(lanes):
                 scope.forget()
@@ -188,7 +188,7 @@ class _Emitter:
         for i in range(steps):
             scope.bound[step] = replace(first, constant=first.constant + i)
             scope.given = {read: column[i] for read, column in columns.items()}
-            self.body(square.body)
+            self.body(work.body)
         del scope.bound[lane], scope.bound[step]
         self.scope = outer
 

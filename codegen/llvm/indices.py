@@ -128,7 +128,7 @@ class Indexer:
         """Numbers of lanes as the lane and the steps of a position."""
         steps = tuple(numbers)
         lane = steps[1] - steps[0] if len(steps) > 1 else 0
-        even = steps == tuple(range(0, lane * self.lanes, lane) if lane else (0,) * self.lanes)
+        even = steps == Position(lane=lane).across(self.lanes)
         return {"lane": lane, "steps": ()} if even else {"lane": 0, "steps": steps}
 
     def _add(self, x: str | None, y: str, bits: int) -> str:

@@ -18,7 +18,7 @@ from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
 from ..ops.top import first_in_order
-from .core import Core, axis, broadcast_shapes, broadcast_value, cast_value, sizes
+from .core import Core, axis, broadcast_shapes, cast_value, sizes
 from .elementwise import where
 from .products import Products
 from .reductions import Extreme
@@ -284,12 +284,16 @@ def index_tensor(x: Indexing, d: int, index: Any) -> Tensor:
     return where(chosen < 0, chosen + n, chosen)
 
 
-def _gather_axes(x: Indexing, chosen: dict[int, Tensor]) -> Tensor:
-    """x indexed at several dimensions by tensors that broadcast together; numpy's place for the new dimensions."""
+def of_one_shape(chosen: dict[int, Tensor]) -> dict[int, Tensor]:
+    """The indices of dimensions, broadcast together."""
     shape = broadcast_shapes(*(t.shape for t in chosen.values()))
     if shape is None:
         raise ShapeError(f"index tensors of shapes {', '.join(str(t.shape) for t in chosen.values())} do not broadcast", here())
-    dims = tuple(chosen)
+    return {d: t.broadcast_to(shape) for d, t in chosen.items()}
+
+
+def _gather_axes(x: Indexing, chosen: dict[int, Tensor]) -> Tensor:
+    """x indexed at several dimensions by tensors that broadcast together; numpy's place for the new dimensions."""
+    dims, places = tuple(chosen), (t.value for t in of_one_shape(chosen).values())
     adjacent = dims == tuple(range(dims[0], dims[0] + len(dims)))
-    places = (broadcast_value(t.value, shape) for t in chosen.values())
     return x.wrap(make("gather", x.value, *places, axes=dims, lead=dims[0] if adjacent else 0))

@@ -19,7 +19,7 @@ from ..ir.location import here
 from ..ir.values import make
 from .core import Core, axis, broadcast_shapes, sizes
 from .elementwise import where
-from .indexing import index_tensor
+from .indexing import index_tensor, of_one_shape
 from .scans import Scans
 from .shapes import stack
 
@@ -132,11 +132,8 @@ class Positions(Scans):
         key, mode = tuple(indices), "add" if accumulate else "set"
         if not key or not all(isinstance(part, Core | np.ndarray | list) for part in key) or len(key) > self.ndim:
             return self._write("index_put", lambda p: p[key], values, mode)
-        places = [index_tensor(self, d, part) for d, part in enumerate(key)]
-        shape = broadcast_shapes(*(place.shape for place in places))
-        if shape is None:
-            raise ShapeError(f"index_put: indices of {', '.join(str(p.shape) for p in places)} do not broadcast", here())
-        return self._rows_written("index_put", {d: p.broadcast_to(shape) for d, p in enumerate(places)}, values, mode)
+        places = of_one_shape({d: index_tensor(self, d, part) for d, part in enumerate(key)})
+        return self._rows_written("index_put", places, values, mode)
 
     def put(self, index: Any, source: Any, accumulate: bool = False) -> Tensor:
         """This tensor with elements of the flattened tensor replaced (or increased)."""
