@@ -18,6 +18,7 @@ from .tiles import ELEMENT_BYTES, STORED, TILES, Loop, Origins, Schedule, candid
 
 NARROW = 1.05  # the cost of a tile that may win by its order, in that of the best tile
 SLOW = 2.0  # times the arithmetic of the best tile that an offer may have
+HELD_UP = 2.0  # the cost of an order, in that of its tile, from which tiles of other rows are put in order, too
 DEARER = 1.2  # the cost of a schedule that fills less memory ahead, in that of the best one
 
 
@@ -69,18 +70,31 @@ Scheduler = Callable[[Problem], Schedule]
 def choose(problem: Problem) -> Schedule:
     """The cheapest schedule: of each way to lay out lanes and panels the cheapest tiles, and of these the one that neither
     arithmetic nor the caches hold up."""
-    best = ((problem.least(tile), tile) for tiles in problem.tiles(1).values() for tile in _best(tiles))
+    ways = problem.tiles(1)
+    best = ((problem.least(tile), tile) for tiles in ways.values() for tile in _best(tiles))
     found, preference = None, (inf, inf, 0)
     for least, tile in sorted(best, key=lambda pair: pair[0]):
         if preference[0] < least:
             break
-        schedule = ordered(problem.loops, tile, problem.machine, problem.results, problem.origins)
+        schedule = _ordered(problem, tile)
+        if schedule.cost > HELD_UP * tile.cost:
+            others = (_ordered(problem, other) for other in _alike(tile, ways[tile.lane, tile.packed]))
+            schedule = min([schedule, *others], key=lambda schedule: schedule.cost)
         constants = sum(problem.origins[side].constant for side in schedule.packed)
         # where caches hold up several alike: the least arithmetic; then constants in panels, to be read from end to end
         if (key := (schedule.cost, tile.cost, -constants)) < preference:
             found, preference = schedule, key
     assert found is not None
     return found
+
+
+def _ordered(problem: Problem, tile: Schedule) -> Schedule:
+    return ordered(problem.loops, tile, problem.machine, problem.results, problem.origins)
+
+
+def _alike(tile: Schedule, tiles: list[Schedule]) -> list[Schedule]:
+    """The others of the same arithmetic, in rows along other axes."""
+    return [other for other in tiles if (other.cost, other.columns) == (tile.cost, tile.columns) and other.tile != tile.tile]
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,16 @@ def test_windows_that_overlap_are_not_written_out() -> None:
         assert schedule.packed == (1,) and bool(schedule.block[1]) is blocks
 
 
+def test_rows_along_another_axis_are_tried_where_the_caches_hold_up_the_first() -> None:
+    """Eight rows are eight channels, which lie far apart, or taps of two channels: neither takes more arithmetic."""
+    machine = Machine(64, 32, l1=48 << 10, l2=1 << 20, beyond_l2=12.0, stream=0.025)
+    taps = (Loop(4, 18, 0, 512, False), Loop(4, 1, 0, 128, False))
+    channels = (Loop(64, 324, 0, 2048, False), *taps, Loop(128, 0, 64, 1, False))
+    pixels = (Loop(16, 20736, 8192, 0, True), Loop(8, 36, 8, 0, True), Loop(8, 2, 1, 0, True))
+    schedule = choose((*channels, *pixels), 16, machine)
+    assert schedule.packed == (1,) and schedule.tile[0] == (2, 4)
+
+
 def test_threads_share_the_operand_that_is_small() -> None:
     """Consecutive tiles go to one thread: the outermost axis is the one that moves the larger operand."""
     machine = Machine(64, 32, 48 << 10, 2 << 20)
