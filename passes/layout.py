@@ -44,7 +44,7 @@ def layout(graph: Graph, lanes: int = 1) -> Graph:
 
 def prefers_channels_last(value: Value) -> bool:
     """Whether the value is a convolution over pixels with enough channels."""
-    if not _over_pixels(value):
+    if not over_pixels(value):
         return False
     outs: int = value.shape[value.attrs["out_spec"][1]]
     ins: int = value.operands[0].shape[value.attrs["lhs_spec"][1]]
@@ -53,13 +53,13 @@ def prefers_channels_last(value: Value) -> bool:
 
 def prefers_batch_last(value: Value, lanes: int) -> bool:
     """Whether the value is a convolution over pixels with enough pictures to fill the lanes."""
-    if lanes == 1 or not _over_pixels(value):
+    if lanes == 1 or not over_pixels(value):
         return False
     pictures: int = value.shape[value.attrs["out_spec"][0]]
     return pictures >= FULL_LANES * lanes * ceil(pictures / lanes)
 
 
-def _over_pixels(value: Value) -> bool:
+def over_pixels(value: Value) -> bool:
     """Whether the value is a convolution of pictures. In the gradient of a kernel, the taps are the pixels: it stays as it
     is."""
     if value.op.name != "conv_general" or value.type.rank < 3 or value.type.size == 0:

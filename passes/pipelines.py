@@ -24,6 +24,7 @@ from .layout import layout
 from .machine import Machine
 from .manager import Pass, Property
 from .split_reductions import split_reductions, unsplit
+from .turn import turn
 from .updates import extract_updates, remove_stop_gradient
 from .winograd import winograd
 
@@ -59,13 +60,17 @@ GRAPH: tuple[Pass, ...] = (
 
 
 def fitted(machine: Machine, in_tiles: bool = False) -> tuple[Pass, ...]:
-    """`GRAPH` for a machine: layouts fill its lanes, reductions become trees where its numbers say so, and convolutions are
-    computed `in_tiles` where it pays."""
+    """`GRAPH` for a machine: layouts and results fill its lanes, reductions become trees where its numbers say so, and
+    convolutions are computed `in_tiles` where it pays."""
     lanes = replace(LAYOUT, run=partial(layout, lanes=machine.lanes(float32)))
     split = Property(SPLIT.name, partial(unsplit, trees=machine.trees))
     step = replace(SPLIT_REDUCTIONS, run=partial(split_reductions, trees=machine.trees), gives=(split,))
     tiles = Pass("winograd", partial(winograd, machine=machine), needs=(EXPANDED,), breaks=(SPLIT,))
-    fit: dict[Pass, tuple[Pass, ...]] = {LAYOUT: (lanes, tiles) if in_tiles else (lanes,), SPLIT_REDUCTIONS: (step,)}
+    turned = Pass("turn", partial(turn, machine=machine), needs=(EXPANDED,), breaks=(SPLIT,))
+    fit: dict[Pass, tuple[Pass, ...]] = {
+        LAYOUT: (lanes, tiles) if in_tiles else (lanes,),
+        SPLIT_REDUCTIONS: (turned, step),
+    }
     return tuple(found for each in GRAPH for found in fit.get(each, (each,)))
 
 

@@ -129,6 +129,7 @@ def test_gradients_of_kernels_of_every_order(rows: int, attrs: dict[str, tuple[i
 
 
 def test_a_step_of_training_is_in_tiles_and_changes_weights_as_before() -> None:
+    gc.manual_seed(1)  # what is almost 0 in front of the ReLU may be on either side of it
     x = gc.placeholder((4, 64, 28, 28), name="x")
     net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1))
     step = gc.function([x], loss := (net(x) ** 2).mean(), updates=optim.SGD(net.parameters(), lr=0.1).minimize(loss))
