@@ -172,7 +172,8 @@ class _Emitter:
             yield Position(whole * width), rest
 
     def square(self, work: Square, first: Position, steps: int, start: Position, lanes: int) -> None:
-        """Vectors along the steps, one for each lane, become vectors along the lanes, one for each step."""
+        """Vectors along the steps, one for each lane, become vectors along the lanes, one for each step. Where these are not
+        whole, all loads come before the stores: a store of some lanes holds loads up that touch none of them."""
         outer, step, lane, width = self.scope, work.step, work.lane, work.width
         self.scope = scope = replace(outer, lanes=width, mask=_first(steps, width))
         columns = {}
@@ -185,10 +186,12 @@ class _Emitter:
                 rows.append(self.b.widen(scope.evaluate(read), width))
             columns[read] = transposed(self.b, rows, width)
         scope.bound[lane], scope.mask = replace(start, lane=1), _first(lanes, width)
-        for i in range(steps):
-            scope.bound[step] = replace(first, constant=first.constant + i)
-            scope.given = {read: column[i] for read, column in columns.items()}
-            self.body(work.body)
+        named = [dict(scope.temps) for _ in range(steps)]
+        for part in (work.values + work.stores,) if lanes == width else (work.values, work.stores):
+            for i, scope.temps in enumerate(named):
+                scope.bound[step] = replace(first, constant=first.constant + i)
+                scope.given = {read: column[i] for read, column in columns.items()}
+                self.body(part)
         del scope.bound[lane], scope.bound[step]
         self.scope = outer
 

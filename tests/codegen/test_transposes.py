@@ -107,6 +107,20 @@ def padded(rows: int, columns: int) -> Kernel:
     return Kernel("padded", (x, y), task, (For(k, (For(v, (store,), VECTOR, 16),), SERIAL),))
 
 
+@pytest.mark.parametrize(("lanes", "steps"), [(9, 40), (16, 32), (25, 20)])
+def test_what_is_overwritten_is_read_first(lanes: int, steps: int) -> None:
+    """Where rows are parts of a vector, for all steps of a square, of which each store would hold the next loads up."""
+    k, v, task = Var("k", steps), Var("v", lanes), Var("t", 1)
+    x, y = Array("x", float32, lanes * steps), Array("y", float32, steps * lanes)
+    name, at = temp("t", float32), k * lanes + v
+    body = Let(name, load(y, at) * load(y, at) - load(x, v * steps + k)), Store(y, at, name)
+    kernel = Kernel("turning", (x, y), task, (For(k, (For(v, body, VECTOR, 16),), SERIAL),))
+    check(kernel)
+    if lanes < 16:
+        calls = [line for line in text(kernel).splitlines() if "call" in line and "llvm.masked." in line]
+        assert ["load" in call for call in calls[:32]] == [True] * 16 + [False] * 16
+
+
 @pytest.mark.parametrize("rows", [3, 16, 20])
 def test_what_guards_steps_masks_their_vectors(rows: int) -> None:
     kernel = peel(padded(rows, 30))
