@@ -35,6 +35,7 @@ from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, s
 from .inset import Inset
 from .operand import accessible
 from .order import in_order
+from .ranks import Ranks
 from .recompute import recompute
 
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
@@ -171,18 +172,20 @@ class _Fusion:
 
     def merge_neighbours(self) -> None:
         """Merge whole clusters into one that reads them index by index, nearest first."""
-        waiting = list(reversed(list(nx.topological_sort(self.dag))))
+        ranks = Ranks(self.dag)
+        waiting = list(reversed(ranks.rank))
         while waiting:
             cluster = waiting.pop()
             users = sorted(self.dag.successors(cluster), key=lambda c: c.number) if cluster in self.dag else []
             for user in users:
-                merged = self.merged(cluster, user)
+                merged = self.merged(cluster, user, ranks)
                 if merged is not None:
+                    ranks.merge(cluster, user, merged)
                     self.replace(cluster, user, merged)
                     waiting.append(merged)
                     break
 
-    def merged(self, cluster: Cluster, user: Cluster) -> Cluster | None:
+    def merged(self, cluster: Cluster, user: Cluster, ranks: Ranks) -> Cluster | None:
         """The two as one cluster, or None where that is not possible or not worth it."""
         if cluster.kind != LOOPS or user.kind == OPAQUE or cluster.weight + user.weight > MAX_WEIGHT:
             return None
@@ -199,8 +202,8 @@ class _Fusion:
             return None
         if not union.may_read(user.reads, cluster.reads):
             return None
-        others = (s for s in self.dag.successors(cluster) if s is not user)
-        return None if any(nx.has_path(self.dag, other, user) for other in others) else union
+        others = (other for other in self.dag.successors(cluster) if other is not user)
+        return None if ranks.reaches(others, user) else union
 
     def one_domain(self, cluster: Cluster, union: Cluster) -> bool:
         """Whether the cluster's members keep their meaning over the domain of the union."""

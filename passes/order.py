@@ -160,17 +160,20 @@ def _waited(order: list[Cluster], dag: nx.DiGraph[Cluster], touched: Touched) ->
 
 def _behind_peak(order: list[Cluster], held: list[int], dag: nx.DiGraph[Cluster], touched: Touched) -> list[Cluster]:
     """Let all that is only read behind the worst place be made there, the last first, unless more is held then."""
-    peak = held.index(max(held))
+    peak, number = held.index(max(held)), _numbered(order)
     for cluster in reversed(order[:peak]):
-        number = {c: n for n, c in enumerate(order)}
         place = number[cluster]
         reader = min((number[c] for c in dag.successors(cluster)), default=len(order))
         if peak < reader < len(order):
             later = [*order[:place], *order[place + 1 : reader], cluster, *order[reader:]]
             left = _held(later, touched)
             if max(left) <= max(held) and sum(left) <= sum(held):
-                order, held, peak = later, left, peak - 1
+                order, held, peak, number = later, left, peak - 1, _numbered(later)
     return order
+
+
+def _numbered(order: Sequence[Cluster]) -> dict[Cluster, int]:
+    return {cluster: n for n, cluster in enumerate(order)}
 
 
 def _held(order: Sequence[Cluster], touched: Touched) -> list[int]:

@@ -8,7 +8,7 @@ words are computed twice only where their results would leave the caches.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import networkx as nx
@@ -64,8 +64,10 @@ class _Recomputation:
 
     def users(self, value: Value) -> list[Cluster]:
         """The clusters that read a member from memory, in order."""
-        readers = self.readers.get(value, set())
-        return sorted((c for c in readers if value not in c.reads), key=lambda c: self.order[c])
+        return sorted(self._users(value), key=lambda c: self.order[c])
+
+    def _users(self, value: Value) -> Iterator[Cluster]:
+        return (c for c in self.readers.get(value, ()) if value not in c.reads)
 
     def try_together(self, cluster: Cluster, values: list[Value]) -> bool:
         """Let all users of `values` compute them, if that is possible and saves memory."""
@@ -93,7 +95,7 @@ class _Recomputation:
         leaves: set[Value] = set()
         for member in reversed(cluster.members):
             for leaf, _, _ in cluster.reads[member] if member in wanted else ():
-                stays = leaf in self.pinned or (bool(self.users(leaf)) and leaf not in wanted)
+                stays = leaf in self.pinned or (leaf not in wanted and any(self._users(leaf)))
                 again = leaf in cluster.reads and isinstance(leaf.op.lower, Elementwise) and not stays
                 (wanted if again else leaves).add(leaf)
         return _Chain([member for member in cluster.members if member in wanted], leaves - wanted)
@@ -105,7 +107,7 @@ class _Recomputation:
     def _is_there(self, leaf: Value, user: Cluster) -> bool:
         if leaf not in self.home:
             return leaf not in self.updated or leaf in user.sources
-        return any(self.order[reader] >= self.order[user] for reader in self.users(leaf))
+        return any(self.order[reader] >= self.order[user] for reader in self._users(leaf))
 
     def _union(self, user: Cluster, cluster: Cluster, chain: _Chain) -> Cluster:
         """The user with the chain among its members."""
@@ -129,7 +131,7 @@ class _Recomputation:
         for value in reversed(list(cluster.members)):
             inside = any(leaf is value for reads in cluster.reads.values() for leaf, _, _ in reads)
             elsewhere = [c for c in self.readers.get(value, ()) if value in c.reads and c is not cluster]
-            if inside or value in self.pinned or self.users(value) or not elsewhere:
+            if inside or value in self.pinned or any(self._users(value)) or not elsewhere:
                 continue
             cluster.members.remove(value)
             for leaf in {leaf for leaf, _, _ in cluster.reads.pop(value)} - cluster.sources:
