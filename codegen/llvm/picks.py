@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from . import types
 from .builder import Builder
 
-MOST = 4  # rows that are read for one vector register
+FEW, MOST = 4, 8  # rows that are read for one vector register: in any case, and where lanes lie close together
+CLOSE = 9  # elements from one of these to the next, on average
 
 Offsets = Sequence[int | None]
 
@@ -30,7 +31,8 @@ def cover(offsets: Offsets, lanes: int) -> tuple[list[int], int] | None:
     for place in places:
         if not starts or place >= starts[-1] + size:
             starts.append(min(place, last - size + 1))
-    return (starts, size) if len(starts) <= min(MOST, lanes) else None
+    close = last - places[0] < CLOSE * lanes and len(starts) <= min(MOST, lanes // 2)
+    return (starts, size) if close or len(starts) <= min(FEW, lanes) else None
 
 
 def pick(b: Builder, kind: str, offsets: Offsets, starts: Sequence[int], size: int, row: Callable[[int], str]) -> str:

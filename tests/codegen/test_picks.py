@@ -24,6 +24,7 @@ PLACES: dict[str, Callable[[Index], Index]] = {
     "3i": lambda i: i * 3,
     "4i + 2": lambda i: i * 4 + 2,
     "9i": lambda i: i * 9,
+    "12i": lambda i: i * 12,
     "-i": lambda i: 120 - i,
     "i // 2": lambda i: i // 2,
     "(i + 3) // 4": lambda i: (i + 3) // 4,
@@ -82,14 +83,14 @@ def test_lanes_of_any_type_are_read(target: Target, dtype: DType) -> None:
     check_native(kernels, [arrays_of(kernel) for kernel in kernels], target=target)
 
 
-@pytest.mark.parametrize("name", ["2i + 1", "4i + 2", "-i", "i // 2", "pairs", "planes"])
+@pytest.mark.parametrize("name", ["2i + 1", "4i + 2", "9i", "-i", "i // 2", "pairs", "planes"])
 @pytest.mark.parametrize("guard", ["always", "some lanes", "some tasks and lanes", "data"])
 def test_nothing_is_gathered(name: str, guard: str) -> None:
     assert "gather" not in assembly(picking(PLACES[name], guard, float32, 100, 16), named("x86-64-v4"))
 
 
 def test_lanes_far_apart_are_gathered() -> None:
-    assert "gather" in assembly(picking(PLACES["9i"], "always", float32, 100, 16), named("x86-64-v4"))
+    assert "gather" in assembly(picking(PLACES["12i"], "always", float32, 100, 16), named("x86-64-v4"))
 
 
 def test_rows_cover_lanes_and_nothing_beside_them() -> None:
@@ -100,3 +101,5 @@ def test_rows_cover_lanes_and_nothing_beside_them() -> None:
     assert cover([None] * 4, 4) == ([], 1)
     assert cover([3, 2, 1, 0], 4) == ([0], 4)
     assert cover([0, 9, 18, 27, 36, 45, 54, 63], 8) is None
+    assert cover([9 * lane for lane in range(16)], 16) == ([*range(0, 126, 18), 120], 16)
+    assert cover([12 * lane for lane in range(16)], 16) is None
