@@ -12,7 +12,7 @@ from functools import partial
 from graphc.dtype import DType, bool_, uint8
 
 from . import types
-from .builder import Builder, Value
+from .builder import Builder, Value, each
 from .indices import Indexer, Position
 from .picks import cover, pick, row_mask
 
@@ -98,6 +98,8 @@ def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Val
     late, and may then take what else is left of it for true; comparisons it folds as a whole."""
     if guard is None:
         return mask
+    if mask is not None and mask.each and guard.each:
+        return each([x and y for x, y in zip(mask.each, guard.each, strict=True)])
     kind, text = types.vector("i1", lanes), b.widen(guard, lanes).text
     if mask is not None:
         text = b.op(f"and {kind} {mask.text}, {text}")
@@ -307,6 +309,10 @@ def _store_row(x: Indexer, place: Place, p: Position, value: Value, active: Valu
         full, bits = types.vector(types.register(dtype), n), types.vector("i1", n)
         value = replace(value, text=b.op(f"select {bits} {active.text}, {full} {value.text}, {full} {old.text}"))
         active = None
+    if active is not None and active.each and sum(active.each) == 1:  # LLVM 22 would store more bytes of narrow ones
+        lane = active.each.index(True)
+        _write(x, place, replace(p, constant=p.constant + lane), _to_memory(b, b.lane(value, lane)), 1)
+        return
     text = _to_memory(b, value)
     if active is None:
         if place.ahead:

@@ -11,11 +11,12 @@ from native import check_native
 from graphc.codegen.llvm.emit import emit_kernel
 from graphc.codegen.peel import peel
 from graphc.codegen.target import named
-from graphc.dtype import DType, bfloat16, float32, float64, int8, int16, int32, int64
+from graphc.dtype import DType, bfloat16, float16, float32, float64, int8, int16, int32, int64
 from graphc.ir.expr import Array, Expr, Index, Var, all_of, as_index, cast, load, temp
 from graphc.ir.kernel import SERIAL, VECTOR, For, Kernel, Let, Store
 
 TARGET = named("x86-64-v4")
+TYPES = [(float32, float32), (int32, float32), (bfloat16, float32), (float64, float64)]
 
 
 def turning(
@@ -52,14 +53,25 @@ def check(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 16, 37, 64])
-@pytest.mark.parametrize("lanes", [3, 16, 24, 48])
-@pytest.mark.parametrize("types", [(float32, float32), (int32, float32), (bfloat16, float32), (float64, float64)], ids=str)
+@pytest.mark.parametrize("lanes", [3, 16, 17, 24, 48])
+@pytest.mark.parametrize("types", TYPES, ids=str)
 def test_squares_are_turned_in_registers(steps: int, lanes: int, types: tuple[DType, DType]) -> None:
     kernel = turning(steps, lanes, *types)
     width = TARGET.lanes(types[1])
     assert "masked.gather" not in text(kernel)
     assert text(kernel).count("shufflevector") >= min(lanes, width) * (width.bit_length() - 1)
     check(kernel)
+
+
+@pytest.mark.parametrize("dtype", [int8, int16, bfloat16, float16], ids=str)
+@pytest.mark.parametrize("lanes", [17, 18, 19, 33])
+def test_the_last_lanes_are_stored_and_no_more(dtype: DType, lanes: int) -> None:
+    """Of narrow types, which are computed as wider ones: what lies behind the last lane is another row."""
+    k, v, task = Var("k", 20), Var("v", lanes), Var("t", 1)
+    x, y = Array("x", dtype, lanes * 20), Array("y", dtype, 20 * lanes)
+    wide = cast(load(x, v * 20 + k), float32)
+    body = (Store(y, k * lanes + v, cast(wide * wide, dtype)),)
+    check(Kernel("turning", (x, y), task, (For(k, (For(v, body, VECTOR, 16),), SERIAL),)))
 
 
 @pytest.mark.parametrize("dtype", [int8, int16, int32, int64], ids=str)
