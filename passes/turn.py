@@ -41,9 +41,10 @@ def turn(graph: Graph, machine: Machine) -> Graph:
         (a, b), contract, batch = root.operands, root.attrs["contract"], root.attrs["batch"]
         summed = len(contract[0])
         rows = a.type.rank - summed
+        few, many = prod(root.shape[rows:]), prod(root.shape[:rows])
         if batch[0] or contract[0] != tuple(range(summed)):
             return None
-        if prod(root.shape[rows:]) == 1 or fills(root, prod(root.shape[rows:])) or not fills(root, prod(root.shape[:rows])):
+        if few == 1 or fills(root, few) or not fills(root, many):
             return None
         return _back(dot_general(b, a, contract=contract[::-1]), rows)
 

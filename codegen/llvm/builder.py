@@ -41,6 +41,11 @@ def each(bits: Sequence[bool]) -> Value:
     return Value(types.vector_of(["true" if bit else "false" for bit in bits], "i1"), bool_, len(bits), each=tuple(bits))
 
 
+def every(*conditions: Sequence[bool]) -> Value:
+    """Where all of some constant conditions hold."""
+    return each([all(bits) for bits in zip(*conditions, strict=True)])
+
+
 @dataclass(slots=True)
 class Rows:
     """What is in rows of `count` elements of an array, by their distance from the pointer `base` in elements. They are read as

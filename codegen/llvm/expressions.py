@@ -17,7 +17,7 @@ from graphc.ir.expr import COMPARISONS, Array, Call, Const, Expr, Index, Load, T
 from graphc.ir.kernel import parts
 
 from . import memory, words
-from .builder import Builder, Preheader, Value, constant, each
+from .builder import Builder, Preheader, Value, constant, each, every
 from .indices import Indexer, Position, fits
 from .memory import Place
 
@@ -158,7 +158,7 @@ class Scope:
         same, varying = ([v for v in found if not v.each and (v.lanes > 1) is varies] for varies in (False, True))
         fixed = [v.each for v in found if v.each]
         uniform, rest = (reduce(lambda x, y: self.say("and", (x, y)), parts) if parts else None for parts in (same, varying))
-        return uniform, each([all(bits) for bits in zip(*fixed, strict=True)]) if fixed else None, rest
+        return uniform, every(*fixed) if fixed else None, rest
 
     def _run(self, expr: Load, place: Place) -> tuple[Place, Position] | None:
         """Where the guard of a load is the same for all rounds of inner loops: what these read instead, the array from where

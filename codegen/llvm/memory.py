@@ -12,7 +12,7 @@ from functools import partial
 from graphc.dtype import DType, bool_, uint8
 
 from . import types
-from .builder import Builder, Value, each
+from .builder import Builder, Value, every
 from .indices import Indexer, Position
 from .picks import cover, pick, row_mask
 
@@ -99,7 +99,7 @@ def both(b: Builder, mask: Value | None, guard: Value | None, lanes: int) -> Val
     if guard is None:
         return mask
     if mask is not None and mask.each and guard.each:
-        return each([x and y for x, y in zip(mask.each, guard.each, strict=True)])
+        return every(mask.each, guard.each)
     kind, text = types.vector("i1", lanes), b.widen(guard, lanes).text
     if mask is not None:
         text = b.op(f"and {kind} {mask.text}, {text}")
