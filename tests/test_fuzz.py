@@ -165,6 +165,9 @@ def test_jumps_and_overflows_are_not_judged() -> None:
     assert not alike.sure.any() and same.sure.all() and apart.sure.all()
     (exact,) = expected_of(cast(x, dtype("int32")), inputs=(x,), arrays=(data,))
     assert exact.sure.all() and exact.wrong(np.array([1, 2], np.int32)).tolist() == [False, True]
+    large = np.array([2.0, 2.0e7], np.float32)
+    (given, rounded) = expected_of(make("tan", x), make("tan", x * 1.1), inputs=(x,), arrays=(large,))
+    assert given.sure.all() and rounded.sure.tolist() == [True, False]
 
 
 def test_sums_that_overflow_may_all_be_something_else() -> None:

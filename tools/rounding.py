@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import ml_dtypes
@@ -28,6 +29,8 @@ State = dict[Value, np.ndarray]
 ULPS = 4  # how far one rounding is moved
 ALMOST = 16 * ULPS  # units in the last place: numbers that are so near may be equal, had they been rounded otherwise
 JUNK = (np.nan, 0.0, 1.0, np.inf, -np.inf)  # stands for a number about which nothing is known
+
+PART_OF_PERIOD = 1 / 8  # of tan, as far as it is followed by some samples
 
 EXACT = frozenset(
     "neg abs sign floor ceil round select not and or xor shl shr cast stop_gradient update gather window_gather "
@@ -81,8 +84,9 @@ class Expected:
 
 def expect(graph: Graph, calls: Sequence[Arrays], state: State, runs: int = 4, seed: int = 0) -> list[list[Expected]]:
     """For each call in turn: what its outputs, then all variables after it, should be."""
-    exact = _session(graph, calls, dict(state), None)
-    moved = [_session(graph, calls, dict(state), _Mover(np.random.default_rng(seed + run), run)) for run in range(runs)]
+    exact, values = _session(graph, calls, dict(state))
+    rngs = [np.random.default_rng(seed + run) for run in range(runs)]
+    moved = [_session(graph, calls, dict(state), [_Mover(rng, run, v) for v in values])[0] for run, rng in enumerate(rngs)]
     return [
         [_expected(*versions) for versions in zip(results, *(run[n] for run in moved), strict=True)]
         for n, results in enumerate(exact)
@@ -104,13 +108,16 @@ def _expected(reference: np.ndarray, *moved: np.ndarray) -> Expected:
     return Expected(reference, slack, np.logical_and.reduce(alike))
 
 
-def _session(graph: Graph, calls: Sequence[Arrays], state: State, mover: _Mover | None) -> list[list[np.ndarray]]:
-    results = []
-    for arrays in calls:
-        values = _evaluate(graph, {**state, **dict(zip(graph.inputs, arrays, strict=True))}, mover)
-        state.update((variable, values[new]) for variable, new in graph.updates)
-        results.append([*(values[v] for v in graph.outputs), *(state[v] for v in sorted_variables(graph))])
-    return results
+def _session(
+    graph: Graph, calls: Sequence[Arrays], state: State, movers: Sequence[_Mover] = ()
+) -> tuple[list[list[np.ndarray]], list[State]]:
+    """The results of each call, and all values of each."""
+    results, values = [], []
+    for arrays, mover in zip_longest(calls, movers):
+        values.append(_evaluate(graph, {**state, **dict(zip(graph.inputs, arrays, strict=True))}, mover))
+        state.update((variable, values[-1][new]) for variable, new in graph.updates)
+        results.append([*(values[-1][v] for v in graph.outputs), *(state[v] for v in sorted_variables(graph))])
+    return results, values
 
 
 def sorted_variables(graph: Graph) -> list[Value]:
@@ -132,10 +139,11 @@ def _evaluate(graph: Graph, environment: Mapping[Value, np.ndarray], mover: _Mov
 
 
 class _Mover:
-    """One run in which every rounding falls elsewhere."""
+    """A call of one run, in which every rounding falls elsewhere than in the `exact` one."""
 
-    def __init__(self, rng: np.random.Generator, run: int) -> None:
+    def __init__(self, rng: np.random.Generator, run: int, exact: State) -> None:
         self.rng, self.junk = rng, JUNK[run : run + 1] or JUNK  # all of one kind in the first runs, then of all kinds
+        self.exact = exact
 
     def moved(self, value: Value, operands: list[np.ndarray], result: np.ndarray) -> np.ndarray:
         """The result with its rounding moved."""
@@ -158,8 +166,10 @@ class _Mover:
             doubt = magnitude >= largest(value.dtype) / 4
         elif name == "reduce_prod":
             unit, doubt = unit * 4, _order_matters(value, operands[0].astype(np.float64))
+        elif name == "tan":  # beyond some pole, it may be of any size
+            doubt = np.abs(operands[0] - self.exact[value.operands[0]]) >= PART_OF_PERIOD
         if name in UNSURE:
-            doubt = UNSURE[name](*(x.astype(np.float64) for x in operands))
+            doubt |= UNSURE[name](*(x.astype(np.float64) for x in operands))
         changed = wide + ULPS * np.where(np.isfinite(unit), unit, 0) * self._signs(result.shape)
         changed = np.where(doubt, self.rng.choice(self.junk, result.shape), changed).astype(result.dtype)
         return self._unsigned(changed) if sums(value) else changed
