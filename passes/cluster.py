@@ -91,7 +91,9 @@ class Cluster:
         computed index by index none."""
         for member, reads in readers.items():
             inside = [read for read in reads if read[0] in leaves]
-            if inside and isinstance(member.op.lower, Contraction | Blocked):
+            if not inside:
+                continue
+            if isinstance(member.op.lower, Contraction | Blocked):
                 return False
             if not aligned(inside, self, FULL if isinstance(member.op.lower, Reduction) else self.role(member)):
                 return False
@@ -100,19 +102,18 @@ class Cluster:
 
 def aligned(reads: list[Read], cluster: Cluster, role: str) -> bool:
     """Whether all reads of members are at the index being computed (rows: at its kept part)."""
-    row = cluster.row_part(positions(cluster.domain)) if role == FULL else variables(squeezed(cluster.rows))
     for leaf, at, guard in reads:
-        if leaf not in cluster.reads:
-            continue
-        if cluster.role(leaf) == ROW:
-            expected = spread(row, leaf.shape)
-        elif role == FULL:
-            expected = positions(leaf.shape)
-        else:
-            return False
-        if guard is not None or at != expected:
+        if leaf in cluster.reads and (guard is not None or at != _expected(leaf, cluster, role)):
             return False
     return True
+
+
+def _expected(leaf: Value, cluster: Cluster, role: str) -> Position | None:
+    """Where a member that spans the domain, or its kept part, may read another one."""
+    if cluster.role(leaf) == ROW:
+        row = cluster.row_part(positions(cluster.domain)) if role == FULL else variables(squeezed(cluster.rows))
+        return spread(row, leaf.shape)
+    return positions(leaf.shape) if role == FULL else None
 
 
 def gathers(members: Mapping[Value, list[Read]]) -> bool:

@@ -33,7 +33,7 @@ from .borders import inset
 from .cluster import BLOCKS, BORDER, CONTRACTION, FULL, LOOPS, MAX_WEIGHT, OPAQUE, ROW, Cluster, aligned, gathers
 from .element import Read, is_joint, is_view, leaf_reads, positions, squeezed, storage
 from .inset import Inset
-from .operand import accessible
+from .operand import address
 from .order import in_order
 from .ranks import Ranks
 from .recompute import recompute
@@ -269,6 +269,10 @@ class _Fusion:
 def _must_be_stored(graph: Graph) -> set[Value]:
     """Views that need memory of their own: results, what opaque ops read and make, and operands no contraction can address."""
     forced = {storage(root) for root in graph.roots}
+
+    def is_leaf(value: Value) -> bool:
+        return value in forced or not is_view(value)
+
     for value in graph.values():
         lower = value.op.lower
         if isinstance(lower, Loops) or is_joint(value):
@@ -276,8 +280,8 @@ def _must_be_stored(graph: Graph) -> set[Value]:
             forced.add(value)
         elif isinstance(lower, Contraction):
             spec = lower.spec(value)
-            operands = enumerate(value.operands)
-            forced.update(storage(v) for side, v in operands if not accessible(v, spec, side) or _lies_across(v, value))
+            found = [(v, address(v, spec, side, is_leaf)) for side, v in enumerate(value.operands)]
+            forced.update(storage(v) for v, at in found if at is None or _lies_across(v, value))
         elif isinstance(lower, Blocked):
             forced.update(storage(v) for v in value.operands if not _lies_along(v))
     return {v for v in forced if not isinstance(v.op.lower, Source)}

@@ -15,7 +15,7 @@ from graphc.ir.expr import Array, Expr, Index, Load, as_index, combine, linear, 
 from graphc.ir.op import Axis, ContractionSpec
 from graphc.ir.values import Value, splat
 
-from .element import Elements, Position, is_view, positions, storage
+from .element import Elements, Position, positions, storage
 from .inset import NONE, Insets, position
 
 
@@ -86,8 +86,3 @@ def _straight(index: Expr | None, variables: Sequence[Index]) -> Bound | None:
         return None
     terms, offset = linear(as_index(index))
     return Bound(offset, tuple(terms.get(v, 0) for v in variables)) if set(terms) <= set(variables) else None
-
-
-def accessible(operand: Value, spec: ContractionSpec, side: int) -> bool:
-    """Whether the operand needs no memory of its own to be read by the contraction."""
-    return address(operand, spec, side, lambda value: not is_view(value)) is not None

@@ -44,7 +44,9 @@ def rematerialise(fused: FusedGraph) -> FusedGraph:
     budget = MORE_TIME * first.time()
     for _ in range(ROUNDS):
         chosen = best.choose(budget) if best.peak_bytes >= WORTH else []
-        later = _Lives(fuse(_Rewriting(best, chosen).graph())) if chosen else best
+        if best.peak_after(chosen) >= best.peak_bytes:
+            break
+        later = _Lives(fuse(_Rewriting(best, chosen).graph()))
         if later.peak_bytes >= best.peak_bytes:
             break
         budget -= sum(chain.cycles for chain in chosen)
@@ -100,13 +102,31 @@ class _Lives:
             host: (min(self.order[fused.home[v]] for v in values), max(self.readers[v][-1] for v in values))
             for host, values in self.inside.items()
         }
-        changes = [0] * (len(fused.clusters) + 1)
-        for value, (first, last) in self.span.items():
-            changes[first] += value.type.nbytes
-            changes[last + 1] -= value.type.nbytes
-        alive = list(accumulate(changes))
+        alive = self._alive(self.span)
         self.peak_bytes = max(alive)
         self.peak = alive.index(self.peak_bytes)
+
+    def _alive(self, span: Mapping[Value, tuple[int, int]]) -> list[int]:
+        """Bytes that are alive at each cluster."""
+        changes = [0] * (len(self.fused.clusters) + 1)
+        for value, (first, last) in span.items():
+            changes[first] += value.type.nbytes
+            changes[last + 1] -= value.type.nbytes
+        return list(accumulate(changes))
+
+    def peak_after(self, chosen: Iterable[_Chain]) -> int:
+        """The peak, if these chains were computed anew in the order that is: products for all their readers at once, all else
+        in registers."""
+        span, again = dict(self.span), {}
+        for chain in chosen:
+            early = [n for v in self.inside[chain.value] for n in self.readers[v] if n <= self.peak]
+            span[chain.value] = self.span[chain.value][0], max(early, default=self.span[chain.value][0])
+            late = [self.order[reader] for reader in chain.readers]
+            for host in {self._host(leaf) for leaf in chain.leaves} & span.keys():
+                span[host] = span[host][0], max(span[host][1], *late)
+            if any(isinstance(word.op.lower, Contraction) for word in chain.words):
+                again[chain.value] = min(late), max(late)
+        return max(map(sum, zip(self._alive(span), self._alive(again), strict=True)))
 
     def _host(self, value: Value) -> Value:
         """What a stored value has its memory from: itself, or the padded one around it."""

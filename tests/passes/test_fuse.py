@@ -17,10 +17,11 @@ from graphc.ops.contract import dot_general
 from graphc.ops.convolve import conv_general
 from graphc.ops.index import gather
 from graphc.ops.order import cumsum
-from graphc.ops.pieces import pad, slice_
+from graphc.ops.pieces import concat, pad, slice_
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, placeholder, variable
+from graphc.passes.element import JOINT
 from graphc.passes.fuse import (
     CONTRACTION,
     FULL,
@@ -250,6 +251,14 @@ def test_opaque_kernels_stand_alone_and_their_operands_in_memory() -> None:
     fused = check_kernels(Graph("f", (x,), (c * 2.0,)))
     assert [kind for kind, _ in clusters(fused)] == [LOOPS, LOOPS, OPAQUE, LOOPS]
     assert {e, transpose(e, (1, 0)), c} <= fused.stored
+
+
+def test_a_product_reads_what_was_put_together_through_views() -> None:
+    parts = [tensor(f"x{n}", 3, 4) for n in range(JOINT)]
+    together, w = concat(parts, 0), tensor("w", 4, 2)
+    fused = check_kernels(Graph("f", (*parts, w), (dot(reverse(together, (0,)), w),)))
+    assert [kind for kind, _ in clusters(fused)] == [OPAQUE, CONTRACTION]
+    assert fused.clusters[-1].sources == {together, w} and not fused.clusters[-1].prologues
 
 
 def test_clusters_never_depend_on_each_other() -> None:
