@@ -2,7 +2,7 @@
 
 In: a graph without gradient markers (a rule may keep a value and change its derivative). Out: an equal graph in which
 no rule of the tables matches; the identical graph when none did. The rules stand under their equations in the tables
-of arithmetic, logic, views, reductions and contractions. Not done: factoring, distributing, reordering of floats.
+of arithmetic, logic, views, positions, reductions and contractions. Not done: factoring, distributing, reordering of floats.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from graphc.ir.values import Value, full, splat
 from .arithmetic_rules import ARITHMETIC
 from .contraction_rules import CONTRACTIONS
 from .fold import FOLDING
+from .index_rules import POSITIONS
 from .logic_rules import LOGIC
 from .reduction_rules import REDUCTIONS
 from .view_rules import VIEWS
@@ -28,7 +29,7 @@ SOURCES: list[Rule] = [
     rule("[c, c, ..] -> broadcast(c)", op("constant", ...), _uniform),
 ]
 
-TABLES = (SOURCES, ARITHMETIC, LOGIC, VIEWS, REDUCTIONS, CONTRACTIONS)
+TABLES = (SOURCES, ARITHMETIC, LOGIC, VIEWS, POSITIONS, REDUCTIONS, CONTRACTIONS)
 ALGEBRA = Rules(*TABLES)
 SIMPLIFICATION = Rules(*TABLES, FOLDING)
 

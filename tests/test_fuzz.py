@@ -79,7 +79,7 @@ graph f(%0, %1, %2):
   %0: int32[2, 3, 2] = placeholder info=@x
   %1: int64[2, 3] = placeholder info=@i
   %2: int32[2, 3] = placeholder info=@u
-  %3: int32[2, 3, 2] = scatter(%0, %2, %1, %1, %1) axes=(1, 2, 0) lead=0 mode="max"
+  %3: int32[2, 3, 2] = scatter(%0, %2, %1, %1, %1) axes=(1, 2, 0) batch=0 lead=0 mode="max"
   return %3
 """,
     "a scalar was rounded to half by a function that does not exist": """

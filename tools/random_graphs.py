@@ -297,20 +297,25 @@ class _Grower(Pool):
         return self.new_leaf(TensorType(int64, shape))
 
     def lookup(self) -> Value:
-        x = self.some(lambda v: v.type.rank > 0)
-        axes = self.rng.sample(range(x.type.rank), self.rng.randint(1, x.type.rank))
-        shape = self.shape()[:2]
-        return gather(x, *(self.index(shape) for _ in axes), axes=axes)
+        x, axes, batch = self.indexed()
+        shape = x.shape[:batch] + self.shape()[:2]
+        return gather(x, *(self.index(shape) for _ in axes), axes=axes, batch=batch)
 
     def place(self) -> Value:
-        x = self.some(lambda v: v.type.rank > 0)
-        axes = tuple(self.rng.sample(range(x.type.rank), self.rng.randint(1, x.type.rank)))
-        shape = self.shape()[:2]
+        x, axes, batch = self.indexed()
+        shape = x.shape[:batch] + self.shape()[:2]
         indices = [self.index(shape) for _ in axes]
-        rest = tuple(n for d, n in enumerate(x.shape) if d not in axes)
+        rest = tuple(n for d, n in enumerate(x.shape) if d >= batch and d not in axes)
         updates = self.fit(self.some(), TensorType(x.dtype, shape + rest))
         mode = "set" if x.dtype.is_bool else self.rng.choice(("set", "add", "max", "min"))
-        return scatter(x, updates, *indices, axes=axes, mode=mode)
+        return scatter(x, updates, *indices, axes=axes, mode=mode, batch=batch)
+
+    def indexed(self) -> tuple[Value, tuple[int, ...], int]:
+        """Something to index, along which dimensions, and how many dimensions the indices share with it."""
+        x = self.some(lambda v: v.type.rank > 0)
+        batch = self.rng.randrange(x.type.rank) if self.rng.random() < 0.4 else 0
+        axes = self.rng.sample(range(batch, x.type.rank), self.rng.randint(1, x.type.rank - batch))
+        return x, tuple(axes), batch
 
     def order(self) -> Value:
         x = self.some(lambda v: v.type.rank > 0)

@@ -188,11 +188,11 @@ def _looked_for(found: Scatter) -> Kernel:
     count, chunk = found.number.extent, min(CHUNK, found.number.extent)
     part, step, member = Var("chunk", -(-count // chunk)), Var("step", chunk), Var("member", chunk)
     any_here = Array("any_here", bool_, 1)
-    look = Accumulate(any_here, as_index(0), "or", _here(found, place, part * chunk + step))
+    look = Accumulate(any_here, as_index(0), "or", _here(found, outside, place, part * chunk + step))
     number = part * chunk + member
     value = found.moved(outside, number).expr(found.value)
     new = value if found.word == "set" else call(found.word, load(kept, lane), value)
-    take = If(_here(found, place, number), (For(lane, (Store(kept, lane, new),), VECTOR),))
+    take = If(_here(found, outside, place, number), (For(lane, (Store(kept, lane, new),), VECTOR),))
     body = (
         Local(kept),
         For(lane, (Store(kept, lane, load(found.source, at)),), VECTOR),
@@ -219,7 +219,7 @@ def _folded(found: Scatter) -> Kernel:
     acc = Array("acc", dtype, 1)
     value = found.moved(outside, lane=lane).expr(found.value)
     neutral = const(COMBINES[found.word](dtype), dtype)
-    fold = Accumulate(acc, as_index(0), found.word, select(_here(found, place, found.number), value, neutral))
+    fold = Accumulate(acc, as_index(0), found.word, select(_here(found, outside, place, found.number), value, neutral))
     body = (
         Local(acc),
         Store(acc, as_index(0), load(found.source, at)),
@@ -249,17 +249,17 @@ def ranged(found: Scatter, gpu: Gpu) -> Kernel:
     assert mine is not None
     store: Stmt = Store(found.out, at, new)
     take = If(mine, (For(found.lane, (store,), VECTOR) if found.lane is not None else store,))
-    lets = (Let(place, index) for place, index in found.places.items())
+    lets = (Let(place, moved.expr(index)) for place, index in found.places.items())
     body = (For(row, (copy if exists is None else If(exists, (copy,)),)), For(found.number, (*lets, take)))
     return Kernel(found.kernel.name, found.kernel.params, task, body)
 
 
-def _here(found: Scatter, place: Index, number: Index) -> Expr:
+def _here(found: Scatter, outside: Index, place: Index, number: Index) -> Expr:
     """Whether an update is for a place; false for numbers behind the last."""
     exists = all_of(number < found.number.extent)
     terms: list[Expr] = [] if exists is None else [exists]
     for index, part in zip(found.places.values(), unravel(place, found.sizes), strict=True):
-        asked = load(index.array, Renamed({found.number: number}).index(as_index(index.index)), exists)
+        asked = load(index.array, found.moved(outside, number).index(as_index(index.index)), exists)
         terms.append(call("eq", asked, part))
     here = all_of(*terms)
     assert here is not None

@@ -14,42 +14,42 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import bool_, dtype, int64
+from ..dtype import dtype, int64
 from ..errors import DTypeError, ShapeError
-from ..ir.expr import Array, Expr, Var, all_of, as_index, call, combine, const, load, temp, unravel
-from ..ir.expr import Index as KernelIndex
-from ..ir.kernel import For, If, Kernel, Let, Stmt, Store
+from ..ir.expr import Expr, as_index, call, const
 from ..ir.op import Index, Loops, Op, Pointwise, Reader, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, full, like, make
 from .elementwise import cast, select
-from .order import LANES, argsort, cumsum, lanes
+from .order import argsort, cumsum
+from .scatter_kernel import others, scatter_kernel
 from .shape import broadcast, iota, reshape
 from .top import first_in_order
 
 MODES = ("set", "add", "max", "min")
-# A scatter of wide rows is divided into ranges of target positions, at most so many. Each range looks at all updates, which may
-# take a small part of the time; in nanoseconds, roughly: to look at an update, to apply one, and for each of its elements.
-_TASKS, _PART, _LOOK, _APPLY, _ELEMENT = 16, 0.25, 1.0, 1.5, 0.06
 
 # ------------------------------------------------------------------------------------------------------------ builders
 
 
-def gather(x: Value, *indices: Value, axes: Sequence[int], lead: int = 0) -> Value:
+def gather(x: Value, *indices: Value, axes: Sequence[int], lead: int = 0, batch: int = 0) -> Value:
     """`x` at `indices[i]` along axes[i], each clamped into range: [shape of an index, remaining dimensions of x], where the
-    first `lead` of the remaining dimensions come first."""
-    return make("gather", x, *indices, axes=tuple(axes), lead=lead)
+    first `lead` of the remaining dimensions come first. The first `batch` dimensions of x and of each index are the same: there
+    an index reads at its own place only."""
+    return make("gather", x, *indices, axes=tuple(axes), lead=lead, batch=batch)
 
 
-def scatter(x: Value, updates: Value, *indices: Value, axes: Sequence[int], mode: str = "set", lead: int = 0) -> Value:
+def scatter(
+    x: Value, updates: Value, *indices: Value, axes: Sequence[int], mode: str = "set", lead: int = 0, batch: int = 0
+) -> Value:
     """`x` with `updates` stored, added, or max/min-ed in at `indices`; they have the shape that gather gives.
 
     Updates out of range are dropped, the last of several to one place wins a "set", and 16-bit floats are added in f32.
     """
     wide = x.dtype.accumulator
     if mode == "add" and wide is not x.dtype:
-        return cast(scatter(cast(x, wide), cast(updates, wide), *indices, axes=axes, mode=mode, lead=lead), x.dtype)
-    return make("scatter", x, updates, *indices, axes=tuple(axes), mode=mode, lead=lead)
+        attrs: dict[str, Any] = {"axes": axes, "mode": mode, "lead": lead, "batch": batch}
+        return cast(scatter(cast(x, wide), cast(updates, wide), *indices, **attrs), x.dtype)
+    return make("scatter", x, updates, *indices, axes=tuple(axes), mode=mode, lead=lead, batch=batch)
 
 
 def take_along_axis(x: Value, indices: Value, axis: int) -> Value:
@@ -80,12 +80,11 @@ def top_k(x: Value, k: int, axis: int, largest: bool = True) -> tuple[Value, Val
 # ---------------------------------------------------------------------------------------------------------- type rules
 
 
-def _rest(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(d for d in range(rank) if d not in axes)
-
-
-def _selection(op: str, x: TensorType, indices: Sequence[TensorType], axes: tuple[int, ...], lead: int) -> TensorType:
-    """The type of what `indices` select: their shape among the remaining dimensions of x, behind the first `lead`."""
+def _selection(
+    op: str, x: TensorType, indices: Sequence[TensorType], axes: tuple[int, ...], lead: int, batch: int
+) -> TensorType:
+    """The type of what `indices` select: their shape among the remaining dimensions of x, behind the first `lead`; the `batch`
+    dimensions come before all."""
     if not axes or len(set(axes)) != len(axes) or not all(0 <= axis < x.rank for axis in axes):
         raise ShapeError(f"{op} of {x}: axes {axes} must be at least one of its {x.rank} dimensions, each once")
     if len(indices) != len(axes):
@@ -95,25 +94,30 @@ def _selection(op: str, x: TensorType, indices: Sequence[TensorType], axes: tupl
             raise DTypeError(f"{op} of {x}: indices must be int64, got {index}; cast them")
         if index.shape != indices[0].shape:
             raise ShapeError(f"{op} of {x}: indices {indices[0]} and {index} must have one shape; broadcast them")
-    rest = tuple(x.shape[d] for d in _rest(x.rank, axes))
+    if not 0 <= batch <= min(axes) or x.shape[:batch] != indices[0].shape[:batch]:
+        raise ShapeError(
+            f"{op} of {x} along axes {axes} at indices {indices[0]}: batch = {batch} must be a number of first dimensions that "
+            "are before the axes, and that the indices have, too"
+        )
+    rest = tuple(x.shape[d] for d in others(x.rank, axes, batch))
     if not 0 <= lead <= len(rest):
         raise ShapeError(f"{op} of {x} along axes {axes}: lead = {lead} must be at most {len(rest)}, the other dimensions")
-    return x.with_shape(rest[:lead] + indices[0].shape + rest[lead:])
+    return x.with_shape(x.shape[:batch] + rest[:lead] + indices[0].shape[batch:] + rest[lead:])
 
 
-def _infer_gather(x: TensorType, *indices: TensorType, axes: tuple[int, ...], lead: int) -> TensorType:
-    result = _selection("gather", x, indices, axes, lead)
+def _infer_gather(x: TensorType, *indices: TensorType, axes: tuple[int, ...], lead: int, batch: int) -> TensorType:
+    result = _selection("gather", x, indices, axes, lead, batch)
     if result.size and not x.size:
         raise ShapeError(f"gather of {result} from {x}, which has no elements to clamp the indices to")
     return result
 
 
 def _infer_scatter(
-    x: TensorType, updates: TensorType, *indices: TensorType, axes: tuple[int, ...], mode: str, lead: int
+    x: TensorType, updates: TensorType, *indices: TensorType, axes: tuple[int, ...], mode: str, lead: int, batch: int
 ) -> TensorType:
     if mode not in MODES:
         raise ShapeError(f"scatter of mode {mode!r}; expected one of {', '.join(MODES)}")
-    expected = _selection("scatter", x, indices, axes, lead)
+    expected = _selection("scatter", x, indices, axes, lead, batch)
     if updates.dtype is not x.dtype or (x.dtype.is_bool and mode != "set"):
         raise DTypeError(f"scatter of {updates} into {x} by {mode!r}; expected one numeric dtype (or bool, by 'set')")
     if updates.shape != expected.shape:
@@ -124,23 +128,34 @@ def _infer_scatter(
 # ---------------------------------------------------------------------------------------------------------- references
 
 
-def _reference_gather(x: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], lead: int) -> np.ndarray:
-    front = np.moveaxis(x, axes, range(len(axes)))
-    found = np.asarray(front[tuple(i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape, strict=False))])
-    new = range(indices[0].ndim)
-    return np.moveaxis(found, new, [lead + d for d in new])
+def _own_places(index: np.ndarray, batch: int) -> tuple[np.ndarray, ...]:
+    """The places of an index along its first dimensions."""
+    own: tuple[np.ndarray, ...] = np.indices(index.shape, sparse=True)[:batch]
+    return tuple(np.broadcast_to(places, index.shape) for places in own)
+
+
+def _order_of(index: np.ndarray, lead: int, batch: int) -> list[int]:
+    """Where the dimensions of an index are among those of what it selects."""
+    return [d if d < batch else lead + d for d in range(index.ndim)]
+
+
+def _reference_gather(x: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], lead: int, batch: int) -> np.ndarray:
+    front = np.moveaxis(x, axes, range(batch, batch + len(axes)))
+    places = (i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape[batch:], strict=False))
+    found = np.asarray(front[(*_own_places(indices[0], batch), *places)])
+    return np.moveaxis(found, range(indices[0].ndim), _order_of(indices[0], lead, batch))
 
 
 _FOLDS: dict[str, Any] = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 
 def _reference_scatter(
-    x: np.ndarray, updates: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], mode: str, lead: int
+    x: np.ndarray, updates: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], mode: str, lead: int, batch: int
 ) -> np.ndarray:
     result = x.copy()
-    new = range(indices[0].ndim)
-    updates = np.moveaxis(updates, [lead + d for d in new], new)
-    front = np.moveaxis(result, axes, range(len(axes)))
+    updates = np.moveaxis(updates, _order_of(indices[0], lead, batch), range(indices[0].ndim))
+    front = np.moveaxis(result, axes, range(batch, batch + len(axes)))
+    indices = (*_own_places(indices[0], batch), *indices)
     valid = np.logical_and.reduce([(i >= 0) & (i < n) for i, n in zip(indices, front.shape, strict=False)])
     for at in zip(*np.nonzero(np.atleast_1d(valid)), strict=True):
         at = at if valid.ndim else ()
@@ -149,88 +164,18 @@ def _reference_scatter(
     return result
 
 
-# -------------------------------------------------------------------------------------------------- elements and kernel
+# ------------------------------------------------------------------------------------------------------------- elements
 
 
 def _element_gather(node: Value, index: Index, reader: Reader) -> Expr:
-    x, axes, lead = node.operands[0], node.attrs["axes"], node.attrs["lead"]
-    stop = lead + node.operands[1].type.rank
-    place: dict[int, Expr] = dict(zip(_rest(x.type.rank, axes), index[:lead] + index[stop:], strict=True))
+    x, axes, batch = node.operands[0], node.attrs["axes"], node.attrs["batch"]
+    start, stop = batch + node.attrs["lead"], node.attrs["lead"] + node.operands[1].type.rank
+    rest = (*range(batch), *others(x.type.rank, axes, batch))
+    place: dict[int, Expr] = dict(zip(rest, index[:start] + index[stop:], strict=True))
     for number, axis in enumerate(axes, start=1):
-        asked = call("max", reader.read(number, index[lead:stop]), const(0, int64))
+        asked = call("max", reader.read(number, index[:batch] + index[start:stop]), const(0, int64))
         place[axis] = as_index(call("min", asked, const(max(x.shape[axis] - 1, 0), int64)))
     return reader.read(0, tuple(place[d] for d in range(x.type.rank)))
-
-
-class _Target:
-    """How a scatter addresses its target: `outer` times `positions` along the axes, each a row of `inner` elements."""
-
-    def __init__(self, type_: TensorType, updates: int, axes: tuple[int, ...], lead: int) -> None:
-        rest = _rest(type_.rank, axes)
-        self.sizes, self._strides = (tuple(of[a] for a in axes) for of in (type_.shape, type_.strides))
-        self._rest_sizes, self._rest_strides = (tuple(of[d] for d in rest) for of in (type_.shape, type_.strides))
-        self._lead = lead
-        self.outer, self.positions, self.inner = prod(self._rest_sizes[:lead]), prod(self.sizes), prod(self._rest_sizes[lead:])
-        self.contiguous = rest[lead:] == tuple(range(type_.rank - len(rest[lead:]), type_.rank))
-        self.in_order = axes == tuple(range(lead, lead + len(axes)))
-        ranges = max(min(self.positions, self._worth(updates)), 1) if self.inner >= LANES else 1
-        self.own = -(-self.positions // ranges)
-        self.ranges = -(-self.positions // self.own) if self.own else 1
-
-    def _worth(self, updates: int) -> int:
-        """How many ranges may look at all updates."""
-        time = updates * (_APPLY + _ELEMENT * self.inner) + self.positions * _ELEMENT * self.inner
-        return min(int(_PART * time / (_LOOK * max(updates, 1))), -(-_TASKS // max(self.outer, 1)))
-
-    def at(self, outside: KernelIndex, place: Sequence[KernelIndex], inner: KernelIndex) -> KernelIndex:
-        """The flat index of element `inner` of the row at `place`."""
-        rest = unravel(outside, self._rest_sizes[: self._lead]) + unravel(inner, self._rest_sizes[self._lead :])
-        return combine([*zip(place, self._strides, strict=True), *zip(rest, self._rest_strides, strict=True)])
-
-
-def _scatter_kernel(node: Value) -> Kernel:
-    """Each task owns a range of target positions: it copies them, then goes through all updates and applies its own."""
-    x, updates, *indices = (v.type for v in node.operands)
-    target = _Target(x, indices[0].size, node.attrs["axes"], node.attrs["lead"])
-    source, news, out = Array("x", x.dtype, x.size), Array("updates", x.dtype, updates.size), Array("out", x.dtype, x.size)
-    asked = tuple(Array(f"index{i}", int64, index.size) for i, index in enumerate(indices))
-    task = Var("task", target.outer * target.ranges)
-    body = (_copy(source, out, target, task), _apply(news, asked, out, target, task, node.attrs["mode"]))
-    return Kernel(f"scatter_{node.attrs['mode']}", (source, news, *asked, out), task, body)
-
-
-def _copy(source: Array, out: Array, target: _Target, task: Var) -> Stmt:
-    outside, part = task // target.ranges, task % target.ranges
-    if target.in_order:
-        element = Var("element", target.own * target.inner)
-        place = part * element.extent + element
-        exists = all_of(place < target.positions * target.inner)
-        at = outside * (target.positions * target.inner) + place
-        return lanes(element, (Store(out, at, load(source, at, exists), exists),))
-    row, column = Var("row", target.own), Var("column", target.inner)
-    position = part * target.own + row
-    at = target.at(outside, unravel(position, target.sizes), column)
-    loop: Stmt = lanes(column, (Store(out, at, load(source, at)),), target.contiguous)
-    exists = all_of(position < target.positions)
-    return For(row, (loop if exists is None else If(exists, (loop,)),))
-
-
-def _apply(news: Array, asked: tuple[Array, ...], out: Array, target: _Target, task: Var, mode: str) -> Stmt:
-    number, lane = Var("update", asked[0].size), Var("lane", target.inner)
-    temps = [temp(f"place{i}", int64) for i in range(len(asked))]
-    place = [as_index(t) for t in temps]
-    bounds = [bound for p, n in zip(place, target.sizes, strict=True) for bound in (p >= 0, p < n)]
-    if target.ranges > 1:
-        position = combine((p, prod(target.sizes[i + 1 :])) for i, p in enumerate(place))
-        first = task % target.ranges * target.own
-        bounds += [position >= first, position < first + target.own]
-    outside = task // target.ranges
-    at = target.at(outside, place, lane)
-    new = load(news, outside * (number.extent * target.inner) + number * target.inner + lane)
-    value = new if mode == "set" else call(mode, load(out, at), new)
-    lets = tuple(Let(t, load(array, number)) for t, array in zip(temps, asked, strict=True))
-    mine = all_of(*bounds) or const(True, bool_)
-    return For(number, (*lets, If(mine, (lanes(lane, (Store(out, at, value),), target.contiguous),))))
 
 
 # ----------------------------------------------------------------------------------------------------------- gradients
@@ -245,9 +190,8 @@ def _gradient_gather(node: Value, ct: Value) -> list[Value | None]:
     x, *indices = node.operands
     if x.type.size == 0:
         return [full(x.type, 0)] + [None] * len(indices)
-    axes, lead = node.attrs["axes"], node.attrs["lead"]
-    places = [_clamped(index, x.shape[axis]) for index, axis in zip(indices, axes, strict=True)]
-    dx = scatter(full(x.type, 0), ct, *places, axes=axes, mode="add", lead=lead)
+    places = [_clamped(index, x.shape[axis]) for index, axis in zip(indices, node.attrs["axes"], strict=True)]
+    dx = scatter(full(x.type, 0), ct, *places, mode="add", **node.attrs)
     return [dx] + [None] * len(indices)
 
 
@@ -265,8 +209,8 @@ def _gradient_scatter(node: Value, ct: Value) -> list[Value | None]:
 
 def _over_rows(condition: Value, node: Value) -> Value:
     """A condition on each index, repeated for every element of its update."""
-    lead = node.attrs["lead"]
-    return broadcast(condition, node.operands[1].shape, range(lead, lead + condition.type.rank))
+    lead, batch = node.attrs["lead"], node.attrs["batch"]
+    return broadcast(condition, node.operands[1].shape, (*range(batch), *range(lead + batch, lead + condition.type.rank)))
 
 
 def _in_range(node: Value) -> Value:
@@ -282,9 +226,14 @@ def _kept(condition: Value, x: Value) -> Value:
     return select(condition, x, like(x, 0))
 
 
+def _where(node: Value) -> dict[str, Any]:
+    """How the indices of a scatter say where."""
+    return {key: node.attrs[key] for key in ("axes", "lead", "batch")}
+
+
 def _taken(value: Value, node: Value) -> Value:
     """What a scatter would write over."""
-    return gather(value, *node.operands[2:], axes=node.attrs["axes"], lead=node.attrs["lead"])
+    return gather(value, *node.operands[2:], **_where(node))
 
 
 def _gradient_add(node: Value, ct: Value) -> tuple[Value, Value]:
@@ -295,54 +244,59 @@ def _gradient_add(node: Value, ct: Value) -> tuple[Value, Value]:
 def _gradient_set(node: Value, ct: Value) -> tuple[Value, Value]:
     """The last writer of each place is found by scattering the numbers of the updates."""
     x, updates, *indices = node.operands
-    axes = node.attrs["axes"]
+    axes, batch = node.attrs["axes"], node.attrs["batch"]
     shape = indices[0].shape
     numbers = reshape(iota(int64, (prod(shape),), 0), shape)
-    nobody = full(TensorType(int64, tuple(x.shape[a] for a in axes)), -1)
-    writers = scatter(nobody, numbers, *indices, axes=range(len(axes)))
-    won = make("eq", gather(writers, *indices, axes=range(len(axes))), numbers)
-    dx = scatter(ct, full(updates.type, 0), *indices, axes=axes, lead=node.attrs["lead"])
+    nobody = full(TensorType(int64, (*shape[:batch], *(x.shape[a] for a in axes))), -1)
+    places = range(batch, batch + len(axes))
+    writers = scatter(nobody, numbers, *indices, axes=places, batch=batch)
+    won = make("eq", gather(writers, *indices, axes=places, batch=batch), numbers)
+    dx = scatter(ct, full(updates.type, 0), *indices, **_where(node))
     return dx, _kept(_over_rows(won, node), _taken(ct, node))
 
 
 def _gradient_extreme(node: Value, ct: Value) -> tuple[Value, Value]:
     x, updates, *indices = node.operands
-    axes, lead = node.attrs["axes"], node.attrs["lead"]
     reached = make("eq", _taken(node, node), updates)
     stored = make("and", reached, _over_rows(_in_range(node), node))
     own = make("eq", x, node)
-    ties = scatter(cast(own, ct.dtype), cast(stored, ct.dtype), *indices, axes=axes, mode="add", lead=lead)
+    ties = scatter(cast(own, ct.dtype), cast(stored, ct.dtype), *indices, mode="add", **_where(node))
     share = ct / make("max", ties, like(ties, 1))
     return _kept(own, share), _kept(stored, _taken(share, node))
 
 
 # ------------------------------------------------------------------------------------------------------------- records
 
-# x shape, index shape, axes, lead; indices run from -2 to two beyond the extent, so some are out of range and some repeat.
-_CASES: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int], ...] = (
-    ((5, 3), (4,), (0,), 0),
-    ((3, 4), (2, 3), (1,), 0),
-    ((4, 2, 3), (7,), (2, 0), 0),
-    ((3, 5), (2, 3), (0, 1), 0),
-    ((7,), (), (0,), 0),
-    ((20, 33), (9,), (0,), 0),
-    ((3, 4, 2), (), (1,), 0),
-    ((3, 4), (5,), (1,), 1),
-    ((2, 5, 19), (2, 3), (1,), 1),
-    ((3, 2, 4, 2), (3,), (3, 1), 1),
-    ((2, 3, 17, 2), (4,), (1, 2), 1),
+# x shape, index shape, axes, lead, batch; indices run from -2 to two beyond the extent, so some are out of range and some
+# repeat.
+_CASES: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int, int], ...] = (
+    ((5, 3), (4,), (0,), 0, 0),
+    ((3, 4), (2, 3), (1,), 0, 0),
+    ((4, 2, 3), (7,), (2, 0), 0, 0),
+    ((3, 5), (2, 3), (0, 1), 0, 0),
+    ((7,), (), (0,), 0, 0),
+    ((20, 33), (9,), (0,), 0, 0),
+    ((3, 4, 2), (), (1,), 0, 0),
+    ((3, 4), (5,), (1,), 1, 0),
+    ((2, 5, 19), (2, 3), (1,), 1, 0),
+    ((3, 2, 4, 2), (3,), (3, 1), 1, 0),
+    ((2, 3, 17, 2), (4,), (1, 2), 1, 0),
+    ((3, 5), (3, 4), (1,), 0, 1),
+    ((2, 5, 19), (2, 3), (1,), 0, 1),
+    ((2, 3, 4, 5, 2), (2, 7), (3, 2), 1, 1),
+    ((3, 2, 7), (3, 2), (2,), 0, 2),
 )
 
 
 def _arrays() -> Iterator[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...], dict[str, Any]]]:
     rng = np.random.default_rng(0)
-    for number, (shape, places, axes, lead) in enumerate(_CASES):
-        rest = tuple(shape[d] for d in _rest(len(shape), axes))
+    for number, (shape, places, axes, lead, batch) in enumerate(_CASES):
+        rest = tuple(shape[d] for d in others(len(shape), axes, batch))
         indices = tuple(np.asarray(rng.integers(-2, shape[a] + 2, places)) for a in axes)
         for name in ("float32", "float64", "float16", "bfloat16", "int32", "uint8") if number == 0 else ("float32",):
-            shapes = shape, rest[:lead] + places + rest[lead:]
+            shapes = shape, shape[:batch] + rest[:lead] + places[batch:] + rest[lead:]
             x, new = (np.asarray(3 * rng.standard_normal(s)).astype(dtype(name).numpy) for s in shapes)
-            yield x, new, indices, {"axes": axes, "lead": lead}
+            yield x, new, indices, {"axes": axes, "lead": lead, "batch": batch}
 
 
 def _samples_gather() -> Iterator[Sample]:
@@ -372,7 +326,7 @@ register(
         infer=_infer_scatter,
         reference=_reference_scatter,
         gradient=_gradient_scatter,
-        lower=Loops(_scatter_kernel),
+        lower=Loops(scatter_kernel),
         samples=_samples_scatter,
         doc="Store, add, max or min updates in at given indices, in order; those out of range are dropped.",
     )

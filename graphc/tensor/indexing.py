@@ -17,6 +17,7 @@ from ..errors import DTypeError, ShapeError
 from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
+from ..ops.index import gather, scatter
 from ..ops.top import first_in_order
 from .core import Core, axis, broadcast_shapes, cast_value, sizes
 from .elementwise import where
@@ -58,9 +59,7 @@ class Indexing(Products):
         """result[i][j]... = self[index[i][j]...][j]... for dim 0, and so on (torch.gather)."""
         if not self.ndim:
             return self.reshape(1).gather(dim, self.lift(index).reshape(-1)).reshape(self.lift(index).shape)
-        return self.wrap(
-            make("gather", self.value, *self._coordinates("gather", dim, index), axes=tuple(range(self.ndim)), lead=0)
-        )
+        return self.wrap(gather(self.value, *self._coordinates("gather", dim, index), axes=range(self.ndim)))
 
     def _coordinates(self, name: str, dim: int, index: Any) -> list[Value]:
         """For every dimension the position that each element of `index` reads or writes."""
@@ -95,8 +94,8 @@ class Indexing(Products):
         updates = updates.broadcast_to(shape)
         if reduce not in _MODES:
             return self * self._gathered_product(axis(dim, self.ndim, "scatter"), self.wrap(grid[dim]), updates)
-        every = tuple(range(self.ndim))
-        return self.wrap(make("scatter", self.value, updates.value, *grid, axes=every, mode=_MODES[reduce], lead=0))
+        every = range(self.ndim)
+        return self.wrap(scatter(self.value, updates.value, *grid, axes=every, mode=_MODES[reduce]))
 
     def _gathered_product(self, d: int, index: Tensor, updates: Tensor) -> Tensor:
         """For each element of this tensor the product of the updates that go there: a comparison with every index."""
@@ -296,4 +295,4 @@ def _gather_axes(x: Indexing, chosen: dict[int, Tensor]) -> Tensor:
     """x indexed at several dimensions by tensors that broadcast together; numpy's place for the new dimensions."""
     dims, places = tuple(chosen), (t.value for t in of_one_shape(chosen).values())
     adjacent = dims == tuple(range(dims[0], dims[0] + len(dims)))
-    return x.wrap(make("gather", x.value, *places, axes=dims, lead=dims[0] if adjacent else 0))
+    return x.wrap(gather(x.value, *places, axes=dims, lead=dims[0] if adjacent else 0))

@@ -17,6 +17,7 @@ from ..dtype import int64
 from ..errors import DTypeError, ShapeError
 from ..ir.location import here
 from ..ir.values import make
+from ..ops.index import scatter
 from .core import Core, axis, broadcast_shapes, sizes
 from .elementwise import where
 from .indexing import index_tensor, of_one_shape
@@ -42,7 +43,7 @@ class Positions(Scans):
         if broadcast_shapes(new.shape, places.shape) != places.shape:
             raise ShapeError(f"{name}: a source of shape {new.shape} does not fit the {places.shape} chosen elements", here())
         updates = new.broadcast_to(places.shape).flatten()
-        flat = make("scatter", self.flatten().value, updates.value, places.flatten().value, axes=(0,), mode=mode, lead=0)
+        flat = scatter(self.flatten().value, updates.value, places.flatten().value, axes=(0,), mode=mode)
         return self.wrap(flat).reshape(self.shape)
 
     # Along one dimension.
@@ -80,7 +81,7 @@ class Positions(Scans):
         if broadcast_shapes(new.shape, shape) != shape:
             raise ShapeError(f"{name}: a source of shape {new.shape} does not fit the {shape} chosen elements", here())
         updates = new.broadcast_to(shape).value
-        return self.wrap(make("scatter", self.value, updates, *indices, axes=axes, mode=mode, lead=axes[0]))
+        return self.wrap(scatter(self.value, updates, *indices, axes=axes, mode=mode, lead=axes[0]))
 
     def index_fill(self, dim: int, index: Any, value: Any) -> Tensor:
         """This tensor with the slices along `dim` that `index` names filled with one value."""

@@ -148,30 +148,33 @@ def test_lanes_that_may_meet_in_a_cell_are_left_to_one_thread() -> None:
 # --------------------------------------------------------------------------------------------------------------- scatters
 
 SCATTERED = {
-    "rows": ((1000, 40), 300, (0,), 0),
-    "few_elements": ((70, 3), 300, (0,), 0),
-    "two_axes": ((12, 9, 31), 250, (0, 1), 0),
-    "columns": ((5, 60), 300, (1,), 0),
-    "behind_others": ((4, 60, 3), 300, (1,), 1),
-    "between_others": ((3, 45, 20), 300, (1,), 1),
+    "rows": ((1000, 40), 300, (0,), 0, 0),
+    "few_elements": ((70, 3), 300, (0,), 0, 0),
+    "two_axes": ((12, 9, 31), 250, (0, 1), 0, 0),
+    "columns": ((5, 60), 300, (1,), 0, 0),
+    "behind_others": ((4, 60, 3), 300, (1,), 1, 0),
+    "between_others": ((3, 45, 20), 300, (1,), 1, 0),
+    "each_page_its_own": ((4, 60, 3), 300, (1,), 0, 1),
+    "each_book_its_own": ((3, 2, 45, 20), 150, (2,), 1, 1),
 }
 
 
 def scattered(name: str, mode: str) -> tuple[Kernel, list[np.ndarray]]:
     """A scatter of random updates, some of them to one place and some to none, with data for its params."""
-    shape, count, axes, lead = SCATTERED[name]
+    shape, count, axes, lead, batch = SCATTERED[name]
     rest = tuple(n for d, n in enumerate(shape) if d not in axes)
+    asked = (*shape[:batch], count)
     types = [
         TensorType(float32, shape),
-        TensorType(float32, (*rest[:lead], count, *rest[lead:])),
-        *(TensorType(int64, (count,)) for _ in axes),
+        TensorType(float32, (*rest[: batch + lead], count, *rest[batch + lead :])),
+        *(TensorType(int64, asked) for _ in axes),
     ]
     values = [placeholder(f"x{n}", type_) for n, type_ in enumerate(types)]
-    graph = Graph("f", tuple(values), (make("scatter", *values, axes=axes, mode=mode, lead=lead),))
+    graph = Graph("f", tuple(values), (make("scatter", *values, axes=axes, mode=mode, lead=lead, batch=batch),))
     (launch,) = planned([graph], GPU_THREAD).functions[0].launches
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(type_.size).astype(np.float32) for type_ in types[:2]]
-    arrays += [rng.integers(-1, shape[axis] + 1, count) for axis in axes]
+    arrays += [rng.integers(-1, shape[axis] + 1, prod(asked)) for axis in axes]
     return expand_kernel(launch.kernel, says), [*arrays, np.zeros(types[0].size, np.float32)]
 
 

@@ -146,6 +146,17 @@ def test_no_more_dimensions_lead_than_there_are() -> None:
             gather(x, places, axes=(1,), lead=lead)
 
 
+def test_what_indices_share_with_an_array_is_before_the_axes() -> None:
+    x, places = constant(numbers(3, 4)), constant(np.zeros((3, 2), np.int64))
+    assert gather(x, places, axes=(1,), batch=1).shape == (3, 2)
+    assert gather(constant(numbers(3, 5, 4)), places, axes=(2,), lead=1, batch=1).shape == (3, 5, 2)
+    for axes, batch in (((0,), 1), ((1,), -1), ((1,), 2)):
+        with pytest.raises(ShapeError, match=f"batch = {batch} must be a number of first dimensions"):
+            gather(x, places, axes=axes, batch=batch)
+    with pytest.raises(ShapeError, match=r"indices int64.4, 2.: batch = 1 must be"):
+        scatter(x, constant(numbers(4, 2)), constant(np.zeros((4, 2), np.int64)), axes=(1,), batch=1)
+
+
 def test_gather_from_nothing_refuses() -> None:
     with pytest.raises(ShapeError, match="no elements"):
         gather(constant(np.zeros((0, 2))), constant(np.zeros(1, np.int64)), axes=(0,))
