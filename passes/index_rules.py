@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from graphc.ir.rewrite import Rule, number, op, rule
 from graphc.ir.values import Value, full, make
+from graphc.ops.shape import transpose
 
+FEWER = 2  # times as many elements as updates may be transposed
 c, place = number("c"), op("iota", called="place")
 
 
@@ -40,6 +42,28 @@ def _in_batches(root: Value) -> Value | None:
     return make(root.op.name, *before, *rest, **attrs)
 
 
+def _turned(root: Value) -> Value | None:
+    """x[i, iota] = new -> transpose(x)[:, i] = transpose(new), where there are about as many updates as elements"""
+    (x, updates, *indices), axes, batch = root.operands, root.attrs["axes"], root.attrs["batch"]
+    rank = updates.type.rank
+    if not 1 < len(axes) == x.type.rank - batch or x.type.size > FEWER * updates.type.size:
+        return None
+    for index, axis in zip(indices, axes, strict=True):
+        for dim in range(batch, rank):
+            if index.shape[dim] == x.shape[axis] and _is_place(index, dim):
+                columns, order = _first(axis, batch, x.type.rank), _first(dim, batch, rank)
+                rest = [(columns.index(a), transpose(i, order)) for i, a in zip(indices, axes, strict=True) if a != axis]
+                attrs = root.attrs | {"axes": tuple(place for place, _ in rest), "batch": batch + 1}
+                turned = make("scatter", transpose(x, columns), transpose(updates, order), *(i for _, i in rest), **attrs)
+                return transpose(turned, [columns.index(d) for d in range(x.type.rank)])
+    return None
+
+
+def _first(dim: int, batch: int, rank: int) -> list[int]:
+    """The order of dimensions in which `dim` is the first behind the batch."""
+    return [*range(batch), dim, *(d for d in range(batch, rank) if d != dim)]
+
+
 POSITIONS: list[Rule] = [
     rule(
         "iota < c -> false",
@@ -55,4 +79,5 @@ POSITIONS: list[Rule] = [
         when=lambda place, c: place.dtype.is_int and c >= _last(place),
     ),
     rule("x[iota, i] -> x[:, i]", op("gather scatter", ...), _in_batches),
+    rule("x[i, iota] = new -> transpose(x)[:, i] = transpose(new)", op("scatter", ...), _turned),
 ]

@@ -291,31 +291,32 @@ class _Grower(Pool):
         return reduce_window(x, kind=rng.choice(("max", "sum")), **attrs)
 
     def index(self, shape: tuple[int, ...]) -> Value:
-        """int64 positions, some of them out of range."""
+        """int64 positions, some of them out of range, or each its own."""
+        if shape and self.rng.random() < 0.2:
+            return iota(int64, shape, self.rng.randrange(len(shape)))
         if self.rng.random() < 0.5:
             return cast(self.fit(self.some(), TensorType(self.rng.choice([int32, int8]), shape)), int64)
         return self.new_leaf(TensorType(int64, shape))
 
     def lookup(self) -> Value:
-        x, axes, batch = self.indexed()
-        shape = x.shape[:batch] + self.shape()[:2]
+        x, axes, shape, batch = self.indexed()
         return gather(x, *(self.index(shape) for _ in axes), axes=axes, batch=batch)
 
     def place(self) -> Value:
-        x, axes, batch = self.indexed()
-        shape = x.shape[:batch] + self.shape()[:2]
+        x, axes, shape, batch = self.indexed()
         indices = [self.index(shape) for _ in axes]
         rest = tuple(n for d, n in enumerate(x.shape) if d >= batch and d not in axes)
         updates = self.fit(self.some(), TensorType(x.dtype, shape + rest))
         mode = "set" if x.dtype.is_bool else self.rng.choice(("set", "add", "max", "min"))
         return scatter(x, updates, *indices, axes=axes, mode=mode, batch=batch)
 
-    def indexed(self) -> tuple[Value, tuple[int, ...], int]:
-        """Something to index, along which dimensions, and how many dimensions the indices share with it."""
+    def indexed(self) -> tuple[Value, tuple[int, ...], tuple[int, ...], int]:
+        """Something to index, along which dimensions, by indices of which shape, and how many dimensions they share with it."""
         x = self.some(lambda v: v.type.rank > 0)
         batch = self.rng.randrange(x.type.rank) if self.rng.random() < 0.4 else 0
         axes = self.rng.sample(range(batch, x.type.rank), self.rng.randint(1, x.type.rank - batch))
-        return x, tuple(axes), batch
+        shape = tuple(x.shape[a] for a in sorted(axes)) if self.rng.random() < 0.4 else self.shape()[:2]
+        return x, tuple(axes), x.shape[:batch] + shape, batch
 
     def order(self) -> Value:
         x = self.some(lambda v: v.type.rank > 0)

@@ -47,6 +47,10 @@ def select(*operands: Value) -> Value:
     return make("select", *operands)
 
 
+def flipped(x: Value) -> Value:
+    return transpose(x, (1, 0))
+
+
 def cast(x: Value, dtype: DType) -> Value:
     return make("cast", x, dtype=dtype)
 
@@ -228,6 +232,13 @@ CASES: list[tuple[str, Value, Value]] = [
         scatter(f, t("new", 3, 5), broadcast(iota(int64, (3,), 0), (3, 5), (0,)), asked, axes=(0, 1), mode="add"),
         scatter(f, t("new", 3, 5), asked, axes=(1,), mode="add", batch=1),
     ),
+    (
+        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
+        scatter(t("x", 4, 5), t("new", 3, 5), asked, lanes, axes=(0, 1), mode="max"),
+        transpose(
+            scatter(flipped(t("x", 4, 5)), flipped(t("new", 3, 5)), flipped(asked), axes=(1,), mode="max", batch=1), (1, 0)
+        ),
+    ),
     ("concat(x) -> x", make("concat", f, axis=0), f),
     ("concat(x, concat(y, z)) -> concat(x, y, z)", concat([f, concat([g, h], 1)], 1), concat([f, g, h], 1)),
     ("reduce(x, ()) -> x", make("reduce_sum", f, axes=()), f),
@@ -339,6 +350,14 @@ NEIGHBOURS: list[tuple[str, Value]] = [
     ("max(iota, c) -> iota", make("max", own, like(own, 1))),
     ("min(iota, c) -> iota", make("min", own, like(own, 1))),
     ("x[iota, i] -> x[:, i]", gather(f, asked, axes=(0,))),
+    (
+        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
+        scatter(t("x", 7, 5), t("new", 3, 5), asked, lanes, axes=(0, 1)),
+    ),
+    (
+        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
+        scatter(t("x", 4, 3), t("new", 3, 5), asked, lanes, axes=(0, 1)),
+    ),
     ("x[iota, i] -> x[:, i]", gather(f, lanes, asked, axes=(0, 1))),
     ("x[iota, i] -> x[:, i]", gather(t("taller", 4, 4), own, asked, axes=(0, 1))),
     ("x[iota, i] -> x[:, i]", gather(t("cube", 2, 3, 4), own, asked, axes=(1, 2), lead=1)),
