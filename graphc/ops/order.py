@@ -7,7 +7,7 @@ compositions in index.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -20,6 +20,7 @@ from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local,
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
+from .shape import transpose
 
 LANES = 16  # shorter loops are not worth vectorising
 
@@ -29,7 +30,15 @@ _SIGNED = {8: int8, 16: int16, 32: int32, 64: int64}
 
 def argsort(x: Value, axis: int, descending: bool = False) -> Value:
     """int64 positions that put `x` in order along `axis`: stable in both directions, and NaN comes last."""
-    return make("argsort", x, axis=axis, descending=descending)
+    check_axis("argsort", x.type, axis)
+    return on_last(axis, lambda x: make("argsort", x, axis=x.type.rank - 1, descending=descending), x)
+
+
+def on_last(axis: int, along: Callable[..., Value], *xs: Value) -> Value:
+    """What `along` makes of values along their last dimension, but along `axis`: neighbouring elements make lines quicker."""
+    rank = xs[0].type.rank
+    last = [d for d in range(rank) if d != axis] + [axis]
+    return transpose(along(*(transpose(x, last) for x in xs)), [last.index(d) for d in range(rank)])
 
 
 def cumsum(x: Value, axis: int, reverse: bool = False) -> Value:
@@ -69,7 +78,7 @@ def reference_argsort(x: np.ndarray, *, axis: int, descending: bool) -> np.ndarr
     return np.argsort(rank, axis=axis, kind="stable").astype(np.int64)
 
 
-def _sort_key(x: Expr, descending: bool) -> Expr:
+def sort_key(x: Expr, descending: bool) -> Expr:
     """A signed integer (uint8 for bytes) in the order of the sort: equal for equal numbers, greatest for NaN."""
     if not x.dtype.is_float:
         key = cast(x, uint8) if x.dtype.is_bool else x
@@ -100,7 +109,7 @@ class Line:
         return self.start + i * self.stride
 
     def key(self, i: Index, exists: Expr | None = None) -> Expr:
-        return _sort_key(load(self.source, self.row(i), exists), self.descending)
+        return sort_key(load(self.source, self.row(i), exists), self.descending)
 
     def element(self, i: Index, exists: Expr | None = None) -> Expr:
         return call("or", cast(self.key(i, exists), int64) << 32, i) if self.packed else i

@@ -19,8 +19,8 @@ from ..ir.kernel import Accumulate, For, If, Kernel, Let, Local, Stmt, Store
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
-from .order import Line, argsort, check_axis, lanes, reference_argsort
-from .shape import slice_, transpose
+from .order import Line, argsort, check_axis, lanes, on_last, reference_argsort
+from .shape import slice_
 
 CHUNK = 16  # elements that are compared at once
 LARGEST = 1024  # elements of a heap: it lies on the stack
@@ -34,16 +34,13 @@ STEP, EXCHANGE = 4.0, 0.65
 def first_in_order(x: Value, axis: int, count: int, descending: bool = False) -> Value:
     """int64 positions of the first `count` elements along `axis` in the order of argsort."""
     check_axis("first_in_order", x.type, axis)
-    if count <= LARGEST and _selection_time(x.shape[axis], count) < _sort_time(x.shape[axis]):
-        rank = x.type.rank
-        last = [d for d in range(rank) if d != axis] + [axis]
-        found = make("argtop", transpose(x, last), count=count, descending=descending)
-        return transpose(found, [last.index(d) for d in range(rank)])
+    if count <= LARGEST and selection_time(x.shape[axis], count) < sort_time(x.shape[axis]):
+        return on_last(axis, lambda x: make("argtop", x, count=count, descending=descending), x)
     stop = tuple(count if d == axis else n for d, n in enumerate(x.shape))
     return slice_(argsort(x, axis, descending), (0,) * len(stop), stop)
 
 
-def _selection_time(n: int, count: int) -> float:
+def selection_time(n: int, count: int) -> float:
     """Of elements in random order the i-th belongs to the best so far with probability count / i."""
     better = count * log(n / count) if count else 0
     found = min(better, -(-(n - count) // CHUNK))
@@ -51,7 +48,7 @@ def _selection_time(n: int, count: int) -> float:
     return LOOK * n + FIND * found + (ENTER + SINK * (count.bit_length() - 1)) * better + ranks
 
 
-def _sort_time(n: int) -> float:
+def sort_time(n: int) -> float:
     phases = max(n - 1, 0).bit_length()
     return (STEP + EXCHANGE * (n // 2)) * phases * (phases + 1) / 2
 

@@ -17,7 +17,7 @@ from ..errors import DTypeError, ShapeError
 from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import Value, make
-from ..ops.index import gather, scatter
+from ..ops.index import argsort, gather, scatter
 from ..ops.top import first_in_order
 from .core import Core, axis, broadcast_shapes, cast_value, sizes
 from .elementwise import where
@@ -163,7 +163,7 @@ class Indexing(Products):
         d = axis(dim, max(self.ndim, 1), "argsort")
         if not self.ndim:
             return self.wrap(self.value).to(int64) * 0
-        return self.wrap(make("argsort", self.value, axis=d, descending=bool(descending)))
+        return self.wrap(argsort(self.value, d, bool(descending)))
 
     def sort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Extreme:
         """(sorted values, their indices), always stable; NaN comes last."""

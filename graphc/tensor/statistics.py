@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ..dtype import bool_, float32, int32, int64
 from ..errors import GraphcError, ShapeError
 from ..ir.location import here
-from ..ir.values import make
+from ..ir.types import TensorType
+from ..ir.values import full, make
+from ..ops.nth import is_nth, nth_in_order
 from ..ops.top import first_in_order
 from .core import Core, axis, sizes
 from .elementwise import where
 from .positions import Positions
 from .reductions import Extreme
+from .shapes import cat
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -30,6 +33,14 @@ class Statistics(Positions):
     __hash__ = Core.__hash__
 
     # Ranks.
+    def _nth(self, ranks: Tensor, d: int) -> Tensor:
+        """The positions along dimension d of the elements that a stable sort would bring to these ranks."""
+        return self.wrap(nth_in_order(self.value, ranks.value, d))
+
+    def _of_ranks(self, ranks: Tensor) -> Tensor:
+        """The elements along the last dimension that a sort would bring to these ranks."""
+        return self.gather(-1, self._nth(ranks.to(int64), self.ndim - 1))
+
     def kthvalue(self, k: int, dim: int = -1, keepdim: bool = False) -> Extreme:
         """(the k-th smallest elements along `dim`, counted from 1, their indices)."""
         if not self.ndim:
@@ -38,7 +49,11 @@ class Statistics(Positions):
         (k,) = sizes([k], "kthvalue")
         if not 1 <= k <= self.shape[d]:
             raise ShapeError(f"kthvalue: k = {k} is not within 1 to {self.shape[d]}, dimension {dim} of {self.shape}", here())
-        index = self.wrap(first_in_order(self.value, d, k)).narrow(d, k - 1, 1)
+        if is_nth(self.value.type, d, k):
+            shape = tuple(1 if i == d else n for i, n in enumerate(self.shape))
+            index = self._nth(self.wrap(full(TensorType(int64, shape), k - 1)), d)
+        else:
+            index = self.wrap(first_in_order(self.value, d, k)).narrow(d, k - 1, 1)
         found = (self.gather(d, index), index)
         return Extreme(*(x if keepdim else x.squeeze(d) for x in found))
 
@@ -58,12 +73,11 @@ class Statistics(Positions):
         d = axis(dim, self.ndim, "median")
         n = self.shape[d]
         lost = self.isnan()
-        order = self.argsort(d)
         known = n - lost.sum(d, keepdim=True)
         place = where(known == 0, 0, (known - 1) // 2)
         if not ignore:  # the first NaN is the first behind what is known
             place = where(known == n, place, known.clamp(max=n - 1))
-        index = order.gather(d, place)
+        index = self._nth(place, d)
         found = (self.gather(d, index), index)
         return Extreme(*(x if keepdim else x.squeeze(d) for x in found))
 
@@ -110,7 +124,7 @@ class Statistics(Positions):
         rank = levels.reshape(-1) * where(count == 0, 0, count - 1).to(self.dtype)
         if not ignore:
             rank = where(lost.any(-1, keepdim=True), self.shape[d] - 1.0, rank)  # the last of the sorted is NaN then
-        picked = _interpolated(x.sort(-1).values, rank, interpolation).movedim(-1, 0)
+        picked = _interpolated(x, rank, interpolation).movedim(-1, 0)
         picked = picked.unsqueeze(d + 1) if keepdim else picked
         return picked if levels.ndim else picked.squeeze(0)
 
@@ -246,14 +260,12 @@ class Statistics(Positions):
         return self.isclose(other, rtol, atol, equal_nan).all()
 
 
-def _interpolated(ordered: Tensor, rank: Tensor, how: str) -> Tensor:
-    """Elements of the last dimension at fractional ranks."""
+def _interpolated(x: Tensor, rank: Tensor, how: str) -> Tensor:
+    """Elements along the last dimension of fractional ranks."""
     if how == "nearest":
-        return ordered.gather(-1, rank.round().to(int64))
+        return x._of_ranks(rank.round())
     low, high = rank.floor(), rank.ceil()
-    if how == "lower":
-        return ordered.gather(-1, low.to(int64))
-    if how == "higher":
-        return ordered.gather(-1, high.to(int64))
-    below, above = (ordered.gather(-1, r.to(int64)) for r in (low, high))
+    if how in ("lower", "higher"):
+        return x._of_ranks(low if how == "lower" else high)
+    below, above = x._of_ranks(cat([low, high], -1)).chunk(2, -1)
     return below.lerp(above, 0.5 if how == "midpoint" else rank - low)
