@@ -6,6 +6,7 @@ are counted by number, never by the data. Positions among equals follow PyTorch 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..dtype import bool_, float32, int32, int64
@@ -13,6 +14,7 @@ from ..errors import GraphcError, ShapeError
 from ..ir.location import here
 from ..ir.types import TensorType
 from ..ir.values import full, make
+from ..ops.index import gather
 from ..ops.nth import is_nth, nth_in_order
 from ..ops.top import first_in_order
 from .core import Core, axis, sizes
@@ -24,6 +26,7 @@ from .shapes import cat
 if TYPE_CHECKING:
     from .tensor import Tensor
 
+MANY = 128  # ordered elements: a place among so many is not found by comparing all
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
@@ -203,9 +206,11 @@ class Statistics(Positions):
             raise ShapeError("bincount: minlength must say how many bins there are, since shapes are static", here())
         each = self.lift(1 if weights is None else weights)
         each = each if weights is None or each.dtype.is_float else each.to("float64")
-        bins = self.wrap(make("iota", dtype=int64, shape=(minlength,), axis=0))
-        counted = where(self.unsqueeze(0).to(int64) == bins.unsqueeze(1), each, 0)
-        return counted.sum(1, dtype=each.dtype)
+        return self._in_bins(each, minlength)
+
+    def _in_bins(self, each: Tensor, bins: int) -> Tensor:
+        """The sum of what belongs to the elements of this vector that name each bin; others are left out."""
+        return self.wrap(full(TensorType(each.dtype, (bins,)), 0)).scatter_add(0, self.to(int64), each.broadcast_to(self.shape))
 
     def histc(self, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
         """How many elements lie in each of `bins` equal parts of [min, max]; of the range of the elements when both are 0."""
@@ -218,8 +223,7 @@ class Statistics(Positions):
         place = ((x - low) / (high - low) * bins).floor()
         place = where(x == high, bins - 1, place)
         inside = (x >= low) & (x <= high)
-        grid = self.wrap(make("iota", dtype=int64, shape=(bins,), axis=0)).to(self.dtype)
-        return ((place == grid.unsqueeze(1)) & inside).sum(1).to(self.dtype)
+        return where(inside, place, -1)._in_bins(self.lift(1), bins).to(self.dtype)
 
     def bucketize(self, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
         """For each element the number of boundaries (a sorted vector) below it, or with `right` not above it."""
@@ -232,7 +236,7 @@ class Statistics(Positions):
         self, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Any = None
     ) -> Tensor:
         """Where the elements of `input` would stand in the last dimension of this sorted tensor: before equals, or with
-        `right` (side="right") behind them. One comparison with every element.
+        `right` (side="right") behind them. Compares with every element, or, of many, with one for each bit of their number.
         """
         values = self.lift(input)
         ordered = self.wrap(self.value) if sorter is None else self.gather(-1, sorter)
@@ -240,10 +244,15 @@ class Statistics(Positions):
             raise ShapeError(f"searchsorted: {values.shape} must agree with {self.shape} but for the last dimension", here())
         if side not in (None, "left", "right") or (side == "left" and right):
             raise GraphcError(f"searchsorted: side is 'left' or 'right', not {side!r} with right={right}", here())
-        rows = ordered.unsqueeze(-2) if self.ndim > 1 else ordered
-        each = values.unsqueeze(-1)
-        passed = ~(rows > each) if right or side == "right" else ~(rows >= each)  # NaN stands behind all
-        return passed.sum(-1).to(int32 if out_int32 else int64)
+
+        def passed(element: Tensor, value: Tensor) -> Tensor:
+            return ~(element > value) if right or side == "right" else ~(element >= value)  # NaN stands behind all
+
+        if self.shape[-1] > MANY:
+            place = _bisected(ordered, values, passed)
+        else:
+            place = passed(ordered.unsqueeze(-2) if self.ndim > 1 else ordered, values.unsqueeze(-1)).sum(-1)
+        return place.to(int32 if out_int32 else int64)
 
     def isin(self, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
         """Whether each element is one of `test_elements`."""
@@ -258,6 +267,18 @@ class Statistics(Positions):
     def allclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
         """Whether all elements are close (see isclose), as a 0-d bool."""
         return self.isclose(other, rtol, atol, equal_nan).all()
+
+
+def _bisected(ordered: Tensor, values: Tensor, passed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """How many of the ordered elements (in the last dimension) each value has passed."""
+    n = ordered.shape[-1]
+    place = ordered.wrap(full(TensorType(int64, values.shape), 0))
+    for bit in reversed(range(n.bit_length())):
+        tried = place + (1 << bit)
+        at = tried.clamp(max=n) - 1
+        element = ordered.gather(-1, at) if ordered.ndim > 1 else ordered.wrap(gather(ordered.value, at.value, axes=(0,)))
+        place = where((tried <= n) & passed(element, values), tried, place)
+    return place
 
 
 def _interpolated(x: Tensor, rank: Tensor, how: str) -> Tensor:

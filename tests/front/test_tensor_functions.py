@@ -132,6 +132,30 @@ def test_integers_and_bools() -> None:
     assert value(gc.constant([7, -7]).div(2, rounding_mode="trunc")).tolist() == [3, -3]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("n", [1, 2, 127, 128, 129, 255, 256, 1000])
+def test_places_among_few_and_many_are_those_of_numpy(n: int, side: str) -> None:
+    rng = np.random.default_rng(n)
+    rows = np.sort(rng.integers(0, n, (2, n)).astype(np.float32), 1)  # with repetitions
+    asked = np.concatenate([rows[:, :50], rows[:, -50:] + 0.5, np.full((2, 3), [np.nan, np.inf, -np.inf], np.float32)], 1)
+    expected = np.stack([np.searchsorted(row, each, side) for row, each in zip(rows, asked, strict=True)])
+    x, y = gc.placeholder(rows.shape, rows.dtype), gc.placeholder(asked.shape, asked.dtype)
+    shuffled = gc.constant(rng.permutation(n))
+    of_rows, of_one = x.searchsorted(y, side=side), x[0].searchsorted(y, side=side, out_int32=True)
+    sorter = x[0][shuffled].searchsorted(y[0], side=side, sorter=shuffled.argsort())
+    found = gc.compile(f=gc.function([x, y], [of_rows, of_one, sorter])).f(rows, asked)
+    np.testing.assert_array_equal(found[0], expected)
+    np.testing.assert_array_equal(found[1], np.searchsorted(rows[0], asked, side).astype(np.int32))
+    np.testing.assert_array_equal(found[2], expected[0])
+
+
+def test_what_is_in_no_bin_is_left_out() -> None:
+    numbers, weights = np.array([3, -1, 0, 4, 3, 2**40]), np.array([0.5, 1, 2, 4, 8, 16])
+    assert value(gc.constant(numbers).bincount(minlength=4)).tolist() == [1, 0, 0, 2]
+    assert value(gc.constant(numbers).bincount(gc.constant(weights), minlength=4)).tolist() == [2, 0, 0, 8.5]
+    assert value(gc.constant([0.0, 1.0, np.nan, -0.1, 0.3, 7.0]).histc(4, 0, 1)).tolist() == [1, 1, 0, 1]
+
+
 def test_multinomial() -> None:
     state: dict[Any, np.ndarray] = {}
     weights = np.array([0.0, 1.0, 3.0], np.float32)
