@@ -48,7 +48,8 @@ from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_produ
 WORK = 50  # products of the largest contraction, for each element of the largest value
 CALLS = 2
 
-ELEMENTWISE = tuple(op for op in OPS.values() if isinstance(op.lower, Elementwise) and op.name not in ("select", "cast"))
+NOT_ALIKE = ("select", "cast", "sort_key")  # operands of several types, or attributes
+ELEMENTWISE = tuple(op for op in OPS.values() if isinstance(op.lower, Elementwise) and op.name not in NOT_ALIKE)
 ARITY = {op.name: len(next(iter(op.samples())).arrays) for op in ELEMENTWISE}
 COMMON = ("add", "mul", "sub", "max", "tanh", "exp", "neg")
 FOLDS = tuple(name for name, op in OPS.items() if isinstance(op.lower, Reduction))
@@ -325,7 +326,9 @@ class _Grower(Pool):
         if self.rng.random() < 0.5 and not x.dtype.is_bool:
             return make("cumsum", x, axis=axis, reverse=flag)
         if self.rng.random() < 0.3:
-            keys = make("sort_key", x) if x.dtype.is_float else cast(x, int32)
+            keys = make("sort_key", x, descending=flag) if x.dtype.is_float else cast(x, int32)
+            if flag:
+                return make("argcummax", keys, axis=axis)
             return make("argnth", keys, self.index((*x.shape[:-1], self.rng.randint(1, 3))))
         return make("argsort", x, axis=axis, descending=flag)
 

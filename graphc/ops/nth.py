@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import DTYPES, int32, int64
+from ..dtype import DTYPES, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Expr, Var, as_index, call, cast, const, load, select, temp
 from ..ir.kernel import Accumulate, For, Kernel, Let, Local, Stmt, Store
@@ -34,7 +34,7 @@ def nth_in_order(x: Value, ranks: Value, axis: int) -> Value:
     n, count = x.shape[axis], ranks.shape[axis]
     if count * _count_time(x.type, n) >= sort_time(n):
         return take_along_axis(argsort(x, axis), ranks, axis)
-    return on_last(axis, lambda keys, ranks: make("argnth", keys, ranks), _keys(x), ranks)
+    return on_last(axis, lambda keys, ranks: make("argnth", keys, ranks), sort_keys(x), ranks)
 
 
 def is_nth(x: TensorType, axis: int, count: int) -> bool:
@@ -48,26 +48,29 @@ def _count_time(x: TensorType, n: int) -> float:
     return passes * (START + BYTE * n * x.dtype.bits / 8)
 
 
-def _keys(x: Value) -> Value:
+def sort_keys(x: Value, descending: bool = False) -> Value:
+    """Integers in the order of a sort: equal for equal elements, greatest for NaN."""
     if x.dtype.is_float:
-        return make("sort_key", x)
-    return cast_value(x, int32) if x.dtype.is_bool else x
+        return make("sort_key", x, descending=descending)
+    keys = cast_value(x, uint8) if x.dtype.is_bool else x
+    return make("not", keys) if descending else keys
 
 
 # ------------------------------------------------------------------------------------------------------------ sort_key
 
 
-def _infer_key(x: TensorType) -> TensorType:
+def _infer_key(x: TensorType, *, descending: bool) -> TensorType:
     if not x.dtype.is_float:
         raise DTypeError(f"sort_key of {x}; expected a float")
     return x.with_dtype(int64 if x.dtype.bits == 64 else int32)
 
 
-def _reference_key(x: np.ndarray) -> np.ndarray:
+def _reference_key(x: np.ndarray, *, descending: bool) -> np.ndarray:
     known: Any = np.where(x == 0, 0, x).astype(np.float64 if x.dtype == np.float64 else np.float32)
     bits: Any = known.view(np.int64 if x.dtype == np.float64 else np.int32)
     greatest = bits.dtype.type(np.iinfo(bits.dtype).max)
-    return np.asarray(np.where(np.isnan(known), greatest, np.where(bits < 0, bits ^ greatest, bits)))
+    keys = np.where(bits < 0, bits ^ greatest, bits)
+    return np.asarray(np.where(np.isnan(known), greatest, ~keys if descending else keys))
 
 
 def _samples_key() -> Iterator[Sample]:
@@ -75,8 +78,8 @@ def _samples_key() -> Iterator[Sample]:
     for d in DTYPES:
         if d.is_float:
             special = np.array([np.nan, 0.0, -0.0, np.inf, -np.inf, 1e-42, -1e-42, 1.0, -1.0]).astype(d.numpy)
-            yield Sample((special,))
-            yield Sample(((9 * rng.standard_normal((5, 7))).astype(d.numpy),))
+            for x in (special, (9 * rng.standard_normal((5, 7))).astype(d.numpy)):
+                yield from (Sample((x,), {"descending": descending}) for descending in (False, True))
 
 
 # -------------------------------------------------------------------------------------------------------------- argnth
@@ -155,9 +158,9 @@ register(
         infer=_infer_key,
         reference=_reference_key,
         gradient="its result is an integer",
-        lower=Elementwise(lambda x: sort_key(x, False)),
+        lower=Elementwise(sort_key),
         samples=_samples_key,
-        doc="An integer for each float, in their order: -0 is 0, and NaN is last.",
+        doc="An integer for each float, in their order: -0 is 0, and NaN is greatest.",
     )
 )
 register(

@@ -57,7 +57,7 @@ def lanes(var: Var, body: tuple[Stmt, ...], contiguous: bool = True) -> For:
     return For(var, body, VECTOR, LANES) if wide else For(var, body, SERIAL)
 
 
-def _lines(node: Value) -> tuple[int, int, int]:
+def lines(node: Value) -> tuple[int, int, int]:
     """(lines before the axis, elements of a line, lines after it, which is also the stride of a line)."""
     shape, axis = node.operands[0].shape, node.attrs["axis"]
     return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
@@ -130,7 +130,7 @@ def _argsort_kernel(node: Value) -> Kernel:
     """Batcher's merge exchange (Knuth, TAOCP 5.2.2, algorithm M): it sorts any n by fixed exchanges of elements i and
     i + d for all i < n - d with i & p == r, where p halves from phase to phase. The pairs of a step are disjoint."""
     x = node.operands[0].type
-    outer, n, stride = _lines(node)
+    outer, n, stride = lines(node)
     task, i, j = Var("task", outer * stride), Var("i", n), Var("j", n)
     start = (task // stride) * (n * stride) + task % stride if stride > 1 else task * n
     line = Line(Array("x", x.dtype, x.size), start, stride, node.attrs["descending"])
@@ -230,7 +230,7 @@ def _reference_cumsum(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
 def _cumsum_kernel(node: Value) -> Kernel:
     """Neighbouring lines advance together, one lane each."""
     x = node.operands[0].type
-    outer, n, stride = _lines(node)
+    outer, n, stride = lines(node)
     together = min(stride, LANES)
     groups = -(-stride // together) if together else 0
     source, out = Array("x", x.dtype, x.size), Array("out", x.dtype, x.size)

@@ -15,11 +15,10 @@ import numpy as np
 
 from ..dtype import int64
 from ..errors import ShapeError
-from ..ir.kernel import COMBINES
 from ..ir.location import here
 from ..ir.values import make
+from ..ops.running import running_extreme
 from .core import Core, axis
-from .elementwise import where
 from .indexing import Indexing
 from .reductions import Extreme
 from .shapes import cat
@@ -62,20 +61,17 @@ class Scans(Indexing):
 
     def cummax(self, dim: int) -> Extreme:
         """(running maxima, the index of each: of the last of equals); NaN stays once met."""
-        return self._running("cummax", dim, "max")
+        return self._running("cummax", dim, smallest=False)
 
     def cummin(self, dim: int) -> Extreme:
         """(running minima, the index of each: of the last of equals); NaN stays once met."""
-        return self._running("cummin", dim, "min")
+        return self._running("cummin", dim, smallest=True)
 
-    def _running(self, name: str, dim: int, word: str) -> Extreme:
-        x = self.to("uint8") if self.dtype.is_bool else self.wrap(self.value)
-        best = x.detach()._scan(name, dim, lambda a, b: a._binary(word, a, b), COMBINES[word](x.dtype))
+    def _running(self, name: str, dim: int, smallest: bool) -> Extreme:
         if not self.ndim:
+            axis(dim, 1, name)
             return Extreme(self.wrap(self.value), self.wrap(self.value).to(int64) * 0)
-        place = self.wrap(make("iota", dtype=int64, shape=self.shape, axis=axis(dim, self.ndim, name)))
-        found = where((x == best) | x.isnan(), place, 0)
-        index = found._scan(name, dim, lambda a, b: a.maximum(b), 0)
+        index = self.wrap(running_extreme(self.value, axis(dim, self.ndim, name), smallest))
         return Extreme(self.gather(dim, index), index)
 
     def diff(self, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
