@@ -17,16 +17,7 @@ import numpy as np
 from random_values import Pool
 
 import graphc.ops  # noqa: F401  fills the registry
-from graphc.dtype import (
-    FLOATS,
-    INTS,
-    DType,
-    bool_,
-    float32,
-    int8,
-    int32,
-    int64,
-)
+from graphc.dtype import FLOATS, INTS, DType, bool_, float32, int8, int32, int64
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.op import OPS, Elementwise, Op, Reduction

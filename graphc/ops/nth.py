@@ -44,8 +44,8 @@ def is_nth(x: TensorType, axis: int, count: int) -> bool:
 
 
 def _count_time(x: TensorType, n: int) -> float:
-    passes = x.dtype.bits + max(n - 1, 0).bit_length()
-    return passes * (START + BYTE * n * x.dtype.bits / 8)
+    bits = _infer_key(x, descending=False).dtype.bits if x.dtype.is_float else x.dtype.bits
+    return (bits + max(n - 1, 0).bit_length()) * (START + BYTE * n * bits / 8)
 
 
 def sort_keys(x: Value, descending: bool = False) -> Value:

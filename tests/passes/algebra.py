@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.dtype import DType, bfloat16, bool_, float16, float32, float64, int8, int32, int64, uint8
+from graphc.dtype import DType, bfloat16, bool_, float16, float32, float64, int8, int32, uint8
 from graphc.ir.types import TensorType
-from graphc.ir.values import Value, constant, full, like, make
+from graphc.ir.values import Value, constant, like, make
 from graphc.ops.contract import dot_general
-from graphc.ops.index import gather, scatter
 from graphc.ops.reduce import reduce_any, reduce_max, reduce_prod, reduce_sum
-from graphc.ops.shape import broadcast, concat, iota, pad, reshape, reverse, slice_, transpose
+from graphc.ops.shape import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from graphc.ops.source import placeholder
 from graphc.ops.window import reduce_window
 from graphc.ops.window_choice import window_argmax
@@ -30,8 +29,6 @@ row, row2, column = t("row", 4), t("row2", 4), t("column", 3)
 cube = t("cube", 2, 3, 4)
 ones = t("ones", 1, 3, 1, 4)
 a, b = t("a", 5, 2, 3), t("b", 5, 3, 4)
-asked = t("asked", 3, 5, dtype=int64)
-own, lanes = (iota(int64, (3, 5), axis) for axis in (0, 1))
 
 
 def across(x: Value) -> Value:
@@ -45,10 +42,6 @@ def e(x: Value) -> Value:
 
 def select(*operands: Value) -> Value:
     return make("select", *operands)
-
-
-def flipped(x: Value) -> Value:
-    return transpose(x, (1, 0))
 
 
 def cast(x: Value, dtype: DType) -> Value:
@@ -218,27 +211,6 @@ CASES: list[tuple[str, Value, Value]] = [
     ("pad(pad(x)) -> pad(x)", pad(pad(f, (1, 0), (0, 2)), (1, 1), (0, 1)), pad(f, (2, 1), (0, 3))),
     ("reverse(x) -> x, along extents of 1", make("reverse", ones, axes=(0, 1)), reverse(ones, (1,))),
     ("reverse(reverse(x)) -> reverse(x)", reverse(reverse(cube, (0, 1)), (1, 2)), reverse(cube, (0, 2))),
-    ("iota < c -> false", make("lt", own, like(own, 0)), full(own.type.with_dtype(bool_), False)),
-    ("max(iota, c) -> iota", make("max", own, like(own, 0)), own),
-    ("min(iota, c) -> iota", make("min", lanes, like(own, 4)), lanes),
-    ("x[iota, i] -> x[:, i]", gather(f, own, asked, axes=(0, 1)), gather(f, asked, axes=(1,), batch=1)),
-    (
-        "x[iota, i] -> x[:, i]",
-        gather(reshape(a, (3, 5, 2)), asked, lanes, own, axes=(2, 1, 0)),
-        gather(reshape(a, (3, 5, 2)), asked, axes=(2,), batch=2),
-    ),
-    (
-        "x[iota, i] -> x[:, i]",
-        scatter(f, t("new", 3, 5), broadcast(iota(int64, (3,), 0), (3, 5), (0,)), asked, axes=(0, 1), mode="add"),
-        scatter(f, t("new", 3, 5), asked, axes=(1,), mode="add", batch=1),
-    ),
-    (
-        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
-        scatter(t("x", 4, 5), t("new", 3, 5), asked, lanes, axes=(0, 1), mode="max"),
-        transpose(
-            scatter(flipped(t("x", 4, 5)), flipped(t("new", 3, 5)), flipped(asked), axes=(1,), mode="max", batch=1), (1, 0)
-        ),
-    ),
     ("concat(x) -> x", make("concat", f, axis=0), f),
     ("concat(x, concat(y, z)) -> concat(x, y, z)", concat([f, concat([g, h], 1)], 1), concat([f, g, h], 1)),
     ("reduce(x, ()) -> x", make("reduce_sum", f, axes=()), f),
@@ -346,25 +318,6 @@ NEIGHBOURS: list[tuple[str, Value]] = [
     ("op(view(x), view(y)) -> view(op(x, y))", transpose(t("s", 4, 4), (1, 0)) * reshape(t("l", 16), (4, 4))),
     ("slice(x) -> x, all of it", slice_(f, (0, 1), (3, 4))),
     ("slice(concat(x, y)) -> slice(x)", slice_(concat([f, g], 1), (0, 3), (3, 5))),
-    ("iota < c -> false", make("lt", own, like(own, 1))),
-    ("max(iota, c) -> iota", make("max", own, like(own, 1))),
-    ("min(iota, c) -> iota", make("min", own, like(own, 1))),
-    ("x[iota, i] -> x[:, i]", gather(f, asked, axes=(0,))),
-    (
-        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
-        scatter(t("x", 7, 5), t("new", 3, 5), asked, lanes, axes=(0, 1)),
-    ),
-    (
-        "x[i, iota] = new -> transpose(x)[:, i] = transpose(new)",
-        scatter(t("x", 4, 3), t("new", 3, 5), asked, lanes, axes=(0, 1)),
-    ),
-    ("x[iota, i] -> x[:, i]", gather(f, lanes, asked, axes=(0, 1))),
-    ("x[iota, i] -> x[:, i]", gather(t("taller", 4, 4), own, asked, axes=(0, 1))),
-    ("x[iota, i] -> x[:, i]", gather(t("cube", 2, 3, 4), own, asked, axes=(1, 2), lead=1)),
-    (
-        "x[iota, i] -> x[:, i]",
-        gather(t("wide", 5, 4), broadcast(iota(int64, (1,), 0), (5, 5), (0,)), t("i", 5, 5, dtype=int64), axes=(0, 1)),
-    ),
     ("slice(pad(x)) -> slice(x)", slice_(pad(f, (2, 1), (0, 5)), (1, 2), (5, 5))),
     ("slice(pad(x)) -> slice(x)", slice_(pad(f, (0, 0), (0, 0), (1, 0)), (0, 0), (2, 4))),
     ("pad(x, 0, 0) -> x", pad(f, (0, 0), (0, 0), (1, 0))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from algebra import CASES, NEIGHBOURS, ROUNDED, across, e, f, row, t
+from positions import POSITION_CASES, POSITION_NEIGHBOURS
 
 from graphc.dtype import bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 from graphc.interp.graph import evaluate
@@ -17,6 +18,7 @@ from graphc.passes.canonicalize import ALGEBRA, canonicalize
 from graphc.passes.logic_rules import represents
 
 INF = float("inf")
+ALL_CASES, ALL_NEIGHBOURS = [*CASES, *POSITION_CASES], [*NEIGHBOURS, *POSITION_NEIGHBOURS]
 SPECIAL = {
     "f": [0.0, -0.0, 1.5, -2.25, INF, -INF, float("nan"), 1e-40, 3.0, -7.0, 1e-30, -1e30],
     "i": [0, 1, -1, 2, -128, 127, 5, -7, 100, 3],
@@ -55,7 +57,7 @@ def fired(value: Value) -> tuple[Value, list[str]]:
     return graph.outputs[0], [step.rule for step in trace]
 
 
-@pytest.mark.parametrize("name, before, after", CASES, ids=[name for name, _, _ in CASES])
+@pytest.mark.parametrize("name, before, after", ALL_CASES, ids=[name for name, _, _ in ALL_CASES])
 def test_rule(name: str, before: Value, after: Value) -> None:
     found, names = fired(before)
     assert name in names
@@ -74,7 +76,7 @@ def _with_inputs(value: Value, inputs: dict[str, Value]) -> Value:
     return mapped[value]
 
 
-@pytest.mark.parametrize("name, value", NEIGHBOURS, ids=[name for name, _ in NEIGHBOURS])
+@pytest.mark.parametrize("name, value", ALL_NEIGHBOURS, ids=[name for name, _ in ALL_NEIGHBOURS])
 def test_rule_stays_away_from_its_neighbour(name: str, value: Value) -> None:
     found, names = fired(value)
     assert name in {row.name for row in ALGEBRA.rules} and name not in names
@@ -83,7 +85,7 @@ def test_rule_stays_away_from_its_neighbour(name: str, value: Value) -> None:
 
 
 def test_every_rule_has_a_case_and_every_guard_a_neighbour() -> None:
-    tested, refused = {name for name, _, _ in CASES}, {name for name, _ in NEIGHBOURS}
+    tested, refused = {name for name, _, _ in ALL_CASES}, {name for name, _ in ALL_NEIGHBOURS}
     assert {row.name for row in ALGEBRA.rules} == tested
     self_evident = {
         "x // 1 -> x",
