@@ -21,6 +21,7 @@ from .cluster import BORDER, LOOPS, Cluster
 from .inset import Insets
 
 FOLLOWERS = 4  # that may come between what makes something anew and what frees memory in the end
+TOGETHER = 16  # others that one of them may wait for
 WORTH = 1 << 16  # bytes: where less is held, nobody waits
 
 Touched = Mapping[Cluster, set[Value]]  # what has memory of its own, and is read or written by a cluster
@@ -56,13 +57,12 @@ def _touched(clusters: Iterable[Cluster], hosts: Mapping[Value, Value]) -> Touch
 
 
 def _greedy(dag: nx.DiGraph[Cluster], memory: _Memory) -> list[Cluster]:
-    waits = dict(dag.in_degree())
     queue: list[tuple[int, int, Cluster]] = []
 
     def enter(cluster: Cluster) -> None:
         heappush(queue, (memory.urgency(cluster), cluster.number, cluster))
 
-    for cluster in [c for c, count in waits.items() if not count]:
+    for cluster in [c for c, count in memory.waits.items() if not count]:
         enter(cluster)
     order: dict[Cluster, None] = {}
     while queue:
@@ -71,12 +71,10 @@ def _greedy(dag: nx.DiGraph[Cluster], memory: _Memory) -> list[Cluster]:
             continue
         order[cluster] = None
         affected = memory.run(cluster)
-        for after in dag.successors(cluster):
-            waits[after] -= 1
         for other in {*dag.successors(cluster), *affected, *(c for last in affected for c in dag.predecessors(last))}:
-            if not waits[other] and other not in order:
+            if not memory.waits[other] and other not in order:
                 enter(other)
-    assert len(order) == len(waits), "the clusters depend on each other in a cycle"
+    assert len(order) == len(dag), "the clusters depend on each other in a cycle"
     return list(order)
 
 
@@ -91,6 +89,7 @@ class _Memory:
                 self.users.setdefault(value, set()).add(cluster)
         self.held: set[Value] = set()
         self.done: set[Cluster] = set()
+        self.waits: dict[Cluster, int] = dict(dag.in_degree())  # for how many others each cluster waits
 
     def urgency(self, cluster: Cluster) -> int:
         """0 where less would be held behind the cluster than before it, 1 for loops that only make results: others may be the
@@ -110,7 +109,7 @@ class _Memory:
             group |= {c for c in self._behind(group) if c.kind == BORDER and self._waits_only(c, group)}
             behind = self._behind(group)
             found = []
-            for last in behind:
+            for last in (c for c in behind if self.waits[c] <= TOGETHER):
                 before = set(self.dag.predecessors(last)) - self.done - group
                 if all(self._waits_only(c, group) for c in before):
                     found.append({*group, *before, last})
@@ -123,7 +122,8 @@ class _Memory:
         return {after for c in group for after in self.dag.successors(c)} - group
 
     def _waits_only(self, cluster: Cluster, first: set[Cluster]) -> bool:
-        return self.done.union(first).issuperset(self.dag.predecessors(cluster))
+        missing = self.waits[cluster]
+        return missing <= len(first) and missing == len(first.intersection(self.dag.predecessors(cluster)))
 
     def _shrink(self, clusters: set[Cluster]) -> bool:
         """Whether clusters that run one after another free more than they leave."""
@@ -136,6 +136,8 @@ class _Memory:
         """Let the cluster run; returns those to whom it left something that nobody else needs any more."""
         affected: set[Cluster] = set()
         self.done.add(cluster)
+        for after in self.dag.successors(cluster):
+            self.waits[after] -= 1
         for value in self.touched[cluster]:
             self.held.add(value)
             self.users[value].discard(cluster)

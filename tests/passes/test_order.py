@@ -84,11 +84,13 @@ def test_borders_keep_nobody_waiting() -> None:
         assert [c.number for c in in_order(dag, {A, p}, {RESULT}, {A: Inset(p, (2,))})] == expected
 
 
-def test_what_frees_memory_with_the_next_one_does_not_wait_either() -> None:
+def test_what_frees_memory_with_the_next_one_does_not_wait_either(monkeypatch: pytest.MonkeyPatch) -> None:
     b = make("sin", X)
     product = dot_general(A, b, contract=((0,), (0,)))
     assert order([A, RESULT, b, product], {RESULT}) == [0, 2, 3, 1]
     assert order([A, RESULT, b, product, make("tanh", b)], {RESULT}) == [0, 1, 2, 3, 4]
+    monkeypatch.setattr("graphc.passes.order.TOGETHER", 0)  # what waits for more is not looked at
+    assert order([A, RESULT, b, product], {RESULT}) == [0, 1, 2, 3]
 
 
 def test_what_is_read_behind_the_worst_place_is_made_there() -> None:
