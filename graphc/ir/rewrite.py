@@ -354,10 +354,12 @@ class _Engine:
 
     def _release(self, value: Value) -> None:
         """`value` has no users any more: they moved to its replacement."""
-        for operand in value.operands:
-            self.users[operand] -= 1
-            if self.users[operand] == 0:
-                self._release(operand)
+        unused = [value]
+        while unused:
+            for operand in unused.pop().operands:
+                self.users[operand] -= 1
+                if self.users[operand] == 0:
+                    unused.append(operand)
 
     def _pending(self, root: Value) -> Iterator[Value]:
         """Values below `root` without a normal form, operands first. Rewriting may settle some while this runs."""

@@ -151,6 +151,14 @@ def test_users_move_to_the_replacement() -> None:
     assert rewrite((-(e * 1), e + B), rows)[0] is -e
 
 
+def test_however_long_a_chain_loses_its_users() -> None:
+    chain = N
+    for _ in range(3000):
+        chain = -chain
+    row = rule("x * 0 -> 0", x * c, lambda x: like(x, 0), lambda c: c == 0, "0 is all that is left")
+    assert once(chain * 0, row) is like(N, 0)
+
+
 def test_a_rule_keeps_the_type() -> None:
     with pytest.raises(AssertionError, match="turns"):
         rewrite((A + B,), [rule("wrong", x + y, lambda x, y: reshape(x + y, (2, 2)))])
