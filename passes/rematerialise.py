@@ -86,6 +86,7 @@ class _Lives:
     def __init__(self, fused: FusedGraph) -> None:
         self.fused = fused
         self.order = {cluster: n for n, cluster in enumerate(fused.clusters)}
+        self.number = {value: n for n, value in enumerate(fused.graph.values())}
         self.readers: dict[Value, list[int]] = {}
         self.makers: dict[Value, set[Cluster]] = {}  # more than one, where a value is computed again
         for n, cluster in enumerate(fused.clusters):
@@ -221,9 +222,9 @@ class _Lives:
         """The latest of what the first late reader waits for in any case, if it is made at the peak or behind it."""
         awaited = (event for member in reader.reads for event in self.fused.awaited.get(member, ()))
         others = ((self._host(v), v) for v in {*reader.sources, *awaited} - reader.inside)
-        made = [(self.span[h][0], v.type.nbytes, v) for h, v in others if h in self.span and h is not host]
-        latest = max(made, key=lambda entry: entry[:2], default=None)
-        return latest[2] if latest is not None and latest[0] >= self.peak else None
+        made = [(self.span[h][0], v.type.nbytes, self.number[v], v) for h, v in others if h in self.span and h is not host]
+        latest = max(made, key=lambda entry: entry[:3], default=None)
+        return latest[3] if latest is not None and latest[0] >= self.peak else None
 
 
 def _is_repeatable(value: Value) -> bool:
