@@ -40,6 +40,7 @@ from .recompute import recompute
 
 SMALL_DOMAIN = 1 << 14  # elements: below it, fewer kernels matter more than parallel tasks
 KINDS: Mapping[type, str] = {Contraction: CONTRACTION, Blocked: BLOCKS}  # of clusters that begin with such an op
+MAX_DEPTH, MAX_PARTS = 64, 32  # of views that are read through others: an element of several parts is looked for in each
 MIN_ROWS = 16  # a reduction shares the tasks of a larger domain only if it leaves this many
 
 
@@ -267,14 +268,22 @@ class _Fusion:
 
 
 def _must_be_stored(graph: Graph) -> set[Value]:
-    """Views that need memory of their own: results, what opaque ops read and make, and operands no contraction can address."""
+    """Views that need memory of their own: results, what opaque ops read and make, operands no contraction can address, and
+    those that are read through too many others."""
     forced = {storage(root) for root in graph.roots}
+    tangles: dict[Value, tuple[int, int]] = {}  # of views: how many others they are read through, and of how many parts
 
     def is_leaf(value: Value) -> bool:
         return value in forced or not is_view(value)
 
     for value in graph.values():
         lower = value.op.lower
+        if is_view(value):
+            below = [(0, 1) if is_leaf(storage(v)) else tangles[v] for v in value.operands]
+            deep, parts = 1 + max((deep for deep, _ in below), default=0), sum(parts for _, parts in below)
+            tangles[value] = deep, parts
+            if deep > MAX_DEPTH or (parts > MAX_PARTS and any(parts > 1 for _, parts in below)):
+                forced.add(storage(value))
         if isinstance(lower, Loops) or is_joint(value):
             forced.update(storage(v) for v in value.operands)
             forced.add(value)

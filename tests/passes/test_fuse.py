@@ -26,6 +26,7 @@ from graphc.passes.fuse import (
     CONTRACTION,
     FULL,
     LOOPS,
+    MAX_DEPTH,
     MAX_WEIGHT,
     MIN_ROWS,
     OPAQUE,
@@ -259,6 +260,16 @@ def test_a_product_reads_what_was_put_together_through_views() -> None:
     fused = check_kernels(Graph("f", (*parts, w), (dot(reverse(together, (0,)), w),)))
     assert [kind for kind, _ in clusters(fused)] == [OPAQUE, CONTRACTION]
     assert fused.clusters[-1].sources == {together, w} and not fused.clusters[-1].prologues
+
+
+def test_views_of_many_views_have_memory_of_their_own() -> None:
+    x = tensor("x", 5, 3)
+    turned = rolled = x
+    for n in range(3 * MAX_DEPTH):
+        turned = reverse(transpose(turned, (1, 0)), (n % 2,))
+        rolled = reverse(concat([slice_(rolled, (2, 0), (5, 3)), slice_(rolled, (0, 0), (2, 3))], 0), (1,))
+    fused = check_kernels(Graph("f", (x,), (exp(turned), exp(rolled))))
+    assert 1 < sum(v.op.name != "exp" for v in fused.stored) < 4 * MAX_DEPTH
 
 
 def test_clusters_never_depend_on_each_other() -> None:
