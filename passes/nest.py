@@ -58,7 +58,7 @@ class Nest:
         self.levels = _levels(cluster)
         self.lanes = machine.lanes(max((v.dtype for v in self.members), key=lambda d: d.size))
         self.axes = self._collapse()
-        maps = self.lanes > 1 and not cluster.axes
+        maps = self.lanes > 1 and not cluster.axes and prod(cluster.domain) > 0
         self.stepped = self._crossed() or self._next_to_short() if maps else None
         self.vector = self.axes[-1] if self.axes else None
         self.elements = Elements(self._at_hand, self._fold_window)

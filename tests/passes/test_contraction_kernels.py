@@ -108,6 +108,7 @@ def test_empty_contractions() -> None:
     check_kernels(Graph("f", (a, b), (dot(a, b), dot(b, a))), calls=1)
     for y in (dot(nothing, tensor("y", 0), ((0,), (0,))), dot(nothing, a, ((0,), (1,))), dot(a, a, ((1,), (1,)))):
         check_kernels(Graph("f", tuple(dict.fromkeys(y.operands)), (y + 1.0,)), calls=1)
+    check_kernels(Graph("f", (a, nothing), (dot(make("exp", a), nothing, ((1,), (0,))),)), calls=1)  # with a prologue
 
 
 # ------------------------------------------------------------------------------------------------------------- structure
