@@ -33,6 +33,8 @@ class Pool:
         self.rng, self.name = rng, name
         wide = rng.random() < 0.06
         self.dims = [rng.choice(WIDE if wide else SIZES) for _ in range(3)]
+        if rng.random() < 0.06:
+            self.dims[0] = 0
         self.limit = HUGE if wide else LARGE
         self.float = rng.choice([float32] * 6 + [float64, float16, bfloat16])
         self.wild = rng.random() < 0.2  # whether the data holds edge values

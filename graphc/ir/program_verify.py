@@ -135,7 +135,8 @@ def _reads_follow_writes(function: KernelFunction) -> None:
         read, stored = _read(launch.kernel), launch.kernel.written
         pairs = list(zip(launch.kernel.params, launch.args, strict=True))
         for param, buffer in pairs:
-            if param in read and param not in stored and buffer.kind in (ARENA, OUTPUT) and buffer not in written:
+            needed = buffer.size and buffer.kind in (ARENA, OUTPUT)
+            if needed and param in read and param not in stored and buffer not in written:
                 _refuse("P5", f"{buffer.name} is read before any launch wrote it", function, at)
         written |= {buffer for param, buffer in pairs if param in stored}
     for buffer in function.outputs:

@@ -140,8 +140,10 @@ def _order_of(index: np.ndarray, lead: int, batch: int) -> list[int]:
 
 
 def _reference_gather(x: np.ndarray, *indices: np.ndarray, axes: tuple[int, ...], lead: int, batch: int) -> np.ndarray:
+    if not x.size:  # nothing is found, wherever the places are
+        x = np.empty([max(n, 1) if d in axes else n for d, n in enumerate(x.shape)], x.dtype)
     front = np.moveaxis(x, axes, range(batch, batch + len(axes)))
-    places = (i.clip(0, max(n - 1, 0)) for i, n in zip(indices, front.shape[batch:], strict=False))
+    places = (i.clip(0, n - 1) for i, n in zip(indices, front.shape[batch:], strict=False))
     found = np.asarray(front[(*_own_places(indices[0], batch), *places)])
     return np.moveaxis(found, range(indices[0].ndim), _order_of(indices[0], lead, batch))
 
@@ -285,6 +287,7 @@ _CASES: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int, int]
     ((2, 5, 19), (2, 3), (1,), 0, 1),
     ((2, 3, 4, 5, 2), (2, 7), (3, 2), 1, 1),
     ((3, 2, 7), (3, 2), (2,), 0, 2),
+    ((3, 0, 0), (2,), (2,), 0, 0),
 )
 
 

@@ -202,6 +202,12 @@ def test_a_legal_program_passes():
     verify_program(program((W1, OUT), (C, W1), (W1, W2)))
 
 
+def test_what_has_no_elements_needs_no_writer():
+    nothing, kernel = Buffer("nothing", float32, (0,), ARENA), copy_kernel(0)
+    out = Buffer("out", float32, (0,), OUTPUT)
+    verify_program(single(outputs=(out,), launches=(Launch(kernel, (nothing, out)),)))
+
+
 def single(**parts):
     """A program whose only function has other parts."""
     base = program(*CHAIN).functions[0]
