@@ -157,20 +157,20 @@ class _Mover:
         if name in EXACT or isinstance(lower, Source) or (isinstance(lower, Pointwise) and lower.view):
             return result
         wide = result.astype(np.float64)
-        unit = epsilon(value.dtype) * (np.ones(result.shape) if name in BESIDE_ONE else np.abs(wide))
-        doubt, inexact = np.zeros(result.shape, bool), wide != 0
+        size = np.ones(result.shape) if name in BESIDE_ONE else np.abs(wide)
+        unit, doubt = epsilon(value.dtype) * size, np.zeros(result.shape, bool)
         if sums(value):
             finite = [np.where(np.isfinite(x), np.abs(x), 0).astype(x.dtype) if _is_float(x) else x for x in operands]
-            magnitude = self._magnitude(value, finite)
-            unit = unit + 2 * epsilon(value.dtype.accumulator) * magnitude
-            doubt, inexact = magnitude >= largest(value.dtype) / 4, magnitude > 0
+            size = self._magnitude(value, finite)
+            unit = unit + 2 * epsilon(value.dtype.accumulator) * size
+            doubt = size >= largest(value.dtype) / 4
         elif name == "reduce_prod":
             unit, doubt = unit * 4, _order_matters(value, operands[0].astype(np.float64))
         elif name == "tan":  # beyond some pole, it may be of any size
             doubt = np.abs(operands[0] - self.exact[value.operands[0]]) >= PART_OF_PERIOD
         if name in UNSURE:
             doubt |= UNSURE[name](*(x.astype(np.float64) for x in operands))
-        unit = np.where(inexact, np.maximum(unit, smallest(value.dtype)), 0)
+        unit = np.where(size > 0, np.maximum(unit, smallest(value.dtype)), 0)
         changed = wide + ULPS * np.where(np.isfinite(unit), unit, 0) * self._signs(result.shape)
         changed = np.where(doubt, self.rng.choice(self.junk, result.shape), changed).astype(result.dtype)
         return self._unsigned(changed) if sums(value) else changed
