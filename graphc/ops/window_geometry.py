@@ -46,7 +46,7 @@ def sweeps_over(shape: Sequence[int], attrs: dict[str, Any]) -> list[Sweep]:
 
 
 def check_positions(op: str, x: TensorType, attrs: dict[str, Any]) -> tuple[int, ...]:
-    """The shape of the result: how often each dimension's window fits."""
+    """The shape of the result: how often each dimension's window fits; one element never, where there is none."""
     for name in ("window", "strides", "padding", "dilation"):
         if len(attrs[name]) != x.rank:
             raise ShapeError(f"{op} of {x}: {name}={attrs[name]} needs {x.rank} entries, one per dimension")
@@ -56,7 +56,7 @@ def check_positions(op: str, x: TensorType, attrs: dict[str, Any]) -> tuple[int,
         raise ShapeError(f"{op} of {x}: a window of {prod(attrs['window'])} elements; it must have fewer than {NOWHERE}")
     sweeps = sweeps_over(x.shape, attrs)
     for i, sweep in enumerate(sweeps):
-        if sweep.count == 0:
+        if sweep.count == 0 and (sweep.size or sweep.span > 1):
             raise ShapeError(
                 f"{op} of {x}: in dimension {i} the window spans {sweep.span} elements and the padded operand has "
                 f"{sweep.padded}; pad by at least {sweep.span - sweep.padded} more or shrink the window"

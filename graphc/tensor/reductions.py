@@ -131,8 +131,9 @@ class Reductions(Special):
         centred = self - self.mean(dim, keepdim=True)
         total = (centred * centred).sum(dim, keepdim)
         lost = 1.0 if correction is None else float(correction)
-        freedom = self._count(dim, "var") - (lost if unbiased is None else float(unbiased))
-        return total / freedom if freedom > 0 else total / 0.0
+        count = self._count(dim, "var")
+        freedom = count - (lost if unbiased is None else float(unbiased))
+        return total / freedom if count and freedom > 0 else total / 0.0
 
     def std(self, dim: Any = None, correction: float | None = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
         """The square root of the variance."""
@@ -163,6 +164,8 @@ class Reductions(Special):
         """log of the sum of exponentials; -inf where all elements are -inf."""
         if not self.dtype.is_float:
             return self.to(float32).logsumexp(dim, keepdim)
+        if not self._count(dim, "logsumexp"):
+            return self.sum(dim, keepdim).log()
         top = self.amax(dim, keepdim=True).detach()
         top = where(top.isinf(), 0, top)
         result = (self - top).exp().sum(dim, keepdim=True).log() + top

@@ -243,10 +243,11 @@ class Shapes(Core):
         return tuple(self.narrow(d, start, n) for start, n in zip(starts, pieces, strict=True))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """At most `chunks` pieces of equal size (the last may be smaller)."""
+        """At most `chunks` pieces of equal size (the last may be smaller); of nothing, so many that are empty."""
         if chunks < 1:
             raise ShapeError(f"chunk: the number of pieces must be positive, not {chunks}", here())
-        return self.split(max(1, -(-self.size(dim) // chunks)), dim)
+        size = self.size(dim)
+        return self.split(-(-size // chunks) if size else (0,) * chunks, dim)
 
     def split_with_sizes(self, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Pieces of the listed sizes."""

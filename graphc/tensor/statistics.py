@@ -69,6 +69,8 @@ class Statistics(Positions):
         return self._middle(dim, keepdim, ignore=True)
 
     def _middle(self, dim: int | None, keepdim: bool, ignore: bool) -> Any:
+        if dim is None and not self.numel() and self.dtype.is_float:
+            return self.mean()  # NaN
         if dim is None or not self.ndim:
             found = self.flatten()._middle(0, False, ignore)
             return found.values if dim is None else Extreme(*found)
@@ -121,6 +123,7 @@ class Statistics(Positions):
             flat = self.flatten()._quantile(name, levels, 0, False, interpolation, ignore)
             return flat.reshape((*levels.shape, *(1,) * self.ndim)) if keepdim else flat
         d = axis(dim, self.ndim, name)
+        self._must_have_elements(d, name)
         x = self.movedim(d, -1)
         lost = x.isnan()
         count = where(lost, 0, 1).sum(-1, keepdim=True)
@@ -177,7 +180,7 @@ class Statistics(Positions):
         loss = correction * ((weights * given[-1]).sum() / total) if aweights is not None else correction
         freedom = total - loss
         spread = product / (max(freedom, 0.0) if isinstance(freedom, float) else freedom.clamp(min=0))
-        return spread if x.shape[0] > 1 else spread.reshape(())
+        return spread.reshape(()) if x.shape[0] == 1 else spread
 
     def corrcoef(self) -> Tensor:
         """The correlation coefficients of variables (rows) over observations (columns)."""

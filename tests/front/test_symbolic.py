@@ -152,6 +152,8 @@ REFUSED: list[tuple[type[GraphcError], str, Callable[[gc.Tensor], Any]]] = [
     (ShapeError, "behind end_dim", lambda x: x.flatten(1, 0)),
     (ShapeError, "known when the graph is built", lambda x: x.reshape(x)),
     (ShapeError, "no elements to choose", lambda x: x[:0].amax(0)),
+    (ShapeError, "no elements to choose", lambda x: x[:0].median(0)),
+    (ShapeError, "no elements to choose", lambda x: x[:0].quantile(0.5, 0)),
     (DTypeError, "not defined on bool", lambda x: (x > 0) - (x > 1)),
     (DTypeError, ".float().mean", lambda x: x.long().mean()),
     (DTypeError, ".float().softmax", lambda x: x.long().softmax(1)),

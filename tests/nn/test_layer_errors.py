@@ -120,6 +120,8 @@ MISFITS: list[tuple[type[GraphcError], str, Callable[[], Any]]] = [
     (GraphcError, "between 0 and 1, not 'a'", lambda: nn.Dropout("a")),
     (ShapeError, "stride (0, 0) and dilation (1, 1) must be at least 1", lambda: nn.MaxPool2d(2, 0)(gc.zeros(1, 1, 4, 4))),
     (ShapeError, "not 'same' or 'valid', must be an int or 2 ints, not 'sane'", lambda: nn.Conv2d(2, 3, 3, padding="sane")),
+    (ShapeError, "no elements", lambda: F.adaptive_avg_pool2d(gc.placeholder((1, 2, 0, 3)), 2)),
+    (ShapeError, "not one of the 3 rows", lambda: F.embedding(gc.placeholder((2,), gc.int64), gc.placeholder((3, 2)), 3)),
 ]
 
 

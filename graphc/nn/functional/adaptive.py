@@ -7,6 +7,7 @@ averaging matrices, or maxima over gathered windows.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ def _sizes(rank: int, x: Tensor, output_size: Any, name: str) -> tuple[int, ...]
     given = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * rank
     if len(given) != rank:
         raise ShapeError(f"{name}: output_size {output_size} must be one number or {rank}", here())
-    return tuple(n if size is None else size for n, size in zip(x.shape[-rank:], given, strict=True))
+    sizes = tuple(n if size is None else size for n, size in zip(x.shape[-rank:], given, strict=True))
+    if any(size and not n for n, size in zip(x.shape[-rank:], sizes, strict=True)):
+        raise ShapeError(f"{name}: there are no elements in {x.shape} to pool to {sizes}", here())
+    return sizes
 
 
 def _even(x: Tensor, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -90,7 +94,7 @@ def _places(spatial: tuple[int, ...], sizes: tuple[int, ...]) -> np.ndarray:
         line = np.array([[min(start + k, stop - 1) for k in range(widest)] for start, stop in windows], np.int64)
         line = line.reshape(size, widest)
         grid = places[:, None, :, None] * n + line[None, :, None, :]
-        places = grid.reshape(grid.shape[0] * grid.shape[1], -1)
+        places = grid.reshape(prod(grid.shape[:2]), prod(grid.shape[2:]))
     return places
 
 

@@ -38,7 +38,7 @@ def scaled_dot_product_attention(
         raise GraphcError("scaled_dot_product_attention: give attn_mask or is_causal, not both", here())
     if enable_gqa:
         key, value = (x.repeat_interleave(query.size(-3) // x.size(-3), -3) for x in (key, value))
-    scores = (query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)) @ key.mT
+    scores = (query * (1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale)) @ key.mT
     if is_causal:
         attn_mask = ones(scores.shape[-2:], dtype="bool").tril()
     if attn_mask is None:

@@ -94,7 +94,7 @@ def _soft_loss(x: Tensor, target: Tensor, weight: Any, reduction: str, smoothing
     if weight is not None:
         x = x * x.lift(weight).reshape((-1,) + (1,) * (x.ndim - d - 1))
     loss = -(x * target).sum(d)
-    return reduced(loss, reduction) if reduction != "mean" else loss.sum() / max(1, math.prod(loss.shape))
+    return reduced(loss, reduction) if reduction != "mean" else loss.sum() / float(math.prod(loss.shape))
 
 
 def linear_cross_entropy(

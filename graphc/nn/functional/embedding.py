@@ -28,7 +28,7 @@ def embedding(
 
     scale_grad_by_freq: gradients are divided by how often an index occurs.
     """
-    _check("embedding", input, weight, max_norm)
+    _check("embedding", input, weight, max_norm, padding_idx)
     rows = weight.index_select(0, input.flatten()).reshape((*input.shape, *weight.shape[1:]))
     if scale_grad_by_freq:
         flat = input.flatten()
@@ -39,11 +39,13 @@ def embedding(
     return where((input == padding_idx % weight.shape[0]).unsqueeze(-1), rows.detach(), rows)
 
 
-def _check(name: str, input: Tensor, weight: Tensor, max_norm: float | None) -> None:
+def _check(name: str, input: Tensor, weight: Tensor, max_norm: float | None, padding_idx: int | None) -> None:
     if not input.dtype.is_int:
         raise DTypeError(f"{name}: indices must be integers, not {input.dtype}; use x.long()", here())
     if weight.ndim != 2:
         raise ShapeError(f"{name}: the weight must be (rows, width), got {weight.shape}", here())
+    if padding_idx is not None and not -weight.shape[0] <= padding_idx < weight.shape[0]:
+        raise ShapeError(f"{name}: padding_idx {padding_idx} is not one of the {weight.shape[0]} rows of the weight", here())
     if max_norm is not None:
         raise GraphcError(
             f"{name}: max_norm would change the weight in place; limit the rows where you update them, or multiply the "
@@ -66,7 +68,7 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> Tensor:
     """The mean, sum or max of rows per bag: rows of a 2-d index, or what lies between offsets of a 1-d one."""
-    _check("embedding_bag", input, weight, max_norm)
+    _check("embedding_bag", input, weight, max_norm, padding_idx)
     if mode not in ("mean", "sum", "max"):
         raise GraphcError(f"embedding_bag: mode is 'mean', 'sum' or 'max', not {mode!r}", here())
     if per_sample_weights is not None and mode != "sum":

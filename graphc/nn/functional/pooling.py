@@ -61,15 +61,7 @@ class _Window:
         }
 
     def reduce(self, x: Tensor, kind: str) -> Tensor:
-        if 0 in x.shape[: x.ndim - len(self.size)]:
-            return zeros((*x.shape[: x.ndim - len(self.size)], *self._counts(x)), dtype=x.dtype)
         return x.wrap(make("reduce_window", x.value, **self._attrs(x), kind=kind))
-
-    def _counts(self, x: Tensor) -> tuple[int, ...]:
-        """How many windows fit in each spatial dimension."""
-        spatial = x.shape[x.ndim - len(self.size) :]
-        geometry = zip(spatial, self.size, self.stride, self.pad, self.high, self.dilation, strict=True)
-        return tuple((n + low + high - d * (k - 1) - 1) // s + 1 for n, k, s, low, high, d in geometry)
 
     def chosen(self, x: Tensor) -> Tensor:
         """The place of each window's first maximum, counted within the spatial dimensions of x (int64)."""
@@ -126,7 +118,7 @@ def max_unpool(
     if output_size is not None:
         full = tuple(output_size)[-rank:]
     target = zeros((*lead, prod(full)), dtype=x.dtype)
-    flat = target.scatter(-1, indices.reshape((*lead, -1)), x.reshape((*lead, -1)))
+    flat = target.scatter(-1, indices.flatten(-rank), x.flatten(-rank))
     return flat.reshape((*lead, *full))
 
 

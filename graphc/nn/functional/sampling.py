@@ -74,7 +74,7 @@ def _corner(flat: Tensor, corner: Any, sizes: tuple[int, ...], border: str, alig
         index = index * n + where(inside, at, 0).to("int64")
         factor = factor * (where(inside, weight, 0) if border == "zeros" else weight)
     n, c, _ = flat.shape
-    chosen = index.reshape((n, 1, -1)).expand(n, c, prod(index.shape[1:]))
+    chosen = index.flatten(1).unsqueeze(1).expand(n, c, prod(index.shape[1:]))
     return flat.gather(2, chosen).reshape((n, c, *index.shape[1:])) * factor.unsqueeze(1)
 
 
