@@ -222,8 +222,12 @@ def _gradient_pow(a: Value, b: Value, y: Value, ct: Value) -> tuple[Value, Value
 
 
 def _gradient_atan2(y: Value, x: Value, node: Value, ct: Value) -> tuple[Value, Value]:
-    scaled = ct / (x * x + y * y)
-    return scaled * x, -(scaled * y)
+    """x and -y over the square of the distance, which is no float16; nothing at the origin."""
+    kind = node.dtype
+    x, y, ct = (cast(v, kind.accumulator) for v in (x, y, ct))
+    square = x * x + y * y
+    scaled = _zero_where(_is("eq", square, 0), ct / square)
+    return cast(scaled * x, kind), cast(-(scaled * y), kind)
 
 
 _STEPS = "it is a step function: the derivative is zero wherever there is one"

@@ -16,7 +16,7 @@ from ..errors import DTypeError, ShapeError
 from ..ir.op import Expand, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, like, make
-from .elementwise import select
+from .elementwise import cast, select
 from .reduce import reduce_max, reduce_sum, restore
 
 
@@ -43,20 +43,19 @@ def _reference(x: np.ndarray, *, axis: int, masked: bool) -> np.ndarray:
 
 
 def _gradient(node: Value, ct: Value) -> list[Value | None]:
-    axes = (node.attrs["axis"],)
-    return [node * (ct - restore(reduce_sum(ct * node, axes), node.shape, axes))]
+    axes, kind = (node.attrs["axis"],), node.dtype
+    y, ct = cast(node, kind.accumulator), cast(ct, kind.accumulator)
+    return [cast(y * (ct - restore(reduce_sum(ct * y, axes), y.shape, axes)), kind)]
 
 
 def _expand(node: Value) -> Value:
-    (x,), axes = node.operands, (node.attrs["axis"],)
+    x, axes = cast(node.operands[0], node.dtype.accumulator), (node.attrs["axis"],)
     top = reduce_max(x, axes)
     nothing = make("eq", top, like(top, -np.inf)) if node.attrs["masked"] else None
     e = make("exp", x - restore(top if nothing is None else select(nothing, like(top, 0), top), x.shape, axes))
     total = reduce_sum(e, axes)
     total = total if nothing is None else select(nothing, like(total, 1), total)
-    if x.dtype.bits == 16:  # whose reciprocals of large sums have few bits left
-        return e / restore(total, x.shape, axes)
-    return e * restore(like(total, 1) / total, x.shape, axes)  # vectors divide slowly: once a row
+    return cast(e * restore(like(total, 1) / total, x.shape, axes), node.dtype)  # vectors divide slowly: once a row
 
 
 def _samples() -> Iterator[Sample]:

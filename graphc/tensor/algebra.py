@@ -14,6 +14,7 @@ from ..errors import DTypeError, GraphcError, ShapeError
 from ..ir.location import here
 from .core import Core, axis, broadcast_shapes, cast_value, result_type
 from .elementwise import where
+from .precision import rounded_once
 from .products import dot
 from .statistics import Statistics
 
@@ -130,10 +131,12 @@ class Algebra(Statistics):
         return (self * 0 + 1).triu().tril()
 
     # Distances.
+    @rounded_once
     def dist(self, other: Any, p: float = 2) -> Tensor:
         """The p-norm of the difference."""
         return (self - other).norm(p)
 
+    @rounded_once
     def cdist(self, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
         """The p-norms of the differences between all rows of [..., n, k] and of [..., m, k]: [..., n, m]."""
         other = self.lift(x2)

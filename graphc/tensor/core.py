@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from functools import wraps
+from inspect import unwrap
 from operator import index as as_int
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
@@ -49,7 +50,7 @@ def numpy_names(function: F) -> F:
 
 def signature_names(function: FunctionType) -> tuple[str, ...]:
     """The names of the parameters."""
-    code = function.__code__
+    code = unwrap(function).__code__
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 

@@ -15,6 +15,7 @@ from ..errors import DTypeError
 from ..ir.location import here
 from ..ir.values import Value, make
 from .core import Core, Number, as_number, broadcast_value, cast_value, common_shape, is_number, meet, of_dtype, result_type
+from .precision import rounded_once
 from .shapes import Shapes
 
 if TYPE_CHECKING:
@@ -325,6 +326,7 @@ class Elementwise(Shapes):
 
     clip = clamp
 
+    @rounded_once
     def lerp(self, end: Any, weight: Any) -> Tensor:
         return self + weight * (self.lift(end) - self)
 
@@ -337,10 +339,12 @@ class Elementwise(Shapes):
         """1 / (1 + exp(-x))."""
         return self._real("sigmoid")
 
+    @rounded_once
     def silu(self) -> Tensor:
         """x * sigmoid(x)."""
         return self * self.sigmoid()
 
+    @rounded_once
     def gelu(self, approximate: str = "none") -> Tensor:
         """x times the normal distribution function of x; `approximate="tanh"` gives the common approximation."""
         x = self.wrap(self._floating())
@@ -350,12 +354,14 @@ class Elementwise(Shapes):
             raise DTypeError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}", here())
         return x * x._real("ndtr")
 
+    @rounded_once
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
         """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
         scaled = self.wrap(self._floating()) * beta
         small = where(scaled > threshold, threshold, scaled)
         return where(scaled > threshold, self, small.exp().log1p() / beta)
 
+    @rounded_once
     def logsigmoid(self) -> Tensor:
         """log(sigmoid(x))."""
         return -((-self).softplus())

@@ -192,7 +192,8 @@ class Positions(Scans):
         extents = sizes((shape,) if not isinstance(shape, int) else ((shape,),), "unravel_index")
         if not self.dtype.is_int:
             raise DTypeError(f"unravel_index: positions are integers, not {self.dtype}", here())
-        return tuple(self // prod(extents[d + 1 :]) % n for d, n in enumerate(extents))
+        places = self.to(int64)
+        return tuple(places // prod(extents[d + 1 :]) % n for d, n in enumerate(extents))
 
     # Diagonals and windows.
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:

@@ -17,6 +17,7 @@ from ..ir.values import make
 from ..ops.softmax import softmax
 from .core import axes, axis
 from .elementwise import where
+from .precision import rounded_once
 from .shapes import reshape_value
 from .special import Special
 
@@ -65,7 +66,12 @@ class Reductions(Special):
     def mean(self, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("mean")
-        return x.sum(dim, keepdim) / x._count(dim, "mean") if x._count(dim, "mean") else x.sum(dim, keepdim) * math.nan
+        return x._mean(dim, keepdim)
+
+    @rounded_once
+    def _mean(self, dim: Any, keepdim: bool) -> Tensor:
+        total, count = self.sum(dim, keepdim), self._count(dim, "mean")
+        return total / count if count else total * math.nan
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The largest element; NaN where there is one."""
@@ -123,6 +129,7 @@ class Reductions(Special):
     def count_nonzero(self, dim: Any = None) -> Tensor:
         return (self != 0).sum(dim)
 
+    @rounded_once
     def var(self, dim: Any = None, correction: float | None = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
         """The variance; `correction` (None: 1) is subtracted from the number of elements (0: of a population)."""
         self._must_be_float("var")
@@ -135,10 +142,12 @@ class Reductions(Special):
         freedom = count - (lost if unbiased is None else float(unbiased))
         return total / freedom if count and freedom > 0 else total / 0.0
 
+    @rounded_once
     def std(self, dim: Any = None, correction: float | None = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
         """The square root of the variance."""
         return self.var(dim, correction, keepdim, unbiased).sqrt()
 
+    @rounded_once
     def norm(self, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
         """The p-norm; its gradient at 0 is 0."""
         self._must_be_float("norm")
@@ -160,6 +169,7 @@ class Reductions(Special):
         top = self.amax(dim, keepdim=True).detach()
         return self - top, top
 
+    @rounded_once
     def logsumexp(self, dim: Any = None, keepdim: bool = False) -> Tensor:
         """log of the sum of exponentials; -inf where all elements are -inf."""
         if not self.dtype.is_float:
@@ -183,7 +193,9 @@ class Reductions(Special):
         """The logarithm of softmax."""
         x = self if dtype is None else self.to(dtype)
         x._must_be_float("log_softmax")
-        if not x.numel() or not x.ndim:
-            return x * 0
-        shifted = x._shifted(axis(dim, self.ndim, "log_softmax"))[0]
+        return x._log_softmax(dim) if x.numel() and x.ndim else x * 0
+
+    @rounded_once
+    def _log_softmax(self, dim: int) -> Tensor:
+        shifted = self._shifted(axis(dim, self.ndim, "log_softmax"))[0]
         return shifted - shifted.exp().sum(dim, keepdim=True).log()

@@ -20,6 +20,7 @@ from ..ir.values import make
 from ..ops.running import running_extreme
 from .core import Core, axis
 from .indexing import Indexing
+from .precision import rounded_once
 from .reductions import Extreme
 from .shapes import cat
 
@@ -54,6 +55,7 @@ class Scans(Indexing):
         x = self.to(dtype or (self.dtype if self.dtype.is_float else int64))
         return x._scan("cumprod", dim, lambda a, b: a * b, 1)
 
+    @rounded_once
     def logcumsumexp(self, dim: int) -> Tensor:
         """The logarithm of the running sum of exponentials."""
         self._must_be_float("logcumsumexp")

@@ -16,6 +16,7 @@ from ..errors import DTypeError
 from ..ir.location import here
 from .core import Core, Number, result_type
 from .elementwise import Elementwise, where
+from .precision import rounded_once
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -86,7 +87,8 @@ class Special(Elementwise):
     def asinh(self) -> Tensor:
         """The inverse of sinh."""
         x = self.wrap(self._floating())
-        size = x.to(x.dtype.accumulator).abs()
+        wide = x.to(x.dtype.accumulator)
+        size = where(wide < 0, -wide, wide)  # whose slope at 0 is 1
         large = size > _ROOT  # where x**2 + 1 is x**2
         inner = where(large, 1, size)
         near = (inner + inner * inner / (1 + (inner * inner + 1).sqrt())).log1p()
@@ -97,10 +99,11 @@ class Special(Elementwise):
         real = self.wrap(self._floating())
         x = real.to(real.dtype.accumulator)
         large = x > _ROOT
-        inner = where(large, 2, x) - 1
+        inner = where(large, 2, where(x < 1, math.nan, x)) - 1
         near = (inner + (inner * (inner + 2)).sqrt()).log1p()
         return where(large, where(large, x, 1).log() + math.log(2), near).to(real.dtype)
 
+    @rounded_once
     def atanh(self) -> Tensor:
         """The inverse of tanh; infinite at -1 and 1, NaN beyond."""
         x = self.wrap(self._floating())
@@ -179,8 +182,9 @@ class Special(Elementwise):
         x = where(inside, whole, 0.5)
         log = (-x * x).log1p()
         half = 2 / (math.pi * 0.147) + log / 2
-        y = where(x < 0, -1, 1) * (where(x == 0, 1, ((half * half - log / 0.147).sqrt() - half)).sqrt())
-        y = where(x == 0, x, y)
+        small = x.abs() < 1e-5
+        y = where(x < 0, -1, 1) * where(small, 1, (half * half - log / 0.147).sqrt() - half).sqrt()
+        y = where(small, x * (math.sqrt(math.pi) / 2), y)
         for _ in range(3):
             error = (y.erf() - x) * (math.sqrt(math.pi) / 2) * (y * y).exp()
             y = y - error / (1 + y * error)
@@ -197,6 +201,7 @@ class Special(Elementwise):
         large = outside.exp() * polynomial(1 / outside, _I0_LARGE) / (2 * math.pi * outside).sqrt()
         return where(near, small, large).to(kind)
 
+    @rounded_once
     def sinc(self) -> Tensor:
         """sin(pi x) / (pi x), and 1 at 0."""
         x = self.wrap(self._floating())
@@ -205,33 +210,39 @@ class Special(Elementwise):
         return where(zero, 1 - x * x * (math.pi**2 / 6), turn.sin() / turn)
 
     # Logarithms and exponentials of two.
+    @rounded_once
     def hypot(self, other: Any) -> Tensor:
         """The square root of the sum of squares, which does not overflow before it must."""
         a, b = self.abs(), abs(self.lift(other))
         large, small = a.maximum(b), a.minimum(b)
-        ratio = where(large == 0, 0, small / where(large == 0, 1, large))
+        plain = (large != 0) & (large != math.inf)
+        ratio = where(plain, small / where(plain, large, 1), 0)
         return large * (1 + ratio * ratio).sqrt()
 
+    @rounded_once
     def logaddexp(self, other: Any) -> Tensor:
         """log(exp(x) + exp(y))."""
         other = self.lift(other)
         gap = where(self == other, 0, self - other)  # equal infinities have no difference
         return self.maximum(other) + (-gap.abs()).exp().log1p()
 
+    @rounded_once
     def logaddexp2(self, other: Any) -> Tensor:
         """log2(2**x + 2**y)."""
         return (self * math.log(2)).logaddexp(self.lift(other) * math.log(2)) * (1 / math.log(2))
 
+    @rounded_once
     def logit(self, eps: float | None = None) -> Tensor:
         """log(x / (1 - x)), of x kept between eps and 1 - eps."""
         x = self if eps is None else self.clamp(eps, 1 - eps)
         return (x / (1 - x)).log()
 
+    @rounded_once
     def xlogy(self, other: Any) -> Tensor:
         """x * log(y), and 0 where x is 0 and y is not NaN."""
         other = self.lift(other)
-        nothing = (self == 0) & ~other.isnan()
-        return where(nothing, 0, self * where(nothing, 1, other).log())
+        nothing = (self == 0) & ((other <= 0) | (other == math.inf))
+        return self * where(nothing, 1, other).log()
 
     def ldexp(self, other: Any) -> Tensor:
         """x * 2**y."""
@@ -298,10 +309,12 @@ class Special(Elementwise):
     def clamp_max(self, max: Any) -> Tensor:
         return self.clamp(max=max)
 
+    @rounded_once
     def addcmul(self, tensor1: Any, tensor2: Any, value: float = 1) -> Tensor:
         """self + value * tensor1 * tensor2."""
         return self + self.lift(tensor1) * tensor2 * value
 
+    @rounded_once
     def addcdiv(self, tensor1: Any, tensor2: Any, value: float = 1) -> Tensor:
         """self + value * tensor1 / tensor2."""
         return self + self.lift(tensor1) / tensor2 * value

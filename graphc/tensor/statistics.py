@@ -20,6 +20,7 @@ from ..ops.top import first_in_order
 from .core import Core, axis, sizes
 from .elementwise import where
 from .positions import Positions
+from .precision import rounded_once
 from .reductions import Extreme
 from .shapes import cat
 
@@ -161,6 +162,7 @@ class Statistics(Positions):
         """(standard deviation, mean)."""
         return self.std(dim, correction, keepdim, unbiased), self.mean(None if isinstance(dim, bool) else dim, keepdim)
 
+    @rounded_once
     def cov(self, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
         """The covariance matrix of variables (rows) over observations (columns), each counted fweights * aweights times."""
         if self.ndim > 2:
@@ -182,6 +184,7 @@ class Statistics(Positions):
         spread = product / (max(freedom, 0.0) if isinstance(freedom, float) else freedom.clamp(min=0))
         return spread.reshape(()) if x.shape[0] == 1 else spread
 
+    @rounded_once
     def corrcoef(self) -> Tensor:
         """The correlation coefficients of variables (rows) over observations (columns)."""
         covariance = self.cov()
@@ -190,6 +193,7 @@ class Statistics(Positions):
         size = covariance.diagonal().sqrt()
         return (covariance / size.unsqueeze(1) / size.unsqueeze(0)).clamp(-1, 1)
 
+    @rounded_once
     def renorm(self, p: float, dim: int, maxnorm: float) -> Tensor:
         """Each slice along `dim` whose p-norm exceeds maxnorm scaled down to it."""
         d = axis(dim, self.ndim, "renorm")
@@ -207,9 +211,8 @@ class Statistics(Positions):
             raise ShapeError(f"bincount: takes a vector of integers, got {self.value.type}", here())
         if minlength < 1:
             raise ShapeError("bincount: minlength must say how many bins there are, since shapes are static", here())
-        each = self.lift(1 if weights is None else weights)
-        each = each if weights is None or each.dtype.is_float else each.to("float64")
-        return self._in_bins(each, minlength)
+        each = self.lift(1).to(int64) if weights is None else self.lift(weights)
+        return self._in_bins(each if weights is None or each.dtype.is_float else each.to("float64"), minlength)
 
     def _in_bins(self, each: Tensor, bins: int) -> Tensor:
         """The sum of what belongs to the elements of this vector that name each bin; others are left out."""

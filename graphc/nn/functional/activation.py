@@ -13,6 +13,7 @@ from ...ir.location import here
 from ...tensor import Tensor, where
 from ...tensor.creation import one_hot
 from ...tensor.functions import gelu, logsigmoid, sigmoid, softplus, tanh
+from ...tensor.precision import rounded_once
 from ...tensor.random import rand
 
 
@@ -50,14 +51,17 @@ def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
     return where(input >= 0, input, input * slope)
 
 
+@rounded_once
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return where(input > 0, input, alpha * where(input > 0, 0, input).expm1())
 
 
+@rounded_once
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return where(input > 0, input, alpha * where(input > 0, 0, input / alpha).expm1())
 
 
+@rounded_once
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return 1.0507009873554805 * elu(input, 1.6732632423543772)
 
@@ -71,10 +75,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return where(input <= min_val, min_val, where(input >= max_val, max_val, input))
 
 
+@rounded_once
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return relu6(input + 3) / 6
 
 
+@rounded_once
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return input * hardsigmoid(input)
 
@@ -91,14 +97,17 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return where(input > lambd, input - lambd, where(input < -lambd, input + lambd, input * 0))
 
 
+@rounded_once
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return input * softplus(input).tanh()
 
 
+@rounded_once
 def softsign(input: Tensor) -> Tensor:
     return input / (1 + input.abs())
 
 
+@rounded_once
 def tanhshrink(input: Tensor) -> Tensor:
     return input - input.tanh()
 
@@ -140,6 +149,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     return chosen - soft.detach() + soft
 
 
+@rounded_once
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half times the sigmoid of the second."""
     if input.size(dim) % 2:
@@ -148,6 +158,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return a * b.sigmoid()
 
 
+@rounded_once
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """x over its p-norm along `dim`."""
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)

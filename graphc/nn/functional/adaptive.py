@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...ir.location import here
 from ...tensor import Tensor
+from ...tensor.precision import rounded_once
 from ...tensor.products import dot
 from .pooling import avg_pool, max_pool
 from .ranks import check_rank, for_ranks
@@ -43,6 +44,7 @@ def _windows(n: int, size: int) -> list[tuple[int, int]]:
     return [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
 
 
+@rounded_once
 def adaptive_avg_pool(rank: int, input: Tensor, output_size: Any) -> Tensor:
     """Averages over windows of (N, C, {space}), or without N, chosen so that the result has `output_size` (None keeps one)."""
     x = input

@@ -13,15 +13,18 @@ from ...errors import DTypeError, GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor, where
 from ...tensor.creation import arange
+from ...tensor.precision import rounded_once
 from .linear import linear
 from .loss import reduced, same_shape
 
 
+@rounded_once
 def nll_loss(input: Tensor, target: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """Minus the log probability (dimension 1 of x; 0 without a batch) of the target class."""
     return _class_loss(input, target, weight, ignore_index, reduction, 0.0)
 
 
+@rounded_once
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -118,6 +121,7 @@ def linear_cross_entropy(
     return cross_entropy(logits, target, weight, -100 if ignore_index is None else ignore_index, reduction, label_smoothing)
 
 
+@rounded_once
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
@@ -137,6 +141,7 @@ def multi_margin_loss(
     return reduced(each if batched or target.ndim else each.reshape(()), reduction)
 
 
+@rounded_once
 def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """sum over right classes j and wrong i of max(0, 1 - x[j] + x[i]), over the number of classes.
 

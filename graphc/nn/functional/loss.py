@@ -13,6 +13,9 @@ from ...errors import GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor, as_tensor, where
 from ...tensor.core import broadcast_shapes
+from ...tensor.precision import rounded_once
+
+_EXACT = 40.0  # from here on softplus(x) is x
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -38,6 +41,7 @@ def _weighted(loss: Tensor, weight: Any, reduction: str) -> Tensor:
     return (loss * factor).sum() / factor.sum() if reduction == "mean" else reduced(loss * factor, reduction)
 
 
+@rounded_once
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
     """(x - target) squared."""
     same_shape("mse_loss", input, target)
@@ -45,12 +49,14 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any
     return _weighted(difference * difference, weight, reduction)
 
 
+@rounded_once
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
     """|x - target|."""
     same_shape("l1_loss", input, target)
     return _weighted((input - target).abs(), weight, reduction)
 
 
+@rounded_once
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Quadratic below beta, linear above, with slope 1."""
     same_shape("smooth_l1_loss", input, target)
@@ -62,6 +68,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     return reduced(where(size < beta, size * size * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
+@rounded_once
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
     """Quadratic below delta, linear above, with slope delta."""
     same_shape("huber_loss", input, target)
@@ -71,6 +78,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     return _weighted(where(size < delta, size * size * 0.5, delta * (size - 0.5 * delta)), weight, reduction)
 
 
+@rounded_once
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean") -> Tensor:
     """Of probabilities; logarithms are kept above -100."""
     same_shape("binary_cross_entropy", input, target)
@@ -79,16 +87,20 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Any = None, redu
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@rounded_once
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """Of logits: (1 - y) x + softplus(-x), which never overflows."""
+    """Of logits x: (1 - y) x + softplus(-x), without overflow or cancellation."""
     same_shape("binary_cross_entropy_with_logits", input, target)
-    factor = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    loss = (1 - target) * input + factor * (-input).softplus(threshold=math.inf)
+    yes, factor = (target, 1) if pos_weight is None else (pos_weight * target, 1 + (pos_weight - 1) * target)
+    positive = input > 0
+    over, under = where(positive, input, 0), where(positive, 0, -input)
+    loss = (1 - target) * over + yes * under + factor * (-(over + under)).exp().log1p()
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@rounded_once
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target * (log target - x), x being log probabilities; "batchmean" divides by the batch size."""
     same_shape("kl_div", input, target)
@@ -102,6 +114,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     return reduced(loss, reduction)
 
 
+@rounded_once
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -120,6 +133,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
+@rounded_once
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -140,18 +154,21 @@ def gaussian_nll_loss(
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
+@rounded_once
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x)) for labels y of 1 and -1."""
     same_shape("soft_margin_loss", input, target)
-    return reduced((-target * input).softplus(threshold=math.inf), reduction)
+    return reduced((-target * input).softplus(threshold=_EXACT), reduction)
 
 
+@rounded_once
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """x where the label is 1, max(0, margin - x) where it is -1."""
     far = where(target != 1, (margin - input).clamp(min=0), 0)
     return reduced(far + where(target != -1, input, 0), reduction)
 
 
+@rounded_once
 def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Any = None, reduction: str = "mean") -> Tensor:
     """The mean over classes (the last dimension) of a binary cross entropy of logits."""
     same_shape("multilabel_soft_margin_loss", input, target)

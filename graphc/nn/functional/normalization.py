@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from math import prod
 
+from ...dtype import DType, float64
 from ...errors import GraphError, ShapeError
 from ...ir.location import here
 from ...ir.values import make
 from ...tensor import Tensor, Variable, attach_update
+from ...tensor.core import result_type
+from ...tensor.precision import rounded_once, widened
 
 
 def batch_norm(
@@ -37,10 +40,11 @@ def batch_norm(
     count = prod(input.shape[d] for d in dims)
     if count == 1:
         raise ShapeError(f"batch_norm: in training each channel needs more than one value, got {input.shape}", here())
-    mean = input.mean(dims, keepdim=True)
-    centred = input - mean
+    x = widened(input)
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
     var = (centred * centred).mean(dims, keepdim=True)
-    result = _scaled(input, mean, var, weight, bias, eps)
+    result = _scaled(x, mean, var, weight, bias, eps).to(_met(input, weight, bias))
     for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
         if isinstance(running, Variable):
             new = running + momentum * (batch.detach().reshape(running.shape) - running)
@@ -55,6 +59,12 @@ def _per_channel(x: Tensor, statistic: Tensor) -> Tensor:
     return statistic.reshape((1, -1) + (1,) * (x.ndim - 2))
 
 
+def _met(x: Tensor, *params: Tensor | None) -> DType:
+    """The dtype of what is normalised."""
+    return result_type([x, *(p for p in params if p is not None)])
+
+
+@rounded_once
 def _scaled(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     scale = (var + eps).rsqrt()
     if weight is not None:
@@ -63,6 +73,7 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: T
     return result if bias is None else result + _per_channel(x, bias)
 
 
+@rounded_once
 def layer_norm(
     input: Tensor,
     normalized_shape: tuple[int, ...] | int,
@@ -85,17 +96,19 @@ def _normalized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     return centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
 
 
+@rounded_once
 def rms_norm(
     input: Tensor, normalized_shape: tuple[int, ...] | int, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """x over the root of its mean square over the last dimensions."""
     rank = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
     dims = tuple(range(input.ndim - rank, input.ndim))
-    small = 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[input.dtype.name] if eps is None else eps
+    small = 2.0 ** (-52 if input.dtype is float64 else -23) if eps is None else eps
     result = input * ((input * input).mean(dims, keepdim=True) + small).rsqrt()
     return result if weight is None else result * weight
 
 
+@rounded_once
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -125,12 +138,13 @@ def instance_norm(
         raise ShapeError(f"instance_norm: each channel needs more than one value, got {input.shape}", here())
     dims = tuple(range(2, input.ndim))
     count = prod(input.shape[2:])
-    mean = input.mean(dims, keepdim=True)
-    centred = input - mean
+    x = widened(input)
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
     var = (centred * centred).mean(dims, keepdim=True)
     result = centred * (var + eps).rsqrt()
-    result = result if weight is None else result * _per_channel(input, weight)
-    result = result if bias is None else result + _per_channel(input, bias)
+    result = result if weight is None else result * _per_channel(x, weight)
+    result = (result if bias is None else result + _per_channel(x, bias)).to(_met(input, weight, bias))
     for running, each in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
         if isinstance(running, Variable):
             batch = each.detach().mean(0).reshape(running.shape)
@@ -138,6 +152,7 @@ def instance_norm(
     return result
 
 
+@rounded_once
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x over (k + alpha times the mean square of `size` neighbouring channels)^beta."""
     if input.ndim < 3:

@@ -18,6 +18,7 @@ from ...ir.location import here
 from ...ir.values import make
 from ...tensor import Tensor, where
 from ...tensor.creation import zeros
+from ...tensor.precision import rounded_once
 from .ranks import Size, check_rank, for_ranks, per_axis
 
 
@@ -122,6 +123,7 @@ def max_unpool(
     return flat.reshape((*lead, *full))
 
 
+@rounded_once
 def avg_pool(
     rank: int,
     input: Tensor,
@@ -156,6 +158,7 @@ def _counts(window: _Window, shape: tuple[int, ...], include: bool) -> np.ndarra
     return result
 
 
+@rounded_once
 def lp_pool(
     rank: int, input: Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
 ) -> Tensor:

@@ -14,6 +14,7 @@ from ...errors import GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor, where
 from ...tensor.core import broadcast_shapes
+from ...tensor.precision import rounded_once
 from .loss import reduced
 
 
@@ -25,17 +26,20 @@ def _together(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.broadcast_to(shape), b.broadcast_to(shape)
 
 
+@rounded_once
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along `dim`."""
     a, b = _together("cosine_similarity", x1, x2)
     return (a * b).sum(dim) / (a.norm(2, dim).clamp(min=eps) * b.norm(2, dim).clamp(min=eps))
 
 
+@rounded_once
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps over the last dimension."""
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
+@rounded_once
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norms of the differences of all pairs of rows, first row first."""
     if input.ndim != 2:
@@ -44,6 +48,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     return (input.index_select(0, first) - input.index_select(0, second)).norm(p, -1)
 
 
+@rounded_once
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
@@ -55,6 +60,7 @@ def cosine_embedding_loss(
     return reduced(loss, reduction)
 
 
+@rounded_once
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """max(0, -y (x1 - x2) + margin): with label 1, x1 should rank higher."""
     if not input1.ndim == input2.ndim == target.ndim:
@@ -85,6 +91,7 @@ def triplet_margin_loss(
     )
 
 
+@rounded_once
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import GraphcError, ShapeError
+from ...dtype import float32, uint8
+from ...errors import DTypeError, GraphcError, ShapeError
 from ...ir.location import here
 from ...tensor import Tensor
 from ...tensor.products import dot
@@ -33,13 +34,17 @@ def interpolate(
 ) -> Tensor:
     """The spatial dimensions in another size: `size`, or floor(extent * scale_factor).
 
-    mode: nearest, nearest-exact, linear (1 spatial dimension), bilinear or bicubic (2), trilinear (3), area.
+    mode: nearest, nearest-exact, linear (1 spatial dimension), bilinear or bicubic (2), trilinear (3), area. Averages of
+    uint8 are computed in float32 and rounded.
     """
     _check(input, mode, align_corners, antialias)
     rank = input.ndim - 2
     sizes, scales = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(rank, input, sizes)
+    if mode in _RANKS and input.dtype is uint8:
+        smooth = interpolate(input.to(float32), size, scale_factor, mode, align_corners, recompute_scale_factor)
+        return smooth.round().to(uint8)
     x = input
     for d, (out, scale) in enumerate(zip(sizes, scales, strict=True), 2):
         step = _step(x.shape[d], out, scale, bool(align_corners))
@@ -76,6 +81,8 @@ def _check(input: Tensor, mode: str, align_corners: bool | None, antialias: bool
             f"interpolate: mode {mode!r} takes (N, C, and {_RANKS.get(mode, '1 to 3')} spatial dimensions), got {input.shape}",
             here(),
         )
+    if mode in _RANKS and not (input.dtype.is_float or input.dtype is uint8):
+        raise DTypeError(f"interpolate: mode {mode!r} is defined on floats and uint8, not {input.dtype}; use .float()", here())
     if align_corners and mode not in _RANKS:
         raise GraphcError(f"interpolate: align_corners has no meaning in mode {mode!r}; leave it out", here())
     if antialias:
