@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ..dtype import DTYPES, bool_, dtype, int8, int16, int32, int64, uint8
+from ..dtype import DTYPES, DType, bool_, dtype, float32, float64, int8, int16, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
 from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
@@ -221,9 +221,14 @@ def _infer_cumsum(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
     return x
 
 
+def _running_type(kind: DType) -> DType:
+    """What sums of a dtype run in: one addition follows another, so float32 would lose what a tree of sums keeps."""
+    return float64 if kind is float32 else kind.accumulator
+
+
 def _reference_cumsum(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
     turned = np.flip(x, axis) if reverse else x
-    sums = np.cumsum(turned, axis, dtype=dtype(x.dtype).accumulator.numpy).astype(x.dtype)
+    sums = np.cumsum(turned, axis, dtype=_running_type(dtype(x.dtype)).numpy).astype(x.dtype)
     return np.flip(sums, axis) if reverse else sums
 
 
@@ -234,7 +239,7 @@ def _cumsum_kernel(node: Value) -> Kernel:
     together = min(stride, LANES)
     groups = -(-stride // together) if together else 0
     source, out = Array("x", x.dtype, x.size), Array("out", x.dtype, x.size)
-    sums = Array("sums", x.dtype.accumulator, together)
+    sums = Array("sums", _running_type(x.dtype), together)
     task, i = Var("task", outer * groups), Var("i", n)
     first = (task % groups) * together if groups > 1 else as_index(0)
     row = (task // groups if groups > 1 else task) * (n * stride) + (n - 1 - i if node.attrs["reverse"] else i) * stride

@@ -162,3 +162,10 @@ def test_images_of_bytes_are_resized_by_rounding(mode: str) -> None:
 def test_functions_of_short_floats_take_numpys_names() -> None:
     x = gc.placeholder((2, 3), "float16")
     assert x.var(axis=1, keepdims=True).shape == (2, 1)
+
+
+def test_running_sums_of_many_keep_their_digits() -> None:
+    x = np.full(1 << 20, 0.1, np.float32)
+    given = gc.placeholder(x.shape)
+    (sums,) = gc.compile(f=gc.function([given], [given.cumsum(0)])).f(x)
+    np.testing.assert_allclose(sums, np.cumsum(x.astype(np.float64)), rtol=1e-7)
