@@ -194,9 +194,8 @@ class Special(Elementwise):
     def i0(self) -> Tensor:
         """The modified Bessel function of the first kind of order 0."""
         whole, kind = self._in_float64()
-        x = whole.abs()
-        near = x < _NEAR
-        inside, outside = where(near, x, 1), where(near, _NEAR, x)
+        near = whole.abs() < _NEAR
+        inside, outside = where(near, whole, 1), where(near, _NEAR, whole.abs())
         small = polynomial(inside * inside / 4, _I0_SMALL)
         large = outside.exp() * polynomial(1 / outside, _I0_LARGE) / (2 * math.pi * outside).sqrt()
         return where(near, small, large).to(kind)
@@ -223,8 +222,10 @@ class Special(Elementwise):
     def logaddexp(self, other: Any) -> Tensor:
         """log(exp(x) + exp(y))."""
         other = self.lift(other)
-        gap = where(self == other, 0, self - other)  # equal infinities have no difference
-        return self.maximum(other) + (-gap.abs()).exp().log1p()
+        above = self > other
+        high, low = where(above, self, other), where(above, other, self)
+        gap = where((low == high) & high.isinf(), 0, low - high)  # equal infinities have no difference
+        return high + gap.exp().log1p()
 
     @rounded_once
     def logaddexp2(self, other: Any) -> Tensor:
