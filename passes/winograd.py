@@ -3,8 +3,8 @@
 In: a graph whose convolutions are plain, channels last where there are many. Out: an equal graph in which some of them, and
 gradients of kernels, are the ops of ops/winograd.py: data at the points of tiles, products, results. How large tiles are, and
 whether they pay at all, is estimated from shapes and the machine's numbers. Kernels that are constant are transformed here,
-others in each call. Rounding errors stay within a small factor of those of the sum of products; what is infinite or NaN
-spreads over its tile.
+others in each call. Convolutions of 16-bit floats have float32 points, and only results are rounded. Rounding errors stay
+within a small factor of those of the sum of products; what is infinite or NaN spreads over its tile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.rewrite import Rules, op, rewrite_graph, rule
 from graphc.ir.values import Value, constant
 from graphc.ops.contract import dot_general
+from graphc.ops.elementwise import cast
 from graphc.ops.shape import after, pad, transpose
 from graphc.ops.toom import POINTS, TAPS, side
 from graphc.ops.winograd import winograd_kernel, winograd_points, winograd_product, winograd_result, winograd_taps
@@ -98,7 +99,8 @@ def _extents(value: Value, convolution: Value, spec: str) -> tuple[int, ...]:
 
 def _is_plain(value: Value) -> bool:
     attrs = value.attrs
-    return value.dtype is float32 and value.type.size > 0 and all(attrs[name] == wanted for name, wanted in PLAIN.items())
+    single = value.dtype.is_float and value.dtype.accumulator is float32
+    return single and value.type.size > 0 and all(attrs[name] == wanted for name, wanted in PLAIN.items())
 
 
 def _is_constant(value: Value) -> bool:
@@ -109,12 +111,12 @@ def _in_tiles(root: Value, tiling: Tiling) -> Value:
     """The convolution in tiles."""
     (x, w), tile = root.operands, tiling.tile
     features, channels, *taps = root.attrs["rhs_spec"]
-    u = winograd_kernel(transpose(w, (*taps, channels, features)), tile=tile)
+    u = winograd_kernel(cast(transpose(w, (*taps, channels, features)), float32), tile=tile)
     u = constant(array(u)) if _is_constant(w) else u  # larger than w, which folding would not make
     batch, channels, *spatial = root.attrs["lhs_spec"]
     x = _whole(x, (batch, *spatial, channels), [-n % tile for n in root.shape[1:3]])
     v = winograd_points(x, tile=tile, group=tiling.group)
-    return winograd_result(winograd_product(v, u), tile=tile, shape=root.shape)
+    return cast(winograd_result(winograd_product(v, u), tile=tile, shape=root.shape), root.dtype)
 
 
 def _gradient_in_tiles(root: Value, tiling: Tiling) -> Value:
@@ -132,19 +134,19 @@ def _gradient_in_tiles(root: Value, tiling: Tiling) -> Value:
     du = dot_general(*(found[spec] for spec in sides), contract=((0, 2), (0, 2)), batch=((1,), (1,)))
     last = min(channels, features) < min(taps)
     made = [*sorted((channels, features)), *taps] if last else [*taps, *sorted((channels, features))]
-    return transpose(winograd_taps(du, tile=tile, last=last), tuple(made.index(d) for d in range(4)))
+    return cast(transpose(winograd_taps(du, tile=tile, last=last), tuple(made.index(d) for d in range(4))), root.dtype)
 
 
 def _whole(x: Value, order: tuple[int, ...], missing: list[int]) -> Value:
-    """Data with channels last, and so many more rows and columns that the last tiles are whole; of padded data, the padding
-    grows."""
+    """Data in float32 with channels last, and so many more rows and columns that the last tiles are whole; of padded data, the
+    padding grows."""
     nothing: tuple[int, ...] = (0, 0, 0, 0)
     low = high = nothing
     if x.op.name == "pad" and x.attrs["interior"] == nothing and x.attrs["value"] == 0 and min(x.attrs["high"]) >= 0:
         low, high = (tuple(x.attrs[name][d] for d in order) for name in ("low", "high"))
         (x,) = x.operands
     high = tuple(n + more for n, more in zip(high, (0, *missing, 0), strict=True))
-    x = transpose(x, order)
+    x = cast(transpose(x, order), float32)
     return pad(x, low, high, nothing, 0) if any((*low, *high)) else x
 
 

@@ -73,6 +73,8 @@ def _saturate(b: Builder, value: Value, dtype: DType) -> Value:
 def _from_half(b: Builder, value: Value) -> Value:
     """Exact: float32 holds every float16 and bfloat16."""
     n = value.lanes
+    if value.dtype is float16 and b.target.has_half and b.target.arch == "x86_64" and n == 1:
+        return _from_lone_half(b, value)
     if value.dtype is float16 and b.target.has_half:
         half = b.op(f"bitcast {types.vector('i16', n)} {value.text} to {types.vector('half', n)}")
         return Value(b.op(f"fpext {types.vector('half', n)} {half} to {types.vector('float', n)}"), float32, n)
@@ -86,6 +88,15 @@ def _from_half(b: Builder, value: Value) -> Value:
     scaled = b.op(f"fmul {types.vector('float', n)} {bits.to_float(size).text}, {scale}")
     special = bits.select(bits.test("uge", size, 0x7C00 << 13), bits.op("or", size, 0x7F800000), bits.of_float(scaled))
     return bits.to_float(bits.op("or", special, bits.op("shl", bits.op("and", wide, 0x8000), 16)))
+
+
+def _from_lone_half(b: Builder, value: Value) -> Value:
+    """Converted in a vector of zeros: x86-64 would load it into some register and wait for what is there, a running sum."""
+    alone = b.op(f"insertelement <8 x i16> zeroinitializer, i16 {value.text}, i32 0")
+    half = b.op(f"bitcast <8 x i16> {alone} to <8 x half>")
+    four = b.op(f"shufflevector <8 x half> {half}, <8 x half> poison, <4 x i32> <i32 0, i32 1, i32 2, i32 3>")
+    wide = b.op(f"fpext <4 x half> {four} to <4 x float>")
+    return Value(b.op(f"extractelement <4 x float> {wide}, i32 0"), float32)
 
 
 def _to_half(b: Builder, value: Value, dtype: DType) -> Value:

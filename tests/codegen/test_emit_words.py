@@ -117,6 +117,15 @@ def test_casts_between_all_types(source: DType) -> None:
     check_native(kernels, [[x, np.zeros(100, d.numpy)] for d in DTYPES for _ in (1, 16)])
 
 
+def test_a_lone_half_waits_for_no_register() -> None:
+    """x86-64 converts vectors only; the lanes beside it are zero, not whatever a register holds."""
+    for spec, width, count in (("x86-64-v3", 1, 1), ("x86-64-v4", 1, 1), ("x86-64-v4", 16, 0), ("aarch64", 1, 0)):
+        target = named(spec)
+        kernel = mapping(float16, 64, width, lambda v: cast(v, float32), float32)
+        text = emit_kernel(expand_kernel(kernel, speaker(target)), "k", target).text
+        assert text.count("<8 x i16> zeroinitializer") == count
+
+
 @pytest.mark.parametrize("spec", ("cpu", "x86-64"))
 @pytest.mark.parametrize("half", (float16, bfloat16), ids=str)
 @pytest.mark.parametrize("source", (float32, float64), ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import product
 
+import ml_dtypes
 import numpy as np
 import pytest
 from programs import HOST, check_kernels
@@ -12,7 +13,7 @@ from programs import HOST, check_kernels
 import graphc as gc
 from graphc import nn, optim
 from graphc.driver import Stages
-from graphc.dtype import DType, float32, float64
+from graphc.dtype import DType, bfloat16, float16, float32, float64
 from graphc.errors import DTypeError, ShapeError
 from graphc.interp.graph import evaluate
 from graphc.ir.graph import Graph
@@ -89,6 +90,24 @@ def test_kernels_in_any_order_and_constants() -> None:
     graph = in_tiles(conv(x, tensor("w", 4, 3, 3, 3), rhs_spec=(0, 1, 2, 3)), conv(x, constant(w), rhs_spec=(0, 1, 2, 3)))
     kernels = [v.operands[1] for v in graph.values() if v.op.name == "winograd_product"]
     assert sorted(v.op.name == "constant" for v in kernels) == [False, True]
+
+
+@pytest.mark.parametrize("kind", [float16, bfloat16], ids=str)
+@pytest.mark.parametrize("fixed", [False, True], ids=["given", "constant"])
+def test_short_floats_have_long_points_and_results_rounded_once(kind: DType, fixed: bool) -> None:
+    rng = np.random.default_rng(2)
+    data, taps = (rng.standard_normal(shape).astype(kind.numpy) for shape in ((2, 9, 9, 5), (3, 3, 5, 4)))
+    x, w = tensor("x", *data.shape, dtype=kind), constant(taps) if fixed else tensor("w", *taps.shape, dtype=kind)
+    before = expand(Graph("f", (x,) if fixed else (x, w), (conv(x, w), conv(x, x, **ORDERS[0]))))
+    after = winograd(before, HOST, always=True)
+    points = [v for v in after.values() if v.op.name == "winograd_points"]
+    assert len(points) == 3 and {v.dtype for v in points} == {float32}
+    assert [v.dtype for v in after.outputs] == [kind, kind]
+    inputs = dict(zip(before.inputs, (data, taps), strict=False))
+    for old, new in zip(evaluate(before.roots, inputs), evaluate(after.roots, inputs), strict=True):
+        ulp = float(ml_dtypes.finfo(kind.numpy).eps)
+        np.testing.assert_allclose(new.astype("f8"), old.astype("f8"), rtol=ulp, atol=1e-5 * np.abs(old.astype("f8")).max())
+    check_kernels(after)
 
 
 def test_padding_grows_where_there_is_some() -> None:
