@@ -119,7 +119,7 @@ def _bfloat_bits(bits: _Bits, value: Value) -> str:
     x = bits.of_float(value.text)
     last = bits.op("and", bits.op("lshr", x, 16), 1)
     rounded = bits.op("add", bits.op("add", x, 0x7FFF), last)
-    nan = bits.test("ugt", bits.op("and", x, 0x7FFFFFFF), 0x7F800000)
+    nan = bits.b.op(f"fcmp uno {_type(value)} {value.text}, {value.text}")
     return bits.op("lshr", bits.select(nan, bits.op("or", x, 0x400000), rounded), 16)
 
 
