@@ -315,7 +315,9 @@ class _Grower(Pool):
         axis = self.rng.randrange(x.type.rank) if x.type.rank else 0
         flag = self.rng.random() < 0.5
         if self.rng.random() < 0.5 and not x.dtype.is_bool:
-            return make("cumsum", x, axis=axis, reverse=flag)
+            op = self.rng.choice(("cumsum", "cumsum", "cumprod", "recurrence"))
+            operands = [x, self.fit(self.some(), x.type)] if op == "recurrence" else [x]
+            return make(op, *operands, axis=axis, reverse=flag)
         if self.rng.random() < 0.3:
             keys = make("sort_key", x, descending=flag) if x.dtype.is_float else cast(x, int32)
             if flag:

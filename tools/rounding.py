@@ -202,6 +202,7 @@ def sums(value: Value) -> bool:
     lower = value.op.lower
     adds: dict[str, Any] = {
         "cumsum": True,
+        "recurrence": True,
         "window_scatter": True,
         "window_spread": True,
         "reduce_window": "sum",

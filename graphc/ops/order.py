@@ -16,13 +16,14 @@ import numpy as np
 from ..dtype import DTYPES, DType, bool_, dtype, float32, float64, int8, int16, int32, int64, uint8
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
-from ..ir.kernel import SERIAL, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from ..ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
 from .shape import transpose
 
 LANES = 16  # shorter loops are not worth vectorising
+TASKS = 8  # that should remain where a task walks several lines
 
 _LOW_HALF = 2**32 - 1
 _SIGNED = {8: int8, 16: int16, 32: int32, 64: int64}
@@ -61,6 +62,48 @@ def lines(node: Value) -> tuple[int, int, int]:
     """(lines before the axis, elements of a line, lines after it, which is also the stride of a line)."""
     shape, axis = node.operands[0].shape, node.attrs["axis"]
     return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Lines along an axis that a task walks together, one lane each: `at` is element `i` of the line of a `lane`, unless the
+    guard says that there is none."""
+
+    task: Var
+    i: Var
+    lane: Var
+    at: Index
+    guard: Expr | None
+    contiguous: bool
+
+    @property
+    def together(self) -> int:
+        return self.lane.extent
+
+    def lanes(self, var: Var, *body: Stmt) -> For:
+        """A loop over all lanes, by this variable."""
+        return lanes(var, body) if self.contiguous else For(var, body, UNROLLED)
+
+
+def walk(node: Value, backwards: bool = False) -> Walk:
+    """Neighbouring lines, or, where elements of a line are neighbours, a few lines: they need not wait for each other."""
+    outer, n, stride = lines(node)
+    together = _few(outer) if stride == 1 else min(stride, LANES)
+    i, lane = Var("i", n), Var("lane", together)
+    along = n - 1 - i if backwards else as_index(i)
+    if stride == 1:
+        task = Var("task", outer // together)
+        return Walk(task, i, lane, (task * together + lane) * n + along, None, contiguous=False)
+    groups = -(-stride // together) if together else 0
+    task = Var("task", outer * groups)
+    column = (task % groups) * together + lane if groups > 1 else as_index(lane)
+    row = (task // groups if groups > 1 else task) * (n * stride) + along * stride
+    return Walk(task, i, lane, row + column, all_of(column < stride), contiguous=True)
+
+
+def _few(lines: int) -> int:
+    """A divisor of a number of lines that leaves many tasks."""
+    return max(n for n in range(1, 5) if n == 1 or (lines % n == 0 and lines // n >= TASKS))
 
 
 # ------------------------------------------------------------------------------------------------------------- argsort
@@ -221,37 +264,28 @@ def _infer_cumsum(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
     return x
 
 
-def _running_type(kind: DType) -> DType:
+def running_type(kind: DType) -> DType:
     """What sums of a dtype run in: one addition follows another, so float32 would lose what a tree of sums keeps."""
     return float64 if kind is float32 else kind.accumulator
 
 
 def _reference_cumsum(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
     turned = np.flip(x, axis) if reverse else x
-    sums = np.cumsum(turned, axis, dtype=_running_type(dtype(x.dtype)).numpy).astype(x.dtype)
+    sums = np.cumsum(turned, axis, dtype=running_type(dtype(x.dtype)).numpy).astype(x.dtype)
     return np.flip(sums, axis) if reverse else sums
 
 
 def _cumsum_kernel(node: Value) -> Kernel:
-    """Neighbouring lines advance together, one lane each."""
-    x = node.operands[0].type
-    outer, n, stride = lines(node)
-    together = min(stride, LANES)
-    groups = -(-stride // together) if together else 0
-    source, out = Array("x", x.dtype, x.size), Array("out", x.dtype, x.size)
-    sums = Array("sums", _running_type(x.dtype), together)
-    task, i = Var("task", outer * groups), Var("i", n)
-    first = (task % groups) * together if groups > 1 else as_index(0)
-    row = (task // groups if groups > 1 else task) * (n * stride) + (n - 1 - i if node.attrs["reverse"] else i) * stride
-    clear, lane = Var("clear", together), Var("lane", together)
-    column = first + lane
-    guard = all_of(column < stride)
-    step: tuple[Stmt, ...] = (
-        Accumulate(sums, lane, "add", cast(load(source, row + column, guard), sums.dtype)),
-        Store(out, row + column, cast(load(sums, lane), x.dtype), guard),
+    kind, size, found = node.dtype, node.type.size, walk(node, node.attrs["reverse"])
+    source, out = Array("x", kind, size), Array("out", kind, size)
+    sums, clear = Array("sums", running_type(kind), found.together), Var("clear", found.together)
+    step = (
+        Accumulate(sums, found.lane, "add", cast(load(source, found.at, found.guard), sums.dtype)),
+        Store(out, found.at, cast(load(sums, found.lane), kind), found.guard),
     )
-    body = (Local(sums), lanes(clear, (Store(sums, clear, const(0, sums.dtype)),)), For(i, (lanes(lane, step),)))
-    return Kernel("cumsum", (source, out), task, body)
+    start = found.lanes(clear, Store(sums, clear, const(0, sums.dtype)))
+    body = (Local(sums), start, For(found.i, (found.lanes(found.lane, *step),)))
+    return Kernel("cumsum", (source, out), found.task, body)
 
 
 def _samples_cumsum() -> Iterator[Sample]:
@@ -261,6 +295,7 @@ def _samples_cumsum() -> Iterator[Sample]:
         yield from (Sample((x,), {"axis": axis, "reverse": axis == 1}) for axis in range(3))
     yield Sample((rng.standard_normal((4, 37)).astype(np.float32),), {"axis": 0, "reverse": False})
     yield Sample((rng.standard_normal((2, 3, 16)).astype(np.float32),), {"axis": 1, "reverse": True})
+    yield Sample((rng.standard_normal((33, 5)).astype(np.float32),), {"axis": 1, "reverse": True})
 
 
 register(

@@ -1,7 +1,7 @@
 """Where running maxima along an axis come from.
 
 In: integers (floats by their `sort_key`) and an axis. Out: for each element the position of the greatest so far, of equal
-ones the last. Neighbouring lines advance together, one lane each.
+ones the last.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 
 from ..dtype import DTYPES, int64
 from ..errors import DTypeError
-from ..ir.expr import Array, Var, all_of, as_index, const, load, select, temp
+from ..ir.expr import Array, Var, const, load, select, temp
 from ..ir.kernel import For, Kernel, Let, Local, Store
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
 from .nth import sort_keys
-from .order import LANES, check_axis, lanes, lines
+from .order import check_axis, walk
 
 
 def running_extreme(x: Value, axis: int, smallest: bool = False) -> Value:
@@ -40,29 +40,23 @@ def _reference(keys: np.ndarray, *, axis: int) -> np.ndarray:
 
 
 def _kernel(node: Value) -> Kernel:
-    keys = node.operands[0].type
-    outer, n, stride = lines(node)
-    together = min(stride, LANES)
-    groups = -(-stride // together) if together else 0
+    keys, found = node.operands[0].type, walk(node)
     source, out = Array("keys", keys.dtype, keys.size), Array("out", int64, keys.size)
-    best, place = Array("best", keys.dtype, together), Array("place", int64, together)
-    task, i, clear, lane = Var("task", outer * groups), Var("i", n), Var("clear", together), Var("lane", together)
-    column = task % groups * together + lane if groups > 1 else as_index(lane)
-    at = (task // groups if groups > 1 else task) * (n * stride) + i * stride + column
-    guard = all_of(column < stride)
+    best, place = Array("best", keys.dtype, found.together), Array("place", int64, found.together)
+    lane, clear = found.lane, Var("clear", found.together)
     key, passed = temp("key", keys.dtype), temp("place", int64)
     known = load(best, lane)
     step = (
-        Let(key, load(source, at, guard)),
-        Let(passed, select(key < known, load(place, lane), i)),
+        Let(key, load(source, found.at, found.guard)),
+        Let(passed, select(key < known, load(place, lane), found.i)),
         Store(best, lane, select(key < known, known, key)),
         Store(place, lane, passed),
-        Store(out, at, passed, guard),
+        Store(out, found.at, passed, found.guard),
     )
     lowest = 0 if keys.dtype.kind == "u" else -(2 ** (keys.dtype.bits - 1))
     start = (Store(best, clear, const(lowest, keys.dtype)), Store(place, clear, const(0, int64)))
-    body = (Local(best), Local(place), lanes(clear, start), For(i, (lanes(lane, step),)))
-    return Kernel("argcummax", (source, out), task, body)
+    body = (Local(best), Local(place), found.lanes(clear, *start), For(found.i, (found.lanes(lane, *step),)))
+    return Kernel("argcummax", (source, out), found.task, body)
 
 
 def _samples() -> Iterator[Sample]:
@@ -72,6 +66,7 @@ def _samples() -> Iterator[Sample]:
             keys = rng.integers(max(np.iinfo(d.numpy).min, -3), 4, (2, 5, 3)).astype(d.numpy)
             yield from (Sample((keys,), {"axis": axis}) for axis in range(3))
     yield Sample((rng.integers(-90, 90, (4, 37)).astype(np.int32),), {"axis": 0})
+    yield Sample((rng.integers(-90, 90, (33, 5)).astype(np.int32),), {"axis": 1})
     yield Sample((np.full((2, 9), np.iinfo(np.int64).min),), {"axis": 1})
 
 

@@ -1,14 +1,13 @@
 """Running values along a dimension: products, extremes, log-sums, differences, areas.
 
 In: a tensor and a dimension. Out: a tensor of the same extent (one less per difference), what PyTorch's function of that
-name gives. Running sums are a primitive op; every other scan combines elements at distance 1, 2, 4, ... (Hillis and
-Steele, "Data parallel algorithms", 1986): as many steps as the extent has bits, exact in its gradient for any values.
+name gives. Running sums, products and places of extremes are primitive ops; logarithms of sums combine elements at distance
+1, 2, 4, ... (Hillis and Steele, "Data parallel algorithms", 1986): as many steps as the extent has bits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from ..dtype import int64
 from ..errors import ShapeError
 from ..ir.location import here
 from ..ir.values import make
+from ..ops.recurrence import cumprod
 from ..ops.running import running_extreme
+from ..ops.shape import pad
 from .core import Core, axis
 from .indexing import Indexing
 from .precision import rounded_once
@@ -33,18 +34,6 @@ class Scans(Indexing):
 
     __hash__ = Core.__hash__
 
-    def _scan(self, name: str, dim: int, combine: Callable[[Tensor, Tensor], Tensor], neutral: float) -> Tensor:
-        """combine(... combine(x[0], x[1]) ..., x[i]) at each i, of an associative function and its neutral element."""
-        x = self.wrap(self.value)
-        d = axis(dim, max(self.ndim, 1), name)
-        step = 1
-        while self.ndim and step < self.shape[d]:
-            shift = tuple(step if i == d else 0 for i in range(self.ndim))
-            back, flat = tuple(-n for n in shift), (0,) * self.ndim
-            before = self.wrap(make("pad", x.value, low=shift, high=back, interior=flat, value=neutral))
-            x, step = combine(before, x), step * 2
-        return x
-
     def cumsum(self, dim: int, dtype: Any = None) -> Tensor:
         """Running sums along `dim`; of bools and integers they are int64 unless `dtype` says otherwise."""
         x, d = self.to(dtype or (self.dtype if self.dtype.is_float else int64)), axis(dim, max(self.ndim, 1), "cumsum")
@@ -53,13 +42,19 @@ class Scans(Indexing):
     def cumprod(self, dim: int, dtype: Any = None) -> Tensor:
         """Running products along `dim`; of bools and integers they are int64 unless `dtype` says otherwise."""
         x = self.to(dtype or (self.dtype if self.dtype.is_float else int64))
-        return x._scan("cumprod", dim, lambda a, b: a * b, 1)
+        d = axis(dim, max(self.ndim, 1), "cumprod")
+        return self.wrap(cumprod(x.value, d)) if x.ndim else x
 
     @rounded_once
     def logcumsumexp(self, dim: int) -> Tensor:
         """The logarithm of the running sum of exponentials."""
         self._must_be_float("logcumsumexp")
-        return self._scan("logcumsumexp", dim, lambda a, b: a.logaddexp(b), -math.inf)
+        x, d, step = self.wrap(self.value), axis(dim, max(self.ndim, 1), "logcumsumexp"), 1
+        while self.ndim and step < self.shape[d]:
+            shift = tuple(step if i == d else 0 for i in range(self.ndim))
+            before = pad(x.value, shift, tuple(-n for n in shift), value=-math.inf)
+            x, step = self.wrap(before).logaddexp(x), step * 2
+        return x
 
     def cummax(self, dim: int) -> Extreme:
         """(running maxima, the index of each: of the last of equals); NaN stays once met."""
