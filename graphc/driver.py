@@ -251,7 +251,7 @@ GPU_THREAD = Machine(
     l1=1 << 40,
     l2=1 << 40,
     columns=8,
-    trees=Trees(tasks=128, elements=64 << 10, columns=16, parts=128),
+    trees=Trees(tasks=128, elements=64 << 10, columns=16, parts=128, narrow=0),
 )
 
 

@@ -11,7 +11,8 @@ from graphc.dtype import DType
 class Trees:
     """When a reduction is worth partial results: where it has fewer than `tasks` tasks, each of `elements` or more, into
     `parts` of each result. A task folds `columns` results that lie beside each other. So is one whose results, up to `beside`
-    of them, all lie beside each other, from so many elements on that one task would have them all from `memory`."""
+    of them, all lie beside each other, from so many elements on that one task would have them all from `memory`. Rows of fewer
+    elements than `narrow` are folded several at a time."""
 
     tasks: int = 8
     elements: int = 16 << 10
@@ -19,6 +20,7 @@ class Trees:
     parts: int = 64
     beside: int = 64
     memory: int = 1 << 20
+    narrow: int = 16
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""Large reductions with few results become trees of two levels, so that all threads and lanes have work.
+"""Large reductions with few results become trees of two levels, so that all threads and lanes have work; those of few columns
+fold several rows beside each other first, as one row of whole vectors.
 
-    reduce(x[n], (0,))  ->  reduce(reduce(reshape(x, [n/m, m]), (1,)), (0,))
+    reduce(x[n], (0,))     ->  reduce(reduce(reshape(x, [n/m, m]), (1,)), (0,))
+    reduce(x[n, c], (0,))  ->  reduce(reshape(reduce(reshape(x, [n/k, k*c]), (0,)), [k, c]), (0,))
 
 In: a canonical graph, and when trees pay (`machine.Trees`). Out: an equal graph; the shape of each tree depends on the shape
 of the operand alone, so results never depend on the number of threads. An extent without a fitting divisor is padded with the
@@ -22,6 +24,9 @@ from graphc.ops.shape import pad, reshape
 from .machine import Trees
 
 USUAL = Trees()
+WIDE = 160  # columns of which a register for each vector still holds a sum
+VECTOR = 16  # elements of the widest registers
+LONG = 1024  # elements of a column's rows for which another step pays
 
 
 def _is_large(x: Value, root: Value, trees: Trees) -> bool:
@@ -35,9 +40,8 @@ def _is_large(x: Value, root: Value, trees: Trees) -> bool:
 
 
 def _split(x: Value, root: Value, parts: int) -> Value:
-    if x.dtype.accumulator is not x.dtype:  # partial results must not be rounded
-        wide = make(root.op.name, make("cast", x, dtype=x.dtype.accumulator), axes=root.attrs["axes"])
-        return make("cast", wide, dtype=x.dtype)
+    if x.dtype.accumulator is not x.dtype:
+        return _unrounded(x, root)
     axes = root.attrs["axes"]
     outer = _leading_axes(x, axes, parts)
     if outer is not None:
@@ -53,6 +57,48 @@ def _split(x: Value, root: Value, parts: int) -> Value:
     shape = (*x.shape[:axis], parts, x.shape[axis] // parts, *x.shape[axis + 1 :])
     inner = (axis + 1, *(d if d < axis else d + 1 for d in axes if d != axis))
     return _staged(reshape(x, shape), root.op.name, (axis,), tuple(sorted(inner)))
+
+
+def _columns(x: Value, axes: tuple[int, ...]) -> tuple[int, int, int]:
+    """(the first of the reduced dimensions that lie together last, elements of these, elements of the rows behind them)."""
+    last = first = max(axes)
+    while first - 1 in axes:
+        first -= 1
+    return first, prod(x.shape[first : last + 1]), prod(x.shape[last + 1 :])
+
+
+def _rows_beside(x: Value, root: Value, trees: Trees) -> int:
+    """How many rows of few columns make the best wide one; 1 where none do, or they are too few."""
+    axes = root.attrs["axes"]
+    if not axes or not x.type.size:
+        return 1
+    _, rows, columns = _columns(x, axes)
+    if not 1 < columns < trees.narrow or rows * columns < LONG:
+        return 1
+    found = [k for k in range(-(-2 * VECTOR // columns), WIDE // columns + 1) if rows % k == 0 and rows // k >= VECTOR]
+    return max(found, key=lambda k: (k * columns / _aligned(k * columns), -abs(k * columns - 4 * VECTOR)), default=1)
+
+
+def _aligned(width: int) -> int:
+    return -(-width // VECTOR) * VECTOR
+
+
+def _widen(x: Value, root: Value, k: int) -> Value:
+    """Fold every k-th row, with k of them beside each other, then the results."""
+    if x.dtype.accumulator is not x.dtype:
+        return _unrounded(x, root)
+    axes = root.attrs["axes"]
+    first, rows, columns = _columns(x, axes)
+    wide = reshape(x, (*x.shape[:first], rows // k, k * columns))
+    partial = make(root.op.name, wide, axes=(*(d for d in axes if d < first), first))
+    kept = partial.shape[:-1]
+    return make(root.op.name, reshape(partial, (*kept, k, *x.shape[max(axes) + 1 :])), axes=(len(kept),))
+
+
+def _unrounded(x: Value, root: Value) -> Value:
+    """The fold in a type in which partial results are not rounded."""
+    wide = make(root.op.name, make("cast", x, dtype=x.dtype.accumulator), axes=root.attrs["axes"])
+    return make("cast", wide, dtype=x.dtype)
 
 
 def _leading_axes(x: Value, axes: tuple[int, ...], parts: int) -> tuple[int, ...] | None:
@@ -75,13 +121,20 @@ def _staged(x: Value, name: str, outer: tuple[int, ...], inner: tuple[int, ...])
 
 @cache
 def _rules(trees: Trees) -> Rules:
+    folds = op([name for name, record in OPS.items() if isinstance(record.lower, Reduction)], wild("x"))
     row: Rule = rule(
         "reduce(x) -> reduce(reduce(x))",
-        op([name for name, record in OPS.items() if isinstance(record.lower, Reduction)], wild("x")),
+        folds,
         lambda x, root: _split(x, root, trees.parts),
         when=lambda x, root: _is_large(x, root, trees),
     )
-    return Rules([row])
+    wide: Rule = rule(
+        "reduce(rows) -> reduce(reduce(wide rows))",
+        folds,
+        lambda x, root: _widen(x, root, _rows_beside(x, root, trees)),
+        when=lambda x, root: _rows_beside(x, root, trees) > 1,
+    )
+    return Rules([wide, row])
 
 
 def split_reductions(graph: Graph, trace: list[Fired] | None = None, trees: Trees = USUAL) -> Graph:
@@ -90,8 +143,10 @@ def split_reductions(graph: Graph, trace: list[Fired] | None = None, trees: Tree
 
 
 def unsplit(graph: Graph, trees: Trees = USUAL) -> Value | None:
-    """The first reduction that is still too large."""
+    """The first reduction that is still too large, or of rows that are too short."""
     for value in graph.values():
-        if isinstance(value.op.lower, Reduction) and _is_large(value.operands[0], value, trees):
+        if not isinstance(value.op.lower, Reduction):
+            continue
+        if _is_large(value.operands[0], value, trees) or _rows_beside(value.operands[0], value, trees) > 1:
             return value
     return None

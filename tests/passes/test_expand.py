@@ -83,7 +83,7 @@ def test_small_or_many_reductions_stay(shape: tuple[int, ...], axes: tuple[int, 
         ((64, 300), (0, 1)),
         ((3, 2, 10007), (1, 2)),
         ((3, 20000), (1,)),
-        ((20000, 3), (0,)),
+        ((20011, 3), (0,)),
         ((30, 30, 30), (0, 1, 2)),
         ((2, 2, 2, 2, 5000), (0, 2, 3, 4)),
     ],
@@ -101,6 +101,35 @@ def test_large_reductions_become_trees(name: str, shape: tuple[int, ...], axes: 
     array.flat[-1] = 5000
     old, new = evaluate([before, after], {x: array})
     np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "shape, axes, rows",
+    [
+        ((20000, 3), (0,), (16, 3)),  # 48 columns: three vectors
+        ((2, 1000, 8), (1,), (2, 8, 8)),
+        ((7, 96, 5, 2, 2), (0, 1, 2), (16, 2, 2)),
+        ((3, 480, 12), (0, 1), (4, 12)),
+        ((3, 5, 625, 6), (0, 2), (5, 25, 6)),
+        ((20011, 3), (0,), None),  # a prime
+        ((20000, 16), (0,), None),
+        ((20000, 1), (0,), None),
+        ((100, 3), (0,), None),
+    ],
+)
+@pytest.mark.parametrize("name", ["reduce_sum", "reduce_max", "reduce_prod"])
+def test_short_rows_are_folded_beside_each_other(
+    name: str, shape: tuple[int, ...], axes: tuple[int, ...], rows: tuple[int, ...] | None
+) -> None:
+    x = input_(*shape, dtype=int32)
+    before = make(name, x, axes=axes)
+    after = split_reductions(graph_of(before), trees=Trees(tasks=0, beside=0)).outputs[0]
+    array = np.random.default_rng(0).integers(-1000, 1000, shape).astype(np.int32)
+    old, new = evaluate([before, after], {x: array})
+    np.testing.assert_array_equal(old, new)
+    assert (after is before) is (rows is None)
+    if rows is not None:
+        assert after.op is OPS[name] and after.operands[0].op is OPS["reshape"] and after.operands[0].shape == rows
 
 
 def test_truth_values_split_too() -> None:
@@ -145,7 +174,7 @@ def test_columns_of_one_task_become_trees_where_they_come_from_memory(rows: int,
 
 # ------------------------------------------------------------------------------------ on machines with many processors
 
-WIDE = Trees(tasks=128, elements=64 << 10, columns=8, parts=128)
+WIDE = Trees(tasks=128, elements=64 << 10, columns=8, parts=128, narrow=0)
 
 
 @pytest.mark.parametrize(
