@@ -82,7 +82,8 @@ class Walk:
 
     def lanes(self, var: Var, *body: Stmt) -> For:
         """A loop over all lanes, by this variable."""
-        return lanes(var, body) if self.contiguous else For(var, body, UNROLLED)
+        wide = self.contiguous and var.extent >= LANES
+        return For(var, body, VECTOR, LANES) if wide else For(var, body, UNROLLED)
 
 
 def walk(node: Value, backwards: bool = False) -> Walk:
