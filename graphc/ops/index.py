@@ -21,7 +21,8 @@ from ..ir.op import Index, Loops, Op, Pointwise, Reader, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, full, like, make
 from .elementwise import cast, select
-from .order import argsort, cumsum
+from .order import argsort
+from .recurrence import cumsum
 from .scatter_kernel import others, scatter_kernel
 from .shape import broadcast, iota, reshape
 from .top import first_in_order

@@ -1,6 +1,6 @@
-"""Ops along one axis whose elements depend on their order: argsort and cumsum.
+"""Sorting along one axis, and how tasks walk along an axis in the kernels of other ops.
 
-In: a value and an axis. Out: records with kernels of their own, one task per line along the axis (or per group of
+In: a value and an axis. Out: argsort with a kernel of its own, and walks: one task per line along the axis (or per group of
 neighbouring lines), so that results do not depend on the number of threads. Sorting by value and the like are
 compositions in index.py.
 """
@@ -13,10 +13,10 @@ from math import prod
 
 import numpy as np
 
-from ..dtype import DTYPES, DType, bool_, dtype, float32, float64, int8, int16, int32, int64, uint8
-from ..errors import DTypeError, ShapeError
+from ..dtype import DTYPES, bool_, dtype, int8, int16, int32, int64, uint8
+from ..errors import ShapeError
 from ..ir.expr import Array, Expr, Index, Var, all_of, as_index, call, cast, const, load, select, temp
-from ..ir.kernel import SERIAL, UNROLLED, VECTOR, Accumulate, For, If, Kernel, Let, Local, Stmt, Store
+from ..ir.kernel import SERIAL, UNROLLED, VECTOR, For, If, Kernel, Let, Stmt, Store
 from ..ir.op import Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
@@ -42,20 +42,15 @@ def on_last(axis: int, along: Callable[..., Value], *xs: Value) -> Value:
     return transpose(along(*(transpose(x, last) for x in xs)), [last.index(d) for d in range(rank)])
 
 
-def cumsum(x: Value, axis: int, reverse: bool = False) -> Value:
-    """The sum of all elements up to and including each one along `axis` (from each one on, when `reverse`)."""
-    return make("cumsum", x, axis=axis, reverse=reverse)
-
-
 def check_axis(op: str, x: TensorType, axis: int) -> None:
     if not 0 <= axis < x.rank:
         raise ShapeError(f"{op} of {x} along dimension {axis}; expected 0 <= dimension < {x.rank}")
 
 
-def lanes(var: Var, body: tuple[Stmt, ...], contiguous: bool = True) -> For:
+def lanes(var: Var, body: tuple[Stmt, ...], contiguous: bool = True, otherwise: str = SERIAL) -> For:
     """A loop over independent iterations, in vector form where that pays."""
     wide = contiguous and var.extent >= LANES
-    return For(var, body, VECTOR, LANES) if wide else For(var, body, SERIAL)
+    return For(var, body, VECTOR, LANES) if wide else For(var, body, otherwise)
 
 
 def lines(node: Value) -> tuple[int, int, int]:
@@ -74,16 +69,14 @@ class Walk:
     lane: Var
     at: Index
     guard: Expr | None
-    contiguous: bool
 
     @property
     def together(self) -> int:
         return self.lane.extent
 
     def lanes(self, var: Var, *body: Stmt) -> For:
-        """A loop over all lanes, by this variable."""
-        wide = self.contiguous and var.extent >= LANES
-        return For(var, body, VECTOR, LANES) if wide else For(var, body, UNROLLED)
+        """A loop over all lanes, by this variable; what few of them keep is in registers."""
+        return lanes(var, body, otherwise=UNROLLED)
 
 
 def walk(node: Value, backwards: bool = False) -> Walk:
@@ -94,12 +87,12 @@ def walk(node: Value, backwards: bool = False) -> Walk:
     along = n - 1 - i if backwards else as_index(i)
     if stride == 1:
         task = Var("task", outer // together)
-        return Walk(task, i, lane, (task * together + lane) * n + along, None, contiguous=False)
+        return Walk(task, i, lane, (task * together + lane) * n + along, None)
     groups = -(-stride // together) if together else 0
     task = Var("task", outer * groups)
     column = (task % groups) * together + lane if groups > 1 else as_index(lane)
     row = (task // groups if groups > 1 else task) * (n * stride) + along * stride
-    return Walk(task, i, lane, row + column, all_of(column < stride), contiguous=True)
+    return Walk(task, i, lane, row + column, all_of(column < stride))
 
 
 def _few(lines: int) -> int:
@@ -252,61 +245,5 @@ register(
         lower=Loops(_argsort_kernel),
         samples=_samples_argsort,
         doc="The positions that sort along an axis: stable, NaN last.",
-    )
-)
-
-# -------------------------------------------------------------------------------------------------------------- cumsum
-
-
-def _infer_cumsum(x: TensorType, *, axis: int, reverse: bool) -> TensorType:
-    check_axis("cumsum", x, axis)
-    if x.dtype.is_bool:
-        raise DTypeError(f"cumsum takes numbers, got {x}; cast it first")
-    return x
-
-
-def running_type(kind: DType) -> DType:
-    """What sums of a dtype run in: one addition follows another, so float32 would lose what a tree of sums keeps."""
-    return float64 if kind is float32 else kind.accumulator
-
-
-def _reference_cumsum(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
-    turned = np.flip(x, axis) if reverse else x
-    sums = np.cumsum(turned, axis, dtype=running_type(dtype(x.dtype)).numpy).astype(x.dtype)
-    return np.flip(sums, axis) if reverse else sums
-
-
-def _cumsum_kernel(node: Value) -> Kernel:
-    kind, size, found = node.dtype, node.type.size, walk(node, node.attrs["reverse"])
-    source, out = Array("x", kind, size), Array("out", kind, size)
-    sums, clear = Array("sums", running_type(kind), found.together), Var("clear", found.together)
-    step = (
-        Accumulate(sums, found.lane, "add", cast(load(source, found.at, found.guard), sums.dtype)),
-        Store(out, found.at, cast(load(sums, found.lane), kind), found.guard),
-    )
-    start = found.lanes(clear, Store(sums, clear, const(0, sums.dtype)))
-    body = (Local(sums), start, For(found.i, (found.lanes(found.lane, *step),)))
-    return Kernel("cumsum", (source, out), found.task, body)
-
-
-def _samples_cumsum() -> Iterator[Sample]:
-    rng = np.random.default_rng(0)
-    for name in ("float32", "float64", "float16", "bfloat16", "int8", "int64"):
-        x = (20 * rng.standard_normal((2, 5, 3))).astype(dtype(name).numpy)
-        yield from (Sample((x,), {"axis": axis, "reverse": axis == 1}) for axis in range(3))
-    yield Sample((rng.standard_normal((4, 37)).astype(np.float32),), {"axis": 0, "reverse": False})
-    yield Sample((rng.standard_normal((2, 3, 16)).astype(np.float32),), {"axis": 1, "reverse": True})
-    yield Sample((rng.standard_normal((33, 5)).astype(np.float32),), {"axis": 1, "reverse": True})
-
-
-register(
-    Op(
-        name="cumsum",
-        infer=_infer_cumsum,
-        reference=_reference_cumsum,
-        gradient=lambda node, ct: [cumsum(ct, node.attrs["axis"], not node.attrs["reverse"])],
-        lower=Loops(_cumsum_kernel),
-        samples=_samples_cumsum,
-        doc="The running sum along an axis; integers wrap.",
     )
 )

@@ -1,5 +1,6 @@
-"""Recurrences of first order along an axis, and running products, whose gradients they are.
+"""Running sums and products along an axis, and recurrences of first order, which the gradients of products are.
 
+    cumsum:      y[i] = x[i] + y[i-1],         y[-1] = 0
     cumprod:     y[i] = x[i] * y[i-1],         y[-1] = 1
     recurrence:  h[i] = a[i] * h[i-1] + b[i],  h[-1] = 0
 
@@ -14,15 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import dtype
+from ..dtype import DType, dtype, float32, float64
 from ..errors import DTypeError, ShapeError
 from ..ir.expr import Array, Var, cast, const, load
 from ..ir.kernel import For, Kernel, Local, Store
-from ..ir.op import Loops, Op, Sample, register
+from ..ir.op import Gradient, Loops, Op, Sample, register
 from ..ir.types import TensorType
 from ..ir.values import Value, make
-from .order import check_axis, running_type, walk
+from .order import check_axis, walk
 from .shape import pad
+
+
+def cumsum(x: Value, axis: int, reverse: bool = False) -> Value:
+    """The sum of all elements up to and including each one along `axis` (from each one on, when `reverse`)."""
+    return make("cumsum", x, axis=axis, reverse=reverse)
 
 
 def cumprod(x: Value, axis: int, reverse: bool = False) -> Value:
@@ -47,6 +53,10 @@ def _infer(op: str) -> Callable[..., TensorType]:
     return rule
 
 
+def _gradient_cumsum(node: Value, ct: Value) -> list[Value | None]:
+    return [cumsum(ct, node.attrs["axis"], not node.attrs["reverse"])]
+
+
 def _before(x: Value, axis: int, reverse: bool, first: float) -> Value:
     """The element before each along `axis`, or behind it."""
     shift = tuple((-1 if reverse else 1) if d == axis else 0 for d in range(x.type.rank))
@@ -66,25 +76,36 @@ def _gradient_recurrence(node: Value, ct: Value) -> list[Value | None]:
 
 # Of each op what it begins with, and what it does with that and its operands: of expressions, or of arrays.
 _STEPS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "cumsum": (0, lambda h, x: h + x),
     "cumprod": (1, lambda h, x: h * x),
     "recurrence": (0, lambda h, a, b: h * a + b),
 }
 
 
-def _reference(op: str) -> Callable[..., np.ndarray]:
-    first, step = _STEPS[op]
+def running_type(kind: DType) -> DType:
+    """What lines of a dtype run in: one step follows another, so float32 would lose what a tree of sums keeps."""
+    return float64 if kind is float32 else kind.accumulator
 
-    def run(*operands: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
-        found = np.empty_like(operands[0])
-        out, *rows = (np.moveaxis(x, axis, 0)[:: -1 if reverse else 1] for x in (found, *operands))
-        state = np.full(out.shape[1:], first, running_type(dtype(found.dtype)).numpy)
+
+def _accumulated(ufunc: np.ufunc) -> Callable[..., np.ndarray]:
+    def run(x: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
+        turned = np.flip(x, axis) if reverse else x
         with np.errstate(all="ignore"):
-            for i in range(len(out)):
-                state = step(state, *(row[i].astype(state.dtype) for row in rows))
-                out[i] = state
-        return found
+            found = ufunc.accumulate(turned, axis, dtype=running_type(dtype(x.dtype)).numpy).astype(x.dtype)
+        return np.flip(found, axis) if reverse else found
 
     return run
+
+
+def _reference_recurrence(a: np.ndarray, b: np.ndarray, *, axis: int, reverse: bool) -> np.ndarray:
+    found = np.empty_like(a)
+    (first, step), kind = _STEPS["recurrence"], running_type(dtype(a.dtype)).numpy
+    out, *rows = (np.moveaxis(x, axis, 0)[:: -1 if reverse else 1] for x in (found, a, b))
+    state = np.full(out.shape[1:], first, kind)
+    with np.errstate(all="ignore"):
+        for i in range(len(out)):
+            out[i] = state = step(state, *(row[i].astype(kind) for row in rows))
+    return found
 
 
 def _kernel(node: Value) -> Kernel:
@@ -105,35 +126,26 @@ def _kernel(node: Value) -> Kernel:
 def _samples(count: int) -> Callable[[], Iterator[Sample]]:
     def samples() -> Iterator[Sample]:
         rng = np.random.default_rng(0)
-        for n, name in enumerate(("float32", "float64", "float16", "bfloat16", "int8", "int64")):
-            operands = [(3 * rng.standard_normal((2, 5, 3))).astype(dtype(name).numpy) for _ in range(count)]
-            yield Sample(tuple(operands), {"axis": n % 3, "reverse": n % 2 == 1})
+        for name in ("float32", "float64", "float16", "bfloat16", "int8", "int64"):
+            operands = tuple((3 * rng.standard_normal((2, 5, 3))).astype(dtype(name).numpy) for _ in range(count))
+            yield from (Sample(operands, {"axis": axis, "reverse": axis == 1}) for axis in range(3))
         for shape, axis in (((4, 37), 0), ((2, 3, 16), 1), ((33, 5), 1)):
-            operands = [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
-            yield Sample(tuple(operands), {"axis": axis, "reverse": axis == 1})
+            operands = tuple(rng.standard_normal(shape).astype(np.float32) for _ in range(count))
+            yield Sample(operands, {"axis": axis, "reverse": axis == 1})
 
     return samples
 
 
-register(
-    Op(
-        name="cumprod",
-        infer=_infer("cumprod"),
-        reference=_reference("cumprod"),
-        gradient=_gradient_cumprod,
-        lower=Loops(_kernel),
-        samples=_samples(1),
-        doc="The running product along an axis; integers wrap.",
-    )
-)
-register(
-    Op(
-        name="recurrence",
-        infer=_infer("recurrence"),
-        reference=_reference("recurrence"),
-        gradient=_gradient_recurrence,
-        lower=Loops(_kernel),
-        samples=_samples(2),
-        doc="h[i] = a[i] * h[i-1] + b[i] along an axis, from 0; integers wrap.",
-    )
+def _running(name: str, operands: int, reference: Callable[..., np.ndarray], gradient: Gradient, doc: str) -> None:
+    register(Op(name, _infer(name), reference, gradient, Loops(_kernel), _samples(operands), doc))
+
+
+_running("cumsum", 1, _accumulated(np.add), _gradient_cumsum, "The running sum along an axis; integers wrap.")
+_running("cumprod", 1, _accumulated(np.multiply), _gradient_cumprod, "The running product along an axis; integers wrap.")
+_running(
+    "recurrence",
+    2,
+    _reference_recurrence,
+    _gradient_recurrence,
+    "h[i] = a[i] * h[i-1] + b[i] along an axis, from 0; integers wrap.",
 )

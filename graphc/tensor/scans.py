@@ -15,8 +15,7 @@ import numpy as np
 from ..dtype import int64
 from ..errors import ShapeError
 from ..ir.location import here
-from ..ir.values import make
-from ..ops.recurrence import cumprod
+from ..ops.recurrence import cumprod, cumsum
 from ..ops.running import running_extreme
 from ..ops.shape import pad
 from .core import Core, axis
@@ -37,7 +36,7 @@ class Scans(Indexing):
     def cumsum(self, dim: int, dtype: Any = None) -> Tensor:
         """Running sums along `dim`; of bools and integers they are int64 unless `dtype` says otherwise."""
         x, d = self.to(dtype or (self.dtype if self.dtype.is_float else int64)), axis(dim, max(self.ndim, 1), "cumsum")
-        return self.wrap(make("cumsum", x.value, axis=d, reverse=False)) if x.ndim else x
+        return self.wrap(cumsum(x.value, d)) if x.ndim else x
 
     def cumprod(self, dim: int, dtype: Any = None) -> Tensor:
         """Running products along `dim`; of bools and integers they are int64 unless `dtype` says otherwise."""

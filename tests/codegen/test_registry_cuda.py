@@ -105,7 +105,7 @@ def test_cuda_source_computes_the_reference(part: int, tmp_path: Path) -> None:
             assert_same_bits(op, results[0], run_function(kernels, graph.name, sample.arrays)[0])
 
     check(cases, Net(program, tmp_path, host_arrays=part % 2 == 1, flags=QUICK), judge)
-    assert len(exact) > 0.7 * len(cases)  # nearly all but sums, whichever ops a part has
+    assert len(exact) > 0.8 * len(cases)
 
 
 @pytest.mark.parametrize("part", range(PARTS))

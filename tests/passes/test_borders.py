@@ -17,8 +17,8 @@ from graphc.ir.types import TensorType
 from graphc.ir.values import Value, full, make
 from graphc.ops.contract import dot_general
 from graphc.ops.convolve import conv_general
-from graphc.ops.order import cumsum
 from graphc.ops.pieces import pad
+from graphc.ops.recurrence import cumsum
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.shape import broadcast, reshape
 from graphc.ops.source import grad, placeholder

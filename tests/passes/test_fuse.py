@@ -16,8 +16,8 @@ from graphc.ir.values import Value, full, make
 from graphc.ops.contract import dot_general
 from graphc.ops.convolve import conv_general
 from graphc.ops.index import gather
-from graphc.ops.order import cumsum
 from graphc.ops.pieces import concat, pad, slice_
+from graphc.ops.recurrence import cumsum
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.shape import broadcast, iota, reshape, reverse, transpose
 from graphc.ops.source import grad, placeholder, variable

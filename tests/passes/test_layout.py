@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.types import TensorType
 from graphc.ir.values import Value, full, make
 from graphc.ops.convolve import conv_general
-from graphc.ops.order import cumsum
+from graphc.ops.recurrence import cumsum
 from graphc.ops.reduce import reduce_max, reduce_sum
 from graphc.ops.shape import broadcast, concat, pad, reshape, reverse, slice_, transpose
 from graphc.ops.source import placeholder
