@@ -73,9 +73,9 @@ def _saturate(b: Builder, value: Value, dtype: DType) -> Value:
 def _from_half(b: Builder, value: Value) -> Value:
     """Exact: float32 holds every float16 and bfloat16."""
     n = value.lanes
-    if value.dtype is float16 and b.target.has_half and b.target.arch == "x86_64" and n == 1:
-        return _from_lone_half(b, value)
     if value.dtype is float16 and b.target.has_half:
+        if b.target.arch == "x86_64" and n == 1:
+            return _from_lone_half(b, value)
         half = b.op(f"bitcast {types.vector('i16', n)} {value.text} to {types.vector('half', n)}")
         return Value(b.op(f"fpext {types.vector('half', n)} {half} to {types.vector('float', n)}"), float32, n)
     bits = _Bits(b, n)

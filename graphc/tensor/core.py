@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Number = bool | int | float
 
-
 _dtype = dtype  # where an argument is named dtype
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -211,8 +211,10 @@ class Statistics(Positions):
             raise ShapeError(f"bincount: takes a vector of integers, got {self.value.type}", here())
         if minlength < 1:
             raise ShapeError("bincount: minlength must say how many bins there are, since shapes are static", here())
-        each = self.lift(1).to(int64) if weights is None else self.lift(weights)
-        return self._in_bins(each if weights is None or each.dtype.is_float else each.to("float64"), minlength)
+        if weights is None:
+            return self._in_bins(self.lift(1).to(int64), minlength)
+        each = self.lift(weights)
+        return self._in_bins(each if each.dtype.is_float else each.to("float64"), minlength)
 
     def _in_bins(self, each: Tensor, bins: int) -> Tensor:
         """The sum of what belongs to the elements of this vector that name each bin; others are left out."""

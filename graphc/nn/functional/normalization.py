@@ -41,15 +41,20 @@ def batch_norm(
     if count == 1:
         raise ShapeError(f"batch_norm: in training each channel needs more than one value, got {input.shape}", here())
     x = widened(input)
-    mean = x.mean(dims, keepdim=True)
-    centred = x - mean
-    var = (centred * centred).mean(dims, keepdim=True)
+    mean, _, var = _moments(x, dims)
     result = _scaled(x, mean, var, weight, bias, eps).to(_met(input, weight, bias))
     for running, batch in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
         if isinstance(running, Variable):
             new = running + momentum * (batch.detach().reshape(running.shape) - running)
             result = attach_update(result, running, new)
     return result
+
+
+def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean over some dimensions, the distances from it, and their mean square."""
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
+    return mean, centred, (centred * centred).mean(dims, keepdim=True)
 
 
 def _per_channel(x: Tensor, statistic: Tensor) -> Tensor:
@@ -92,8 +97,8 @@ def layer_norm(
 
 
 def _normalized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    centred = x - x.mean(dims, keepdim=True)
-    return centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+    _, centred, var = _moments(x, dims)
+    return centred * (var + eps).rsqrt()
 
 
 @rounded_once
@@ -139,9 +144,7 @@ def instance_norm(
     dims = tuple(range(2, input.ndim))
     count = prod(input.shape[2:])
     x = widened(input)
-    mean = x.mean(dims, keepdim=True)
-    centred = x - mean
-    var = (centred * centred).mean(dims, keepdim=True)
+    mean, centred, var = _moments(x, dims)
     result = centred * (var + eps).rsqrt()
     result = result if weight is None else result * _per_channel(x, weight)
     result = (result if bias is None else result + _per_channel(x, bias)).to(_met(input, weight, bias))
